@@ -1,0 +1,101 @@
+/* data.h - text into token ids and back, and what surrounds it.  Knows libc only: no tensor, no
+ * model.  Nothing here prints or exits: a function that can fail returns -1 (or NULL) and leaves
+ * one sentence in `err`, which the caller provides (DATA_ERR bytes).  All strings are UTF-8.
+ *
+ *   corpus.c     documents and questions from JSON Lines, SQuAD, csv and plain text files
+ *   json.c       the JSON that those files need          csv.c    the csv that they need
+ *   tokenizer.c  byte-level BPE
+ *   score.c      strict EM, the paper's prefix EM, F1
+ *   people.c     a generator of synthetic people
+ *   augment.c    training documents renamed and re-answered, so that only memory can answer
+ *   svg.c        line and bar charts                                                        */
+#ifndef DATA_H
+#define DATA_H
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define DATA_ERR 512
+
+/* ---- corpus.c: documents and their questions ---- */
+typedef struct {
+    char *q;                 /* the question                                                  */
+    char **a;                /* [n_a] accepted answers, trimmed, none empty                   */
+    int n_a;
+    const char *target;      /* one of a[]: what the model is trained to answer               */
+    char *rel;               /* relation name, "" when the corpus has none                    */
+    int doc;                 /* index of the document that answers it                         */
+} Qa;
+
+typedef struct {
+    char *id, *title, *text; /* id is made from the text's hash when the file gives none      */
+    int *qas, n_qas;         /* [n_qas] indices into Corpus.qas                               */
+} Doc;
+
+typedef struct {
+    Doc *docs; int n_docs;   /* equal texts are one document                                  */
+    Qa *qas;   int n_qas;    /* in file order                                                 */
+    int n_skipped;           /* rows left out: no question, text or answer, or too many cells */
+    char skipped[DATA_ERR];  /* why the first of them was, with its line                      */
+} Corpus;
+
+/* Appends the documents of one file to c (zeroed before first use).  The kind is told by the
+ * name: .jsonl, .json (SQuAD), .csv (StreamingQA, ArchivalQA, SQuAD as HuggingFace writes it,
+ * told apart by their columns), anything else is plain text, one document a file.
+ * 0, or -1 with the reason in err and c unchanged. */
+int  corpus_read(Corpus *c, const char *path, char *err);
+int  corpus_read_paragraphs(Corpus *c, const char *path, char *err); /* plain text, a document
+                                                 per paragraph (blank lines between them)     */
+int  corpus_add(Corpus *c, const char *title, const char *text);     /* one document: its index */
+void corpus_free(Corpus *c);
+uint64_t text_hash(const char *text);            /* FNV-1a 64 over the bytes                  */
+
+/* ---- tokenizer.c: byte-level BPE; ids 0..255 are the bytes, then the merges, last the EOS ---- */
+typedef struct Tokenizer Tokenizer;
+Tokenizer *tok_train(const char *const *texts, int n_texts, int n_vocab);  /* never fails but by
+                                                 memory (NULL); may end below n_vocab         */
+int   tok_size(const Tokenizer *t);              /* V, the EOS included                       */
+int   tok_eos(const Tokenizer *t);               /* V - 1                                     */
+int   tok_encode(Tokenizer *t, const char *text, size_t n, int *ids, int cap); /* number of ids
+                                                 that the text has; at most cap are written   */
+char *tok_decode(const Tokenizer *t, const int *ids, int n, size_t *n_bytes); /* malloc'd, ends
+                                                 in NUL; EOS ends the text                    */
+char *tok_dump(const Tokenizer *t);              /* merges as text "a b\n...", malloc'd       */
+Tokenizer *tok_load(const char *dump, char *err);/* NULL when dump is not what tok_dump makes */
+void  tok_free(Tokenizer *t);
+
+/* ---- score.c: SQuAD's normalisation and three scores, best over the accepted answers ---- */
+char *score_normalize(const char *s);            /* malloc'd                                  */
+int   score_em(const char *pred, char *const *a, int n_a);         /* 1: equal when normalised */
+int   score_em_prefix(const char *pred, const char *target);       /* MAC's, see NOTES.md     */
+double score_f1(const char *pred, char *const *a, int n_a);
+
+/* ---- people.c ---- */
+/* Writes train.jsonl, valid.jsonl and test.jsonl into dir (made if absent).  Names of valid and
+ * test occur in no training document; in train the same name comes back with other facts. */
+int  people_write(const char *dir, int n_train, uint64_t seed, char *err);
+
+/* ---- augment.c: one training document, perhaps under another name and with other answers ---- */
+typedef struct Augment Augment;
+Augment *aug_new(const Corpus *train);           /* keeps a pointer to train                  */
+typedef struct {
+    char *title, *text, **q, **a;                /* q[n], a[n]: questions and their targets   */
+    int n;
+    void *block;                                 /* everything above in one malloc            */
+} AugDoc;
+/* Draws: with probability p_name the title is replaced by `title` (NULL: never), and with
+ * probability p_answer, each answer by another of its relation: in text, questions and answers
+ * alike, whole words only, never where spans overlap.  rng is the caller's state (rng_next of
+ * splitmix64).  p_name = p_answer = 0 returns the document as it is. */
+int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
+              uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
+void aug_drop(AugDoc *d);
+void aug_free(Augment *g);
+
+/* ---- svg.c ---- */
+typedef struct { const char *name; const double *x, *y; int n; } SvgLine;
+int  svg_lines(const char *path, const char *title, const char *xlabel, const char *ylabel,
+               const SvgLine *lines, int n_lines, char *err);
+int  svg_bars(const char *path, const char *title, const char *ylabel, const char *const *names,
+              const double *values, int n, double ymax, char *err);
+#endif

@@ -1,0 +1,27 @@
+/* json.h - the JSON that corpus files need.  The tree's strings are decoded inside the caller's
+ * buffer (a decoded string is never longer than its source), so they live as long as that. */
+#ifndef JSON_H
+#define JSON_H
+#include <stddef.h>
+
+typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } JsonType;
+
+typedef struct Json {
+    JsonType type;
+    char *key;                   /* its name when it is a member of an object                 */
+    char *str;                   /* JSON_STRING: UTF-8, ends in NUL; the value of a number or
+                                    boolean is not kept: no corpus needs one                  */
+    struct Json *child, *next;   /* first element or member; next sibling                     */
+} Json;
+
+typedef struct { struct JsonBlock *blocks; } JsonPool;       /* owns nodes; zeroed before use */
+
+/* Parses n bytes of valid UTF-8 without NUL; `line` is the number of its first line.  NULL, with
+ * "line L, byte B: what was found and expected" in err (DATA_ERR bytes), when it is not JSON. */
+Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err);
+Json *json_get(const Json *object, const char *key);         /* last of that name, or NULL    */
+void  json_free(JsonPool *pool);
+int   utf8_put(char *out, unsigned code);                    /* number of bytes written, <= 4 */
+int   hex_read(const char *p, const char *end, int n);       /* n <= 8 hex digits as a code
+                                                                point, -1 for anything else   */
+#endif

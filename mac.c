@@ -1,0 +1,983 @@
+/* mac.c - the algorithm, in the order of the paper (arXiv 2403.04317): base LM, amortization
+ * network, aggregator, prefix, loss, memory bank, answers.  Knows no text: token ids come in, token
+ * ids go out.  [E1]..[E5] are the rows of the table in NOTES.md. */
+#include "mac.h"
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ==== sizes ================================================================================== */
+#define FIELD(name, help) {#name, help, offsetof(MacConfig, name)}
+const MacField mac_fields[] = {
+    FIELD(V, "vocabulary, set by the tokenizer"),
+    FIELD(S, "LM window in tokens, set to P + D + Q + A"),
+    FIELD(d, "LM width"),
+    FIELD(L, "LM layers"),
+    FIELD(H, "LM heads"),
+    FIELD(e, "encoder width"),
+    FIELD(enc_L, "layers of an encoder, and of its decoder"),
+    FIELD(enc_H, "encoder heads"),
+    FIELD(enc_dh, "width of an encoder head"),
+    FIELD(enc_ff, "encoder feed-forward width"),
+    FIELD(T, "vectors per document"),
+    FIELD(P, "prefix positions per LM layer"),
+    FIELD(agg_B, "aggregator blocks"),
+    FIELD(agg_H, "aggregator heads"),
+    FIELD(agg_dh, "width of an aggregator head"),
+    FIELD(pre_ff, "hidden width of the prefix expansion"),
+    FIELD(D, "longest document in tokens"),
+    FIELD(Q, "longest question in tokens"),
+    FIELD(A, "longest answer in tokens, EOS included"),
+    {NULL, NULL, 0}};
+
+MacConfig mac_config_default(void) {
+    return (MacConfig){.V = 1536, .S = 0, .d = 64, .L = 2, .H = 4, .e = 64, .enc_L = 2, .enc_H = 4,
+                       .enc_dh = 16, .enc_ff = 256, .T = 8, .P = 2, .agg_B = 2, .agg_H = 4,
+                       .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
+}
+
+static int *config_at(MacConfig *c, const MacField *f) { return (int *)(void *)((char *)c + f->offset); }
+
+int mac_config_check(const MacConfig *c, char *err) {
+    MacConfig copy = *c;
+    for (const MacField *f = mac_fields; f->name; f++) {
+        int x = *config_at(&copy, f);
+        if (x >= 1 && x <= 1 << 20) continue;
+        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in 1 to %d", f->name, f->help, x, 1 << 20);
+        return -1;
+    }
+    if (c->d % c->H) snprintf(err, MAC_ERR, "LM width d = %d is not a multiple of its heads H = %d", c->d, c->H);
+    else if (c->S <= c->P) snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
+    else return 0;
+    return -1;
+}
+
+/* ==== weights, under their official names ==================================================== */
+typedef struct { Tensor *w, *b; } Affine;                 /* a linear layer or a layer norm */
+typedef struct { Affine ln1, attn, attn_out, ln2, fc, fc_out; } LmLayer;
+struct LmWeights { Tensor *wte, *wpe; LmLayer *layer; Affine ln_f; };   /* wte [V,d], wpe [S,d] */
+
+typedef struct { Tensor *norm, *q, *k, *v, *o; } T5Attn;
+typedef struct { T5Attn self, cross; Tensor *ff_norm, *wi, *wo; } T5Layer;
+typedef struct { T5Layer *layer; Tensor *bias, *norm; } T5Stack;        /* bias [32, enc_H] */
+struct T5Weights { Tensor *embed, *prompts; T5Stack encoder, decoder; }; /* prompts [1,T,e] */
+
+typedef struct { Affine norm, in, out, skip; } Mlp;       /* grouped: weights [T,...] or [n,...] */
+typedef struct { Affine norm, norm_c, out, norm2, ff_in, ff_out; Tensor *q, *k, *v; } AggBlock;
+struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; };
+
+/* What building a model needs at hand: names grow from `prefix`. */
+typedef struct { Params *ps; uint64_t rng; int failed; } Builder;
+
+/* A new weight: ndim sizes, drawn from N(0, std^2), or filled with `fill` when std is 0. */
+static Tensor *weight(Builder *b, const char *prefix, const char *name, real std, real fill, int g,
+                      int rows, int cols) {
+    char full[MAC_NAME];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    int dims[3] = {g, rows, cols}, n = 0, at[3];
+    for (int i = 0; i < 3; i++)
+        if (dims[i] > 0) at[n++] = dims[i];
+    Tensor *t = n == 3 ? param_new(b->ps, full, 3, at[0], at[1], at[2])
+              : n == 2 ? param_new(b->ps, full, 2, at[0], at[1]) : param_new(b->ps, full, 1, at[0]);
+    if (!t) { b->failed = 1; return NULL; }
+    size_t size = 1;
+    for (int i = 0; i < n; i++) size *= (size_t)at[i];
+    for (size_t i = 0; i < size; i++) t->data[i] = std > 0 ? std * rng_normal(&b->rng) : fill;
+    return t;
+}
+
+static Affine affine(Builder *b, const char *prefix, const char *name, real std, int g, int rows, int cols,
+                     int n_bias) {
+    char w[MAC_NAME], bias[MAC_NAME];
+    snprintf(w, sizeof w, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    Affine a = {weight(b, prefix, w, std, 1, g, rows, cols), NULL};
+    a.b = weight(b, prefix, bias, 0, 0, g, 0, n_bias);
+    return a;
+}
+
+static Affine norm_new(Builder *b, const char *prefix, const char *name, int g, int d) {
+    return affine(b, prefix, name, 0, g, 0, d, d);
+}
+
+/* torch's Linear [out,in]; its uniform start has the variance 1/(3 in). */
+static Affine linear_new(Builder *b, const char *prefix, const char *name, int g, int in, int out) {
+    return affine(b, prefix, name, (real)sqrt(1.0 / (3.0 * in)), g, out, in, out);
+}
+
+static LmWeights *lm_new(Builder *b, const MacConfig *c) {
+    const char *pre = "base_lm.base_lm.transformer.";
+    LmWeights *w = calloc(1, sizeof *w);
+    if (w) w->layer = calloc((size_t)c->L, sizeof *w->layer);
+    if (!w || !w->layer) { b->failed = 1; return w; }
+    real std = (real)0.02, out_std = std / (real)sqrt(2.0 * c->L);
+    int d = c->d;
+    w->wte = weight(b, pre, "wte.weight", std, 0, 0, c->V, d);
+    w->wpe = weight(b, pre, "wpe.weight", std, 0, 0, c->S, d);
+    for (int l = 0; l < c->L; l++) { /* GPT-2 stores its matrices [in,out] */
+        char at[MAC_NAME];
+        LmLayer *x = &w->layer[l];
+        snprintf(at, sizeof at, "%sh.%d.", pre, l);
+        x->ln1 = norm_new(b, at, "ln_1", 0, d);
+        x->attn = affine(b, at, "attn.c_attn", std, 0, d, 3 * d, 3 * d);
+        x->attn_out = affine(b, at, "attn.c_proj", out_std, 0, d, d, d);
+        x->ln2 = norm_new(b, at, "ln_2", 0, d);
+        x->fc = affine(b, at, "mlp.c_fc", std, 0, d, 4 * d, 4 * d);
+        x->fc_out = affine(b, at, "mlp.c_proj", out_std, 0, 4 * d, d, d);
+    }
+    w->ln_f = norm_new(b, pre, "ln_f", 0, d);
+    return w;
+}
+
+static T5Attn t5_attn_new(Builder *b, const MacConfig *c, const char *at, const char *kind, int sub) {
+    char pre[MAC_NAME], norm[MAC_NAME];
+    snprintf(pre, sizeof pre, "%slayer.%d.%s.", at, sub, kind);
+    snprintf(norm, sizeof norm, "layer.%d.layer_norm.weight", sub);
+    int e = c->e, inner = c->enc_H * c->enc_dh;
+    real std = (real)sqrt(1.0 / e);
+    T5Attn a;
+    a.q = weight(b, pre, "q.weight", (real)sqrt(1.0 / ((double)e * c->enc_dh)), 0, 0, inner, e);
+    a.k = weight(b, pre, "k.weight", std, 0, 0, inner, e);
+    a.v = weight(b, pre, "v.weight", std, 0, 0, inner, e);
+    a.o = weight(b, pre, "o.weight", (real)sqrt(1.0 / inner), 0, 0, e, inner);
+    a.norm = weight(b, at, norm, 0, 1, 0, 0, e);
+    return a;
+}
+
+static T5Stack t5_stack_new(Builder *b, const MacConfig *c, const char *pre, const char *stack) {
+    int decoder = !strcmp(stack, "decoder");
+    T5Stack s = {calloc((size_t)c->enc_L, sizeof *s.layer), NULL, NULL};
+    char at[MAC_NAME], name[MAC_NAME];
+    if (!s.layer) { b->failed = 1; return s; }
+    for (int l = 0; l < c->enc_L; l++) {
+        T5Layer *x = &s.layer[l];
+        int sub = decoder ? 2 : 1;
+        snprintf(at, sizeof at, "%s%s.block.%d.", pre, stack, l);
+        x->self = t5_attn_new(b, c, at, "SelfAttention", 0);
+        if (l == 0)
+            s.bias = weight(b, at, "layer.0.SelfAttention.relative_attention_bias.weight",
+                            (real)sqrt(1.0 / c->e), 0, 0, 32, c->enc_H);
+        if (decoder) x->cross = t5_attn_new(b, c, at, "EncDecAttention", 1);
+        snprintf(name, sizeof name, "layer.%d.DenseReluDense.wi.weight", sub);
+        x->wi = weight(b, at, name, (real)sqrt(1.0 / c->e), 0, 0, c->enc_ff, c->e);
+        snprintf(name, sizeof name, "layer.%d.DenseReluDense.wo.weight", sub);
+        x->wo = weight(b, at, name, (real)sqrt(1.0 / c->enc_ff), 0, 0, c->e, c->enc_ff);
+        snprintf(name, sizeof name, "layer.%d.layer_norm.weight", sub);
+        x->ff_norm = weight(b, at, name, 0, 1, 0, 0, c->e);
+    }
+    snprintf(name, sizeof name, "%s.final_layer_norm.weight", stack);
+    s.norm = weight(b, pre, name, 0, 1, 0, 0, c->e);
+    return s;
+}
+
+static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
+    T5Weights *w = calloc(1, sizeof *w);
+    if (!w) { b->failed = 1; return NULL; }
+    w->embed = weight(b, pre, "shared.weight", 1, 0, 0, c->V, c->e);
+    w->prompts = weight(b, pre, "learnable_prompts", (real)0.02, 0, 1, c->T, c->e);
+    w->encoder = t5_stack_new(b, c, pre, "encoder");
+    w->decoder = t5_stack_new(b, c, pre, "decoder");
+    return w;
+}
+
+/* T MLPs e -> d: skip(x) + W2 tanh(W1 LN(x)); skip is the identity where e = d. */
+static Mlp mlp_new(Builder *b, const MacConfig *c, const char *pre) {
+    Mlp m = {norm_new(b, pre, "mlps.%d.mlp.0", c->T, c->e),
+             linear_new(b, pre, "mlps.%d.mlp.1", c->T, c->e, c->d),
+             linear_new(b, pre, "mlps.%d.mlp.3", c->T, c->d, c->d), {NULL, NULL}};
+    if (c->e != c->d) m.skip = linear_new(b, pre, "mlps.%d.skip", c->T, c->e, c->d);
+    return m;
+}
+
+static AggWeights *agg_new(Builder *b, const MacConfig *c) {
+    AggWeights *w = calloc(1, sizeof *w);
+    if (w) w->block = calloc((size_t)c->agg_B, sizeof *w->block);
+    if (!w || !w->block) { b->failed = 1; return w; }
+    int d = c->d, inner = c->agg_H * c->agg_dh, ff = inner < d ? inner : d, n = c->P * 2 * c->L;
+    real std = (real)sqrt(1.0 / (3.0 * d));
+    w->doc_mlp = mlp_new(b, c, "");
+    w->q_mlp = mlp_new(b, c, "aggregator.");
+    for (int i = 0; i < c->agg_B; i++) {
+        char at[MAC_NAME];
+        AggBlock *x = &w->block[i];
+        snprintf(at, sizeof at, "aggregator.cross_attention_list.%d.", i);
+        x->norm = norm_new(b, at, "norm1", 0, d);
+        x->norm_c = norm_new(b, at, "norm_context", 0, d);
+        x->q = weight(b, at, "attn.to_q.weight", std, 0, 0, inner, d);
+        x->k = weight(b, at, "attn.to_k.weight", std, 0, 0, inner, d);
+        x->v = weight(b, at, "attn.to_v.weight", std, 0, 0, inner, d);
+        x->out = linear_new(b, at, "attn.to_out.0", 0, inner, d);
+        x->norm2 = norm_new(b, at, "norm2", 0, d);
+        x->ff_in = linear_new(b, at, "mlp.net.0", 0, d, ff);
+        x->ff_out = linear_new(b, at, "mlp.net.3", 0, ff, d);
+    }
+    w->expand = (Mlp){norm_new(b, "token_SA.", "mlp_layers.%d.net.0", n, d),
+                      linear_new(b, "token_SA.", "mlp_layers.%d.net.1", n, d, c->pre_ff),
+                      linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d), {NULL, NULL}};
+    return w;
+}
+
+Model *model_new(const MacConfig *config, uint64_t seed) {
+    Model *m = calloc(1, sizeof *m);
+    if (!m) return NULL;
+    m->c = *config;
+    if (m->c.S == 0) m->c.S = m->c.P + m->c.D + m->c.Q + m->c.A;
+    Builder b = {&m->ps, seed, 0};
+    m->lm = lm_new(&b, &m->c);
+    m->enc = t5_new(&b, &m->c, "enc_decoder.");
+    m->qenc = t5_new(&b, &m->c, "aggregator.question_encoder.");
+    m->agg = agg_new(&b, &m->c);
+    if (!b.failed) return m;
+    model_free(m);
+    return NULL;
+}
+
+static void t5_free(T5Weights *w) {
+    if (w) free(w->encoder.layer), free(w->decoder.layer);
+    free(w);
+}
+
+void model_free(Model *m) {
+    if (!m) return;
+    if (m->lm) free(m->lm->layer);
+    if (m->agg) free(m->agg->block);
+    t5_free(m->enc), t5_free(m->qenc);
+    free(m->lm), free(m->agg);
+    params_free(&m->ps);
+    free(m);
+}
+
+int model_save(const Model *m, StWriter *w) {
+    MacConfig c = m->c;
+    char number[32];
+    st_add_meta(w, "format", "mac-model");
+    for (const MacField *f = mac_fields; f->name; f++) {
+        snprintf(number, sizeof number, "%d", *config_at(&c, f));
+        st_add_meta(w, f->name, number);
+    }
+    return params_save(&m->ps, w, 0);
+}
+
+Model *model_load(StFile *f, char *err) {
+    MacConfig c = {0};
+    const char *format = st_meta(f, "format");
+    if (!format || strcmp(format, "mac-model")) {
+        snprintf(err, MAC_ERR, "this is %s, not a model made by train",
+                 format && !strcmp(format, "mac-bank") ? "a memory bank" : "a foreign safetensors file");
+        return NULL;
+    }
+    for (const MacField *field = mac_fields; field->name; field++) {
+        const char *text = st_meta(f, field->name);
+        *config_at(&c, field) = text ? (int)strtol(text, NULL, 10) : 0;
+    }
+    if (mac_config_check(&c, err) != 0) return NULL;
+    if (st_size(f, "base_lm.base_lm.transformer.wte.weight") != (int64_t)c.V * c.d) {
+        snprintf(err, MAC_ERR, "the sizes V = %d and d = %d in the file do not fit its weights", c.V, c.d);
+        return NULL;
+    }
+    Model *m = model_new(&c, 0);
+    if (!m) snprintf(err, MAC_ERR, "out of memory for the model");
+    if (m && params_load(&m->ps, f, 0, err) == 0) return m;
+    model_free(m);
+    return NULL;
+}
+
+static size_t size_of(const Tensor *t) {
+    size_t n = 1;
+    for (int i = 0; i < t->ndim; i++) n *= (size_t)t->shape[i];
+    return n;
+}
+
+uint64_t model_fingerprint(const Model *m) {
+    MacConfig c = m->c;
+    uint64_t hash = MAC_FNV;
+    for (const MacField *f = mac_fields; f->name; f++) {
+        unsigned u = (unsigned)*config_at(&c, f);
+        unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8), (unsigned char)(u >> 16),
+                               (unsigned char)(u >> 24)};
+        hash = fnv1a(hash, le, sizeof le);
+    }
+    for (int i = 0; i < m->ps.n; i++) {
+        const Tensor *t = &m->ps.p[i]->t;
+        for (size_t j = 0, n = size_of(t); j < n; j++) { /* as float bits, lowest byte first */
+            float x = (float)t->data[j];
+            uint32_t u;
+            memcpy(&u, &x, sizeof u);
+            unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8), (unsigned char)(u >> 16),
+                                   (unsigned char)(u >> 24)};
+            hash = fnv1a(hash, le, sizeof le);
+        }
+    }
+    return hash;
+}
+
+/* The paper starts both encoders from one pretrained T5, which aligns a question with its document
+ * before any training.  From nothing, this stands in for it: equal encoders, embeddings that know
+ * what the LM knows (scaled to variance 1, as T5's are), keys that start as queries. */
+void model_share_start(Model *m) {
+    const Tensor *wte = m->lm->wte;
+    size_t n = size_of(wte);
+    real square = 0;
+    for (size_t i = 0; i < n; i++) square += wte->data[i] * wte->data[i];
+    real scale = 1 / (real)sqrt(square / (real)n);
+    for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
+        m->enc->embed->data[i] = wte->data[i] * scale;
+    for (int i = 0; i < m->ps.n; i++) {
+        static const char doc[] = "enc_decoder.";
+        char twin[2 * MAC_NAME];
+        if (strncmp(m->ps.p[i]->name, doc, sizeof doc - 1)) continue;
+        snprintf(twin, sizeof twin, "aggregator.question_encoder.%s", m->ps.p[i]->name + sizeof doc - 1);
+        Tensor *to = param_find(&m->ps, twin), *from = &m->ps.p[i]->t;
+        memcpy(to->data, from->data, size_of(from) * sizeof(real));
+    }
+    for (int i = 0; i < m->c.agg_B; i++) {
+        AggBlock *b = &m->agg->block[i];
+        memcpy(b->k->data, b->q->data, size_of(b->q) * sizeof(real));
+    }
+}
+
+/* ==== ragged sequences ======================================================================= */
+/* Rows of B sequences that lie behind one another: first row, number of rows; all ids. */
+typedef struct { int *first, *n, *ids, rows; } Ragged;
+
+static int ragged(Tape *tp, Ragged *r, const Ids *x, int B) {
+    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1), tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, 0};
+    if (!r->first || !r->n) return -1;
+    for (int b = 0; b < B; b++) {
+        r->first[b] = r->rows;
+        r->n[b] = x[b].n;
+        r->rows += x[b].n;
+    }
+    r->ids = tape_alloc(tp, (size_t)r->rows * sizeof(int) + 1);
+    for (int b = 0; r->ids && b < B; b++)
+        if (x[b].n) memcpy(r->ids + r->first[b], x[b].id, (size_t)x[b].n * sizeof(int));
+    return r->ids ? 0 : -1;
+}
+
+/* B sequences of n rows each. */
+static int even(Tape *tp, Ragged *r, int B, int n) {
+    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1), tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, B * n};
+    for (int b = 0; r->first && r->n && b < B; b++) r->first[b] = b * n, r->n[b] = n;
+    return r->first && r->n ? 0 : -1;
+}
+
+/* rows (i, j) of an [I*J] matrix in the order (j, i): group-major from sequence-major and back. */
+static Tensor *transpose_rows(Tape *tp, Tensor *x, int I, int J) {
+    int *idx = tape_alloc(tp, (size_t)I * (size_t)J * sizeof *idx + 1);
+    for (int i = 0; idx && i < I; i++)
+        for (int j = 0; j < J; j++) idx[j * I + i] = i * J + j;
+    return op_rows(tp, x, NULL, idx, I * J);
+}
+
+/* ==== the base LM [E5]: GPT-2 behind a key/value prefix ====================================== */
+struct LmCache {
+    int B, cap, *keys, *read; /* keys held and tokens read of each sequence */
+    Tensor **k, **v;          /* [L] of [B*cap, d] */
+};
+
+static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
+    LmCache *c = tape_alloc(tp, sizeof *c);
+    if (!c) return NULL;
+    *c = (LmCache){B, cap, tape_alloc(tp, (size_t)B * sizeof(int)), tape_alloc(tp, (size_t)B * sizeof(int)),
+                   tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *)), tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *))};
+    if (!c->keys || !c->read || !c->k || !c->v) return NULL;
+    for (int l = 0; l < m->c.L; l++) {
+        c->k[l] = tape_tensor(tp, B * cap, m->c.d);
+        c->v[l] = tape_tensor(tp, B * cap, m->c.d);
+        if (!c->k[l] || !c->v[l]) return NULL;
+    }
+    return c;
+}
+
+/* [prefix ; own] for every sequence: key row p of layer l lies at (p*2L + 2l + which)*B + b of the
+ * expansion's [n*B, d], `which` being 0 for keys and 1 for values: the official layout. */
+static Tensor *behind_prefix(const Model *m, Tape *tp, Tensor *prefix, Tensor *own, const Ragged *r,
+                             int B, int l, int which) {
+    int P = m->c.P, n = P * 2 * m->c.L, *idx = tape_alloc(tp, (size_t)(r->rows + B * P) * sizeof *idx + 1);
+    if (!idx || !own) return NULL;
+    for (int b = 0, at = 0; b < B; b++) {
+        for (int p = 0; p < P; p++) idx[at++] = (p * 2 * m->c.L + 2 * l + which) * B + b;
+        for (int i = 0; i < r->n[b]; i++) idx[at++] = n * B + r->first[b] + i;
+    }
+    return op_rows(tp, prefix, own, idx, r->rows + B * P);
+}
+
+/* Appends the rows of x, [prefix ;] own, to a layer's keys or values; returns all of them. */
+static Tensor *cache_append(const LmCache *c, Tensor *held, const Tensor *x, const Ragged *r) {
+    if (!x) return NULL;
+    size_t d = (size_t)x->shape[1];
+    for (int b = 0; b < c->B; b++)
+        memcpy(held->data + (size_t)(b * c->cap + c->keys[b]) * d, x->data + (size_t)r->first[b] * d,
+               (size_t)r->n[b] * d * sizeof(real));
+    return held;
+}
+
+static Tensor *lm_attention(Model *m, Tape *tp, int l, Tensor *x, Tensor *prefix, LmCache *cache,
+                            const Ragged *q, const Ragged *fresh, const Ragged *k, int B) {
+    const LmLayer *w = &m->lm->layer[l];
+    int d = m->c.d;
+    Tensor *qkv = op_linear(tp, op_layernorm(tp, x, w->ln1.w, w->ln1.b), w->attn.w, w->attn.b, 1);
+    Tensor *keys = op_cols(tp, qkv, d, d), *values = op_cols(tp, qkv, 2 * d, d);
+    if (prefix) {
+        keys = behind_prefix(m, tp, prefix, keys, q, B, l, 0);
+        values = behind_prefix(m, tp, prefix, values, q, B, l, 1);
+    }
+    if (cache) {
+        keys = cache_append(cache, cache->k[l], keys, fresh);
+        values = cache_append(cache, cache->v[l], values, fresh);
+    }
+    Attention a = {.B = B, .H = m->c.H, .q0 = q->first, .qn = q->n, .k0 = k->first, .kn = k->n,
+                   .scale = 1 / (real)sqrt((double)d / m->c.H), .causal = 1};
+    Tensor *y = op_attention(tp, op_cols(tp, qkv, 0, d), keys, values, &a);
+    return op_add(tp, x, op_linear(tp, y, w->attn_out.w, w->attn_out.b, 1), 1);
+}
+
+Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
+    Ragged q, fresh, k;
+    int P = m->c.P, more = prefix ? P : 0;
+    if (ragged(tp, &q, x, B) != 0 || even(tp, &fresh, B, 0) != 0 || even(tp, &k, B, 0) != 0) return NULL;
+    int *pos = tape_alloc(tp, (size_t)q.rows * sizeof *pos + 1);
+    if (!pos) return NULL;
+    for (int b = 0, at = 0; b < B; b++) {
+        int read = cache ? cache->read[b] : 0, held = cache ? cache->keys[b] : 0;
+        for (int i = 0; i < q.n[b]; i++) pos[q.first[b] + i] = P + read + i;
+        fresh.first[b] = at, fresh.n[b] = q.n[b] + more;
+        k.first[b] = cache ? b * cache->cap : at, k.n[b] = held + fresh.n[b];
+        at += fresh.n[b];
+        if (P + read + q.n[b] > m->c.S || (cache && k.n[b] > cache->cap))
+            return tape_fail(tp, "sequence %d has %d tokens, the LM's window S = %d leaves room for "
+                                 "%d", b, read + q.n[b], m->c.S, m->c.S - P);
+    }
+    Tensor *h = op_add(tp, op_rows(tp, m->lm->wte, NULL, q.ids, q.rows),
+                       op_rows(tp, m->lm->wpe, NULL, pos, q.rows), 1);
+    for (int l = 0; l < m->c.L; l++) {
+        const LmLayer *w = &m->lm->layer[l];
+        h = lm_attention(m, tp, l, h, prefix, cache, &q, &fresh, &k, B);
+        Tensor *f = op_linear(tp, op_layernorm(tp, h, w->ln2.w, w->ln2.b), w->fc.w, w->fc.b, 1);
+        h = op_add(tp, h, op_linear(tp, op_act(tp, f, ACT_GELU_TANH), w->fc_out.w, w->fc_out.b, 1), 1);
+    }
+    for (int b = 0; h && cache && b < B; b++) cache->keys[b] = k.n[b], cache->read[b] += q.n[b];
+    return op_layernorm(tp, h, m->lm->ln_f.w, m->lm->ln_f.b);
+}
+
+Tensor *lm_logits(Model *m, Tape *tp, Tensor *h) { return op_linear(tp, h, m->lm->wte, NULL, 0); }
+
+Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor *prefix) {
+    int rows = 0, n = 0;
+    for (int b = 0; b < B; b++) rows += x[b].n > 0 ? x[b].n - 1 : 0;
+    Ids *in = tape_alloc(tp, (size_t)B * sizeof *in + 1);
+    int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1), *target = row + rows;
+    if (!in || !row) return NULL;
+    for (int b = 0, at = 0; b < B; b++) { /* the last token is predicted, never read */
+        in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0};
+        for (int i = 0; i < in[b].n; i++) {
+            if (from && i + 1 < from[b]) continue;
+            row[n] = at + i;
+            target[n++] = x[b].id[i + 1];
+        }
+        at += in[b].n;
+    }
+    Tensor *h = lm_hidden(m, tp, in, B, prefix, NULL);
+    return op_cross_entropy(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, n)), target, NULL);
+}
+
+/* ==== amortization network and question encoder: T5 ========================================== */
+/* Attention of T5: no scale, no biases.  x: [Nq,e] reads from: [Nk,e]. */
+static Tensor *t5_attention(Model *m, Tape *tp, const T5Attn *w, Tensor *x, Tensor *from, const Ragged *q,
+                            const Ragged *k, int B, Tensor *bias, int causal) {
+    Tensor *n = op_rmsnorm(tp, x, w->norm), *src = from ? from : n;
+    Attention a = {.B = B, .H = m->c.enc_H, .q0 = q->first, .qn = q->n, .k0 = k->first, .kn = k->n,
+                   .scale = 1, .causal = causal, .bias = bias};
+    Tensor *y = op_attention(tp, op_linear(tp, n, w->q, NULL, 0), op_linear(tp, src, w->k, NULL, 0),
+                             op_linear(tp, src, w->v, NULL, 0), &a);
+    return op_add(tp, x, op_linear(tp, y, w->o, NULL, 0), 1);
+}
+
+static Tensor *t5_feed_forward(Tape *tp, const T5Layer *w, Tensor *x) {
+    Tensor *f = op_act(tp, op_linear(tp, op_rmsnorm(tp, x, w->ff_norm), w->wi, NULL, 0), ACT_RELU);
+    return op_add(tp, x, op_linear(tp, f, w->wo, NULL, 0), 1);
+}
+
+/* The encoder reads the tokens; the decoder turns T learnable vectors into T states. */
+Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
+    Ragged in, out;
+    int T = m->c.T;
+    int *prompt = tape_alloc(tp, (size_t)(B * T) * sizeof *prompt + 1);
+    if (!prompt || ragged(tp, &in, x, B) != 0 || even(tp, &out, B, T) != 0) return NULL;
+    for (int i = 0; i < B * T; i++) prompt[i] = i % T;
+    Tensor *h = op_rows(tp, w->embed, NULL, in.ids, in.rows);
+    for (int l = 0; l < m->c.enc_L; l++) {
+        const T5Layer *e = &w->encoder.layer[l];
+        h = t5_attention(m, tp, &e->self, h, NULL, &in, &in, B, w->encoder.bias, 0);
+        h = t5_feed_forward(tp, e, h);
+    }
+    h = op_rmsnorm(tp, h, w->encoder.norm);
+    Tensor *y = op_rows(tp, w->prompts, NULL, prompt, B * T);
+    for (int l = 0; l < m->c.enc_L; l++) {
+        const T5Layer *e = &w->decoder.layer[l];
+        y = t5_attention(m, tp, &e->self, y, NULL, &out, &out, B, w->decoder.bias, 1);
+        y = t5_attention(m, tp, &e->cross, y, h, &out, &in, B, NULL, 0);
+        y = t5_feed_forward(tp, e, y);
+    }
+    return op_rmsnorm(tp, y, w->decoder.norm);
+}
+
+/* One MLP per token: x, y: [B*T, .].  skip(x) + W2 tanh(W1 LN(x)). */
+static Tensor *token_mlps(const Model *m, Tape *tp, const Mlp *w, Tensor *x, int B) {
+    int T = m->c.T;
+    Tensor *g = transpose_rows(tp, x, B, T); /* group t: the B rows of token t */
+    Tensor *f = op_linear(tp, op_layernorm(tp, g, w->norm.w, w->norm.b), w->in.w, w->in.b, 0);
+    Tensor *y = op_linear(tp, op_act(tp, f, ACT_TANH), w->out.w, w->out.b, 0);
+    if (w->skip.w) g = op_linear(tp, g, w->skip.w, w->skip.b, 0);
+    return transpose_rows(tp, op_add(tp, g, y, 1), T, B);
+}
+
+/* [E1] phi_k = g_amort(d_k): B documents become T vectors each, [B*T, d]. */
+Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
+    return token_mlps(m, tp, &m->agg->doc_mlp, enc_forward(m, tp, m->enc, docs, B), B);
+}
+
+/* ==== aggregator [E3]: a question picks from the bank ======================================== */
+/* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
+ * hold, so the order of documents does not matter. */
+static Tensor *agg_block(Model *m, Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
+    Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
+    Tensor *y = op_attention(tp, op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0),
+                             op_linear(tp, c, w->k, NULL, 0), op_linear(tp, c, w->v, NULL, 0), a);
+    q = op_add(tp, q, op_linear(tp, y, w->out.w, w->out.b, 0), 1);
+    Tensor *f = op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
+    (void)m;
+    return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0), 1);
+}
+
+/* Adds what each key received in one block to its document's share of r->received. */
+static void agg_received(const Model *m, const AggReads *r, const real *keys, int B) {
+    for (int b = 0, at = 0; b < B; at += r->docs[b], b++)
+        for (int k = 0; k < r->docs[b]; k++)
+            for (int t = 0; t < m->c.T; t++)
+                r->received[at + k] += *keys++ / (real)m->c.agg_B;
+}
+
+/* q: [B*T, d] from the question encoder; phi: [K*T, d]. */
+static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
+    int T = m->c.T, total = 0;
+    Ragged qs, keys, gold;
+    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0) return NULL;
+    for (int b = 0; b < B; b++) {
+        keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
+        if (r->gold) gold.first[b] = r->gold[b] * T;
+        total += r->docs[b];
+    }
+    Attention a = {.B = B, .H = m->c.agg_H, .q0 = qs.first, .qn = qs.n, .k0 = keys.first, .kn = keys.n,
+                   .scale = 1 / (real)sqrt((double)m->c.agg_dh),
+                   .t0 = r->gold ? gold.first : NULL, .tn = gold.n};
+    if (r->received) {
+        a.received = tape_alloc(tp, (size_t)total * (size_t)T * sizeof(real) + 1);
+        if (!a.received) return NULL;
+        memset(r->received, 0, (size_t)total * sizeof(real));
+    }
+    for (int i = 0; i < m->c.agg_B; i++) {
+        q = agg_block(m, tp, &m->agg->block[i], q, phi, &a);
+        if (r->mass) r->mass[i] = a.mass;
+        if (q && r->received) agg_received(m, r, a.received, B);
+    }
+    return q;
+}
+
+static Tensor *encode_question(Model *m, Tape *tp, const Ids *q, int B) {
+    return token_mlps(m, tp, &m->agg->q_mlp, enc_forward(m, tp, m->qenc, q, B), B);
+}
+
+/* [E3] phi* = h_psi(g_input(x), M) for B questions. */
+Tensor *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r) {
+    return agg_blocks(m, tp, encode_question(m, tp, q, B), B, phi, r);
+}
+
+/* [E4] T vectors become n = P*2L keys and values: vector t is used n/T times in a row, the first
+ * n % T vectors once more; each use has its own y = x + W2 gelu(W1 LN x).  [B*T,d] -> [n*B,d]. */
+Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B) {
+    const Mlp *w = &m->agg->expand;
+    int T = m->c.T, n = m->c.P * 2 * m->c.L, at = 0;
+    int *idx = tape_alloc(tp, (size_t)(n * B) * sizeof *idx + 1);
+    if (!idx) return NULL;
+    for (int t = 0; t < T; t++)
+        for (int use = 0; use < n / T + (t < n % T); use++)
+            for (int b = 0; b < B; b++) idx[at++] = b * T + t;
+    Tensor *x = op_rows(tp, phi, NULL, idx, n * B);
+    Tensor *f = op_linear(tp, op_layernorm(tp, x, w->norm.w, w->norm.b), w->in.w, w->in.b, 0);
+    return op_add(tp, x, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->out.w, w->out.b, 0), 1);
+}
+
+/* ==== training =============================================================================== */
+/* Document i belongs to bank i % banks, so that those with a gradient (the first n_grad) are spread
+ * over all banks; the banks' vectors then lie behind one another. */
+static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
+    int T = m->c.T, banks = b->n_docs / b->group, at = 0, free_docs = b->n_docs - b->n_grad;
+    int *idx = tape_alloc(tp, (size_t)(b->n_docs * T) * sizeof *idx);
+    if (!idx) return NULL;
+    Tensor *phi = mac_encode(m, tp, b->docs, b->n_grad), *constant = NULL;
+    if (free_docs > 0) { /* backpropagation dropout: nothing is kept of these but their vectors */
+        int was = tape_record(tp, 0);
+        constant = mac_encode(m, tp, b->docs + b->n_grad, free_docs);
+        tape_record(tp, was);
+        if (!constant) return NULL;
+    }
+    for (int bank = 0; bank < banks; bank++)
+        for (int i = bank; i < b->n_docs; i += banks)
+            for (int t = 0; t < T; t++) idx[at++] = i * T + t;
+    return op_rows(tp, phi, constant, idx, at);
+}
+
+/* L = NLL of the answer's tokens under LM(x; phi*), plus guidance times -log(attention on the right
+ * document) in each block of the aggregator, which is ours, not the paper's. */
+Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
+    if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs)
+        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
+                         b->group, b->n_grad);
+    int banks = b->n_docs / b->group, n = b->n_q;
+    int *at = tape_alloc(tp, 4 * (size_t)n * sizeof *at + 1);
+    Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof(Tensor *));
+    if (!at || !mass) return NULL;
+    AggReads r = {.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
+    int *from = at + 3 * n;
+    for (int i = 0; i < n; i++) {
+        at[i] = b->doc[i] % banks * b->group;
+        at[n + i] = b->group;
+        at[2 * n + i] = at[i] + b->doc[i] / banks;
+        from[i] = b->q[i].n;
+    }
+    Tensor *phi = agg_forward(m, tp, b->q, n, batch_banks(m, tp, b), &r);
+    Tensor *loss = lm_loss(m, tp, b->qa, from, n, prefix_expand(m, tp, phi, n));
+    if (!loss) return NULL;
+    *stats = (MacStats){0, loss->data[0], 0};
+    for (int i = 0; i < m->c.agg_B; i++) {
+        for (int j = 0; j < n; j++) stats->mass += mass[i]->data[j] / (real)(n * m->c.agg_B);
+        if (b->guidance > 0) loss = op_add(tp, loss, op_neglog(tp, mass[i]), b->guidance);
+    }
+    if (loss) stats->loss = loss->data[0];
+    return loss;
+}
+
+/* ==== the memory bank [E2] =================================================================== */
+Bank *bank_new(const MacConfig *c, uint64_t model) {
+    Bank *b = calloc(1, sizeof *b);
+    if (b) b->T = c->T, b->d = c->d, b->model = model;
+    return b;
+}
+
+void bank_free(Bank *b) {
+    if (!b) return;
+    for (int i = 0; i < b->K; i++) free(b->entry[i].id), free(b->entry[i].title);
+    free(b->entry), free(b->phi);
+    free(b);
+}
+
+static char *copy_of(const char *s) {
+    char *c = malloc(strlen(s) + 1);
+    return c ? strcpy(c, s) : NULL;
+}
+
+int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
+    size_t n = (size_t)b->T * (size_t)b->d;
+    for (int i = 0; i < b->K; i++)
+        if (b->entry[i].hash == hash) return 0;
+    if ((b->K & (b->K - 1)) == 0) { /* room doubles at every power of two */
+        size_t cap = b->K ? 2 * (size_t)b->K : 1;
+        BankEntry *entry = realloc(b->entry, cap * sizeof *entry);
+        if (entry) b->entry = entry;
+        real *grown = realloc(b->phi, cap * n * sizeof *grown);
+        if (grown) b->phi = grown;
+        if (!entry || !grown) return -1;
+    }
+    BankEntry e = {copy_of(id), copy_of(title), hash};
+    if (!e.id || !e.title) { free(e.id), free(e.title); return -1; }
+    b->entry[b->K] = e;
+    memcpy(b->phi + (size_t)b->K++ * n, phi, n * sizeof *phi);
+    return 1;
+}
+
+int bank_find(const Bank *b, const char *id) {
+    for (int i = 0; i < b->K; i++)
+        if (!strcmp(b->entry[i].id, id)) return i;
+    return -1;
+}
+
+int bank_remove(Bank *b, const char *id) {
+    int i = bank_find(b, id);
+    size_t n = (size_t)b->T * (size_t)b->d;
+    if (i < 0) return -1;
+    free(b->entry[i].id), free(b->entry[i].title);
+    b->K--;
+    memmove(b->entry + i, b->entry + i + 1, (size_t)(b->K - i) * sizeof *b->entry);
+    memmove(b->phi + (size_t)i * n, b->phi + (size_t)(i + 1) * n, (size_t)(b->K - i) * n * sizeof *b->phi);
+    return 0;
+}
+
+/* The file: "phi" [K,T,d], and "entries", three NUL-terminated strings each: id, title, hash. */
+int bank_save(const Bank *b, const char *path, char *err) {
+    size_t n = 0, at = 0;
+    for (int i = 0; i < b->K; i++) n += strlen(b->entry[i].id) + strlen(b->entry[i].title) + 19;
+    if (n > INT_MAX) { snprintf(err, MAC_ERR, "%s: too many entries for one file", path); return -1; }
+    char *text = malloc(n + 1), model[20];
+    StWriter *w = st_new();
+    if (!text || !w) { free(text), free(w); snprintf(err, MAC_ERR, "%s: out of memory", path); return -1; }
+    for (int i = 0; i < b->K; i++)
+        at += (size_t)snprintf(text + at, n + 1 - at, "%s%c%s%c%016llx%c", b->entry[i].id, 0, b->entry[i].title,
+                               0, (unsigned long long)b->entry[i].hash, 0);
+    snprintf(model, sizeof model, "%016llx", (unsigned long long)b->model);
+    st_add_meta(w, "format", "mac-bank");
+    st_add_meta(w, "model", model);
+    st_add(w, "phi", b->phi, 3, (int[]){b->K, b->T, b->d});
+    st_add_bytes(w, "entries", text, (int)n);
+    int bad = st_write(w, path, err);
+    free(text);
+    return bad;
+}
+
+/* The next string of [*p, end), or NULL. */
+static const char *next_string(const char **p, const char *end) {
+    const char *s = *p, *nul = s < end ? memchr(s, 0, (size_t)(end - s)) : NULL;
+    if (!nul) return NULL;
+    *p = nul + 1;
+    return s;
+}
+
+static Bank *bank_read(StFile *f, const char *path, char *err) {
+    const char *format = st_meta(f, "format"), *model = st_meta(f, "model"), *dtype;
+    const int64_t *shape = NULL;
+    for (int i = 0, ndim; i < st_count(f); i++) {
+        const int64_t *s;
+        if (!strcmp(st_info(f, i, &dtype, &ndim, &s), "phi") && ndim == 3) shape = s;
+    }
+    int64_t text_n = st_size(f, "entries"), n = st_size(f, "phi");
+    if (!format || strcmp(format, "mac-bank") || !model || !shape || text_n < 0 || text_n > INT_MAX
+        || shape[0] > INT_MAX || shape[1] < 1 || shape[1] > 1 << 20 || shape[2] < 1 || shape[2] > 1 << 20) {
+        snprintf(err, MAC_ERR, "%s: this is not a memory bank made by learn", path);
+        return NULL;
+    }
+    MacConfig c = {.T = (int)shape[1], .d = (int)shape[2]};
+    Bank *b = bank_new(&c, strtoull(model, NULL, 16));
+    char *text = malloc((size_t)text_n + 1);
+    real *phi = malloc(((size_t)n + 1) * sizeof *phi);
+    int bad = !b || !text || !phi;
+    if (bad) snprintf(err, MAC_ERR, "%s: out of memory for the bank", path);
+    bad = bad || st_read_bytes(f, "entries", text, text_n, err) != 0 || st_read(f, "phi", phi, n, err) != 0;
+    const char *p = text, *end = text ? text + text_n : NULL;
+    for (int64_t i = 0; !bad && i < shape[0]; i++) {
+        const char *id = next_string(&p, end), *title = next_string(&p, end), *hash = next_string(&p, end);
+        bad = !hash || bank_add(b, id, title, strtoull(hash, NULL, 16), phi + i * shape[1] * shape[2]) != 1;
+        if (bad) snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path, (long long)i + 1);
+    }
+    free(text), free(phi);
+    if (!bad) return b;
+    bank_free(b);
+    return NULL;
+}
+
+Bank *bank_load(const char *path, char *err) {
+    StFile *f = st_open(path, err);
+    Bank *b = f ? bank_read(f, path, err) : NULL;
+    st_close(f);
+    return b;
+}
+
+/* ==== answers ================================================================================ */
+/* The prefix that B questions draw from the bank.  With M = o->hierarchy, groups of M documents are
+ * aggregated apart and their results aggregated again, until one modulation is left.  The official
+ * code loops over the question's length here; this loops over the bank. */
+static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, const AnswerOptions *o) {
+    int K = bank->K, M = o->hierarchy > 0 && o->hierarchy < K ? o->hierarchy : K, own = 0, T = m->c.T;
+    if (bank->T != T || bank->d != m->c.d)
+        return tape_fail(tp, "the bank holds %d vectors of %d a document, the model makes %d of %d",
+                         bank->T, bank->d, T, m->c.d);
+    if (K > 1 && M == 1) return tape_fail(tp, "hierarchy: groups of one document never become fewer");
+    Tensor held = {2, {K * T, bank->d, 1}, bank->phi, NULL}, *phi = &held;
+    Tensor *first = encode_question(m, tp, q, B), *z;
+    for (;;) { /* `own`: each question has K modulations of its own, from the round before */
+        int G = K > 0 ? (K + M - 1) / M : 1, n = B * G;
+        int *at = tape_alloc(tp, (size_t)(2 * n + n * T) * sizeof *at), *rows = at + 2 * n;
+        if (!at) return NULL;
+        for (int i = 0; i < n; i++) {
+            int g = i % G, b = i / G;
+            at[i] = (own ? b * K : 0) + g * M;
+            at[n + i] = K - g * M < M ? K - g * M : M;
+            for (int t = 0; t < T; t++) rows[i * T + t] = b * T + t;
+        }
+        AggReads r = {.doc0 = at, .docs = at + n, .received = own || G > 1 ? NULL : o->received};
+        z = agg_blocks(m, tp, op_rows(tp, first, NULL, rows, n * T), n, phi, &r);
+        if (G == 1 || !z) break;
+        phi = z, K = G, own = 1;
+    }
+    return prefix_expand(m, tp, z, B);
+}
+
+/* Puts o->context and the question behind one another for each of B sequences. */
+static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
+    Ids *x = tape_alloc(tp, (size_t)B * sizeof *x);
+    for (int b = 0; x && b < B; b++) {
+        int n = context ? context[b].n : 0, *id = tape_alloc(tp, (size_t)(n + q[b].n) * sizeof *id + 1);
+        if (!id) return NULL;
+        if (n) memcpy(id, context[b].id, (size_t)n * sizeof *id);
+        memcpy(id + n, q[b].id, (size_t)q[b].n * sizeof *id);
+        x[b] = (Ids){id, n + q[b].n};
+    }
+    return x;
+}
+
+/* Logits after the last token of each sequence that got new ones, in order; others are skipped. */
+static Tensor *last_logits(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
+    Tensor *h = lm_hidden(m, tp, x, B, prefix, cache);
+    int *row = tape_alloc(tp, (size_t)B * sizeof *row), n = 0;
+    for (int b = 0, at = 0; row && b < B; b++) {
+        at += x[b].n;
+        if (x[b].n) row[n++] = at - 1;
+    }
+    return h && row ? lm_logits(m, tp, op_rows(tp, h, NULL, row, n)) : NULL;
+}
+
+static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCache *cache, int cap,
+                         int *out, int *n) {
+    int V = m->c.V, running = B;
+    memset(n, 0, (size_t)B * sizeof *n);
+    for (int step = 0; step < cap && running; step++) {
+        Tensor *logits = last_logits(m, tp, x, B, step ? NULL : prefix, cache);
+        if (!logits) return -1;
+        for (int b = 0, row = 0; b < B; b++) {
+            if (!x[b].n) continue; /* its answer has ended */
+            const real *l = logits->data + (size_t)row++ * (size_t)V;
+            int best = 0;
+            for (int v = 1; v < V; v++)
+                if (l[v] > l[best]) best = v;
+            x[b].n = 0;
+            if (best == V - 1) { running--; continue; }
+            out[b * cap + n[b]] = best;
+            x[b] = (Ids){&out[b * cap + n[b]++], 1};
+        }
+    }
+    return 0;
+}
+
+/* ---- beam search, one question at a time ---- */
+typedef struct { real score; int parent, token; } Candidate;
+typedef struct {
+    int W, cap, step;          /* beams; longest answer; tokens so far */
+    int *live, *next;          /* [W][cap] tokens of the running beams, and room for the next ones */
+    real *score;               /* [W] sum of log-probabilities; -INFINITY: not in use */
+    int *best, best_n, ended;  /* the best ended answer, and how many have ended */
+    real best_score;           /* mean log-probability of its tokens, EOS included */
+} Beams;
+
+/* Keeps the 2W best continuations, best first; the earlier one where two are equal. */
+static int beam_candidates(Tape *tp, const Beams *s, Tensor *logits, const int *row_beam, Candidate *c) {
+    int V = logits->shape[1], n = 0;
+    Tensor *p = op_softmax(tp, logits);
+    if (!p) return -1;
+    for (int r = 0; r < logits->shape[0]; r++)
+        for (int v = 0; v < V; v++) {
+            real x = s->score[row_beam[r]] + exact_log(p->data[(size_t)r * (size_t)V + (size_t)v]);
+            if (n == 2 * s->W && !(x > c[n - 1].score)) continue;
+            int i = n < 2 * s->W ? n++ : n - 1;
+            for (; i > 0 && x > c[i - 1].score; i--) c[i] = c[i - 1];
+            c[i] = (Candidate){x, row_beam[r], v};
+        }
+    return n;
+}
+
+static void beam_end(Beams *s, const int *tokens, int n, real sum, int counted) {
+    real score = sum / (real)counted;
+    s->ended++;
+    if (s->best_n >= 0 && !(score > s->best_score)) return;
+    memcpy(s->best, tokens, (size_t)n * sizeof *tokens);
+    s->best_n = n;
+    s->best_score = score;
+}
+
+/* The cache's sequences become copies of their parents. */
+static int cache_follow(const Model *m, Tape *tp, LmCache *c, const int *parent) {
+    size_t row = (size_t)c->cap * (size_t)m->c.d;
+    for (int l = 0; l < 2 * m->c.L; l++) {
+        Tensor **held = l < m->c.L ? &c->k[l] : &c->v[l - m->c.L], *old = *held;
+        Tensor *fresh = tape_tensor(tp, c->B * c->cap, m->c.d);
+        if (!fresh) return -1;
+        for (int b = 0; b < c->B; b++)
+            memcpy(fresh->data + (size_t)b * row, old->data + (size_t)parent[b] * row, row * sizeof(real));
+        *held = fresh;
+    }
+    return 0;
+}
+
+/* Ends what has ended, moves the W best others into place; parent[] says where each came from. */
+static void beam_advance(Beams *s, const Candidate *c, int n, int eos, int *parent) {
+    int kept = 0;
+    real *score = s->score;
+    for (int i = 0; i < n && kept < s->W; i++) {
+        const int *from = s->live + c[i].parent * s->cap;
+        if (c[i].token == eos) { /* an end outside the W best does not count */
+            if (i < s->W) beam_end(s, from, s->step, c[i].score, s->step + 1);
+            continue;
+        }
+        memcpy(s->next + kept * s->cap, from, (size_t)s->step * sizeof *from);
+        s->next[kept * s->cap + s->step] = c[i].token;
+        parent[kept] = c[i].parent;
+        score[kept++] = c[i].score;
+    }
+    for (; kept < s->W; kept++) score[kept] = -INFINITY, parent[kept] = 0;
+    int *swap = s->live;
+    s->live = s->next, s->next = swap;
+    s->step++;
+}
+
+static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, LmCache *cache, int W, int cap,
+                        int *out, int *n) {
+    size_t room = (size_t)W * (size_t)cap * sizeof(int);
+    Beams s = {W, cap, 0, tape_alloc(tp, room), tape_alloc(tp, room), tape_alloc(tp, (size_t)W * sizeof(real)),
+               out, -1, 0, 0};
+    Candidate *c = tape_alloc(tp, 2 * (size_t)W * sizeof *c);
+    Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
+    int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent), *row_beam = parent + W;
+    if (!s.live || !s.next || !s.score || !c || !x || !parent) return -1;
+    for (int w = 0; w < W; w++) x[w] = *prompt, row_beam[w] = w;
+    for (int w = 1; w < W; w++) s.score[w] = -INFINITY; /* all start alike: let one speak */
+    while (s.step < cap && s.ended < W) {
+        Tensor *logits = last_logits(m, tp, x, W, s.step ? NULL : prefix, cache);
+        if (!logits) return -1;
+        int found = beam_candidates(tp, &s, logits, row_beam, c);
+        if (found < 0) return -1;
+        beam_advance(&s, c, found, m->c.V - 1, parent);
+        if (cache_follow(m, tp, cache, parent) != 0) return -1;
+        for (int w = 0; w < W; w++) x[w] = (Ids){s.live + w * cap + s.step - 1, 1};
+    }
+    for (int w = 0; s.ended < W && w < W; w++)
+        if (s.score[w] > -INFINITY) beam_end(&s, s.live + w * cap, s.step, s.score[w], s.step);
+    *n = s.best_n > 0 ? s.best_n : 0;
+    return 0;
+}
+
+/* W copies of question b's part of the prefix [n*B, d]. */
+static Tensor *prefix_of(const Model *m, Tape *tp, Tensor *prefix, int B, int b, int W) {
+    int n = m->c.P * 2 * m->c.L, *idx = tape_alloc(tp, (size_t)(n * W) * sizeof *idx);
+    for (int i = 0; idx && i < n * W; i++) idx[i] = i / W * B + b;
+    return op_rows(tp, prefix, NULL, idx, n * W);
+}
+
+int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap, int *out, int *n,
+               const AnswerOptions *options) {
+    AnswerOptions o = options ? *options : (AnswerOptions){0};
+    int was = tape_record(tp, 0), bad = 0, W = o.beams > 1 ? o.beams : 1;
+    Tensor *prefix = bank ? answer_prefix(m, tp, q, B, bank, &o) : NULL;
+    Ids *x = answer_prompts(tp, q, B, o.context);
+    bad = !x || (bank && !prefix);
+    for (int b = 0; !bad && W > 1 && b < B; b++) {
+        Tensor *own = prefix ? prefix_of(m, tp, prefix, B, b, W) : NULL;
+        LmCache *cache = cache_new(m, tp, W, m->c.S);
+        bad = !cache || (prefix && !own) || answer_beams(m, tp, &x[b], own, cache, W, cap, out + b * cap, &n[b]);
+    }
+    if (!bad && W == 1) {
+        LmCache *cache = cache_new(m, tp, B, m->c.S);
+        bad = !cache || answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
+    }
+    tape_record(tp, was);
+    return bad ? -1 : 0;
+}

@@ -1,0 +1,261 @@
+/* mac.h - Memory of Amortized Contexts (arXiv 2403.04317) in plain C: the contents page.
+ *
+ * What it is: tensors with gradients, a small GPT-2, T5 encoders, a memory bank and an aggregator,
+ * trainable from nothing on a CPU.  What it is not: a tensor library for other models (contiguous
+ * tensors, the ops that MAC needs, no more) or a runtime for large ones.
+ *
+ * The shortest program that remembers (tests/test_example.c compiles it word for word):
+ *
+ *     MacConfig c = mac_config_default();
+ *     c.V = 259;                                         // bytes, and the end of the answer
+ *     Model *m = model_new(&c, 1);                       // 1: the seed
+ *     Tape *tp = tape_new(0);                            // 0: no limit of memory
+ *     Bank *bank = bank_new(&m->c, model_fingerprint(m));
+ *     int doc[] = {72, 105}, q[] = {87, 104, 111, 63}, answer[8], n;
+ *     Ids d = {doc, 2}, x = {q, 4};
+ *     Tensor *phi = mac_encode(m, tp, &d, 1);            // one forward pass: [T, d]
+ *     if (!phi || bank_add(bank, "hi", "a greeting", 42, phi->data) < 0) return 1;
+ *     mac_answer(m, tp, &x, 1, bank, 8, answer, &n, NULL);
+ *
+ * Letters, in code, comments, messages and NOTES.md alike:
+ *   B sequences or questions   S LM window in tokens   d LM width    H heads   dh = width of a head
+ *   V vocabulary   e encoder width   L LM layers   K documents in the bank
+ *   T vectors per document     P prefix positions per layer          n = P*2L keys and values
+ * All is row-major.  Sequences of unequal length lie behind one another as rows of one [N, d]
+ * tensor ("ragged": N is the sum of the lengths), so there is no padding and nothing to mask.
+ *
+ * Errors: functions that take a Tape return NULL or -1 and leave one sentence in tape_error();
+ * later calls with a NULL tensor return NULL, so that a model is checked once per step.  The others
+ * take `err`, a buffer of MAC_ERR bytes.  Nothing here prints or exits.                          */
+#ifndef MAC_H
+#define MAC_H
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef MAC_DOUBLE
+typedef double real;
+#else
+typedef float real;
+#endif
+
+#define MAC_ERR 512        /* bytes of an error message                                          */
+#define MAC_MAX_DIMS 3
+#define MAC_MAX_IN 4       /* inputs of an op                                                    */
+#define MAC_NAME 128       /* bytes of a parameter's name                                        */
+
+/* ==== tensor.c: exact math.  Same bits on every platform; within 2 ulp of the true value ===== */
+real exact_exp(real x);
+real exact_log(real x);
+real exact_tanh(real x);
+real exact_erf(real x);                          /* absolute error below 2 ulp of 1              */
+real exact_sin(real x);                          /* |x| up to 1e4                                */
+real exact_cos(real x);
+
+/* ==== tensor.c: random numbers.  The state is the caller's; one call, one draw ============== */
+uint64_t rng_next(uint64_t *state);              /* splitmix64                                   */
+real     rng_uniform(uint64_t *state);           /* [0, 1)                                       */
+real     rng_normal(uint64_t *state);            /* mean 0, variance 1                           */
+int      rng_below(uint64_t *state, int n);      /* 0 .. n-1                                     */
+uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n);      /* start with MAC_FNV           */
+#define MAC_FNV 0xcbf29ce484222325u
+
+/* ==== tensor.c: threads.  Bits do not depend on their number ================================ */
+int  pool_start(int n_threads);                  /* the number really running (1 without pthreads) */
+void pool_stop(void);
+
+/* ==== tensor.c: tensors, parameters, tape ==================================================== */
+typedef struct {
+    int ndim, shape[MAC_MAX_DIMS];
+    real *data;                                  /* [shape[0] * ... * shape[ndim-1]]             */
+    real *grad;                                  /* same shape; NULL when nobody needs it        */
+} Tensor;
+
+typedef struct {                                 /* lives as long as the program                 */
+    char name[MAC_NAME];                         /* with "%d": G tensors shape[1..] in one,      */
+    Tensor t;                                    /* G = shape[0], saved under G names            */
+    real *m, *v;                                 /* Adam's moments; NULL like grad when frozen   */
+} Param;
+typedef struct { Param **p; int n; } Params;
+
+Tensor *param_new(Params *ps, const char *name, int ndim, ...);  /* zeros, with gradient; shape: ints */
+Tensor *param_find(Params *ps, const char *name);                /* NULL when there is none      */
+void    param_freeze(Params *ps, const char *prefix, int freeze);/* by the start of their names  */
+size_t  param_count(const Params *ps, const char *prefix);       /* numbers in them              */
+void    params_free(Params *ps);
+
+typedef struct Tape Tape;                        /* the ops of one step, and their memory        */
+typedef struct Node {                            /* one recorded op; the tape is an array of these */
+    const char *op;
+    Tensor *out, *in[MAC_MAX_IN];
+    void *saved;                                 /* what backward needs besides in and out       */
+    void (*backward)(struct Node *);             /* adds into in[i]->grad where that is non-NULL */
+} Node;
+Tape   *tape_new(size_t limit);                  /* bytes that a step may take; 0: all there is  */
+void    tape_free(Tape *tp);
+void    tape_reset(Tape *tp);                    /* forgets the step: its tensors are gone       */
+int     tape_record(Tape *tp, int on);           /* 0: forward only, no gradient; the old value  */
+int     tape_backward(Tape *tp, Tensor *loss);   /* fills the gradients, once                    */
+const char *tape_error(const Tape *tp);          /* "" or the first failure since tape_reset     */
+size_t  tape_peak(const Tape *tp);               /* most bytes that a step has held so far       */
+Tensor *tape_tensor(Tape *tp, int rows, int cols);               /* zeros                        */
+void   *tape_alloc(Tape *tp, size_t bytes);                      /* zeros                        */
+Tensor *tape_fail(Tape *tp, const char *format, ...);            /* keeps the first; NULL        */
+
+/* ==== tensor.c: differentiable ops ============================================================ */
+/* y[G*R,O] = x[G*R,I] W + b[G,O].  W is [O,I] as in torch.nn.Linear, or [I,O] as in GPT-2 when
+ * `in_out` is set, or [G,.,.] for G groups of R rows with weights of their own.  b may be NULL. */
+Tensor *op_linear(Tape *tp, Tensor *x, Tensor *W, Tensor *b, int in_out);
+Tensor *op_add(Tape *tp, Tensor *a, Tensor *b, real scale);      /* y = a + scale b              */
+Tensor *op_rows(Tape *tp, Tensor *a, Tensor *b, const int *idx, int n); /* y[i] = [a;b][idx[i]]:
+                                                    gather, embedding, repeat; b may be NULL     */
+Tensor *op_cols(Tape *tp, Tensor *x, int first, int n);          /* y = x[:, first : first+n]    */
+Tensor *op_layernorm(Tape *tp, Tensor *x, Tensor *g, Tensor *b); /* per row, eps 1e-5; g,b [G,d] */
+Tensor *op_rmsnorm(Tape *tp, Tensor *x, Tensor *g);              /* per row, eps 1e-6            */
+typedef enum { ACT_RELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF } Act;
+Tensor *op_act(Tape *tp, Tensor *x, Act kind);
+Tensor *op_softmax(Tape *tp, Tensor *x);                         /* y = softmax over each row    */
+Tensor *op_dropout(Tape *tp, Tensor *x, real p, uint64_t *rng);  /* x itself when p = 0          */
+/* loss[1] = sum_r w[r] (log sum_v exp x[r,v] - x[r,target[r]]); w NULL: 1/R each. */
+Tensor *op_cross_entropy(Tape *tp, Tensor *x, const int *target, const real *w);
+Tensor *op_neglog(Tape *tp, Tensor *x);                          /* loss[1] = mean of -log x     */
+
+typedef struct {                                 /* multi-head attention over ragged sequences   */
+    int B, H;                                    /* sequences, heads                             */
+    const int *q0, *qn;                          /* [B] rows of q that belong to sequence b      */
+    const int *k0, *kn;                          /* [B] rows of k and v that it reads; they may
+                                                    overlap: questions that share a bank         */
+    real scale;                                  /* of q.k: 1/sqrt(dh), or 1 in T5               */
+    int causal;                                  /* query i reads keys j <= i + kn - qn          */
+    Tensor *bias;                                /* [buckets, H] of T5's relative positions, NULL */
+    const int *t0, *tn;                          /* [B] key rows whose attention mass is asked,  */
+    Tensor *mass;                                /* out [B,1], mean over heads and queries; NULL */
+    real *received;                              /* out, for reports: [B][kn] mass of each key,
+                                                    behind one another; NULL: not asked          */
+} Attention;
+Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a); /* like q         */
+
+/* ==== tensor.c: Adam, tensors in files ======================================================== */
+typedef struct { real lr, beta1, beta2, eps, decay, clip; int step; } Adam; /* decay: AdamW's    */
+Adam adam_default(real lr);
+real adam_step(Params *ps, Adam *o);             /* returns the gradient's norm before clipping,
+                                                    NaN when it is not finite: nothing is changed;
+                                                    gradients are zero afterwards                */
+typedef enum { LR_CONSTANT, LR_COSINE } LrKind;
+real lr_schedule(LrKind kind, real lr, int step, int warmup, int total);
+
+typedef struct StFile StFile;                    /* a safetensors file                           */
+StFile *st_open(const char *path, char *err);    /* header read and checked, NULL: see err       */
+void    st_close(StFile *f);
+const char *st_meta(const StFile *f, const char *key);           /* NULL when absent             */
+int     st_count(const StFile *f);
+const char *st_info(const StFile *f, int i, const char **dtype, int *ndim, const int64_t **shape);
+int64_t st_size(const StFile *f, const char *name);              /* numbers in it, -1: absent    */
+int     st_read(StFile *f, const char *name, real *to, int64_t n, char *err);    /* F32 and F64  */
+int     st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err);      /* U8   */
+
+typedef struct StWriter StWriter;
+StWriter *st_new(void);
+void    st_add_meta(StWriter *w, const char *key, const char *value);
+void    st_add(StWriter *w, const char *name, const real *data, int ndim, const int *shape);
+void    st_add_bytes(StWriter *w, const char *name, const void *data, int n);
+int     st_write(StWriter *w, const char *path, char *err);      /* whole or not at all; frees w */
+
+int     params_save(const Params *ps, StWriter *w, int moments); /* moments: Adam's too          */
+int     params_load(Params *ps, StFile *f, int moments, char *err);
+
+/* ==== mac.c: the model.  Tags [E1] to [E5] are explained in NOTES.md ========================== */
+typedef struct {
+    int V, S, d, L, H;                           /* base LM; S counts the P prefix positions     */
+    int e, enc_L, enc_H, enc_dh, enc_ff;         /* both T5 encoder-decoders                     */
+    int T, P;
+    int agg_B, agg_H, agg_dh;                    /* aggregator: blocks, heads, their width       */
+    int pre_ff;                                  /* hidden width of the prefix expansion         */
+    int D, Q, A;                                 /* longest document, question, answer in tokens */
+} MacConfig;
+typedef struct { const char *name, *help; size_t offset; } MacField;
+extern const MacField mac_fields[];              /* every field above, the end has name NULL     */
+MacConfig mac_config_default(void);
+int  mac_config_check(const MacConfig *c, char *err);            /* -1: sizes that do not fit    */
+
+typedef struct { const int *id; int n; } Ids;    /* n tokens                                     */
+typedef struct LmWeights LmWeights;
+typedef struct T5Weights T5Weights;
+typedef struct AggWeights AggWeights;
+typedef struct {
+    MacConfig c;
+    Params ps;                                   /* all weights, under their official names      */
+    LmWeights *lm;                               /* theta_base                                   */
+    T5Weights *enc, *qenc;                       /* theta_amort, theta_input                     */
+    AggWeights *agg;                             /* psi, the per-token MLPs and the expansion    */
+} Model;
+Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory          */
+void     model_free(Model *m);
+int      model_save(const Model *m, StWriter *w);
+Model   *model_load(StFile *f, char *err);
+uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
+void     model_share_start(Model *m);            /* question encoder = document encoder, their
+                                                    embeddings = the LM's, keys = queries        */
+
+/* ---- the base LM, frozen after pretraining [E5] ---- */
+typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
+/* Hidden states [N,d] of B sequences.  prefix [n*B,d] from prefix_expand, or NULL; real tokens
+ * stand at positions P, P+1, ... either way.  With a cache, x continues what it holds. */
+Tensor  *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache);
+Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,V]               */
+/* Mean loss of predicting the tokens from[b].. of each x[b] (all of them but the first: NULL). */
+Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor *prefix);
+
+/* ---- document and question to vectors, bank to prefix ---- */
+Tensor  *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B);     /* [B*T,e]      */
+Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                 /* [E1] [B*T,d] */
+typedef struct {                                 /* which vectors of phi question b attends to   */
+    const int *doc0, *docs;                      /* [B] first document and number of documents   */
+    const int *gold;                             /* [B] the right one, NULL: not known           */
+    Tensor **mass;                               /* out [agg_B] attention on it, NULL: not asked */
+    real *received;                              /* out [B][docs] mass of each, NULL: not asked  */
+} AggReads;
+Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3] [B*T,d] */
+Tensor  *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B);                  /* [E4] [n*B,d] */
+
+/* ---- training ---- */
+typedef struct {                                 /* one step: documents, and questions on them   */
+    const Ids *docs; int n_docs;
+    int n_grad;                                  /* backpropagation dropout: documents from this
+                                                    one on get no gradient                       */
+    const Ids *q, *qa; int n_q;                  /* questions; question, answer and EOS          */
+    const int *doc;                              /* [n_q] the document that answers              */
+    int group;                                   /* documents g..g+group-1 make a bank           */
+    real guidance;                               /* weight of -log(attention on the right one)   */
+} MacBatch;
+typedef struct { real loss, answer, mass; } MacStats;
+Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
+
+/* ---- the memory bank [E2] ---- */
+typedef struct { char *id, *title; uint64_t hash; } BankEntry;
+typedef struct {
+    int K, T, d;
+    BankEntry *entry;                            /* [K]                                          */
+    real *phi;                                   /* [K,T,d]                                      */
+    uint64_t model;                              /* fingerprint of the model that made phi       */
+} Bank;
+Bank    *bank_new(const MacConfig *c, uint64_t model);
+void     bank_free(Bank *b);
+int      bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi);
+                                                 /* 1 added, 0 held already (same hash), -1 memory */
+int      bank_find(const Bank *b, const char *id);               /* index or -1                  */
+int      bank_remove(Bank *b, const char *id);                   /* 0, or -1: no such document   */
+int      bank_save(const Bank *b, const char *path, char *err);
+Bank    *bank_load(const char *path, char *err);
+
+/* ---- answers ---- */
+typedef struct {
+    int beams;                                   /* 0 or 1: greedy                               */
+    int hierarchy;                               /* M documents a group; 0: the whole bank at once */
+    const Ids *context;                          /* [B] read by the LM before the question; NULL */
+    real *received;                              /* out [B,K] attention mass; NULL: not asked    */
+} AnswerOptions;
+/* Answers to B questions into out[B][cap], lengths into n[B], EOS left out.  bank NULL: the LM
+ * alone.  0, or -1: see tape_error. */
+int      mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap,
+                    int *out, int *n, const AnswerOptions *o);
+#endif

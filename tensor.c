@@ -1,0 +1,2009 @@
+/* tensor.c - numbers: exact math, random numbers, threads, arena and tape, matmul, ops with their
+ * gradients, Adam, tensors in files.  Knows no model.
+ *
+ * Every loop here is a promise about bits: the same seed gives the same bits with any number of
+ * threads, any compiler and any optimisation level.  What keeps it:
+ *   - only + - * / and sqrt on `real`, each rounded once (-ffp-contract=off, no -ffast-math);
+ *     exp, log, tanh, erf, sin and cos are made of these, because libm's differ;
+ *   - every sum has a stated order: a matmul adds its products in order of k to what stood there
+ *     before, a row's sum uses LANES interleaved partial sums, a column's goes from top to bottom;
+ *   - each output element has one owner thread, in backward passes too.                          */
+#if defined(__unix__) || defined(__APPLE__)
+#define _POSIX_C_SOURCE 200809L /* fsync and fileno: a saved file is on the disk when we say so */
+#endif
+#include "mac.h"
+#include <limits.h>
+#include <math.h> /* sqrt only: the one function that IEEE 754 makes the same everywhere */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef MAC_THREADS
+#include <pthread.h>
+#include <stdatomic.h>
+#endif
+
+/* ==== platform: the only section that looks at compiler and machine ========================== */
+#ifdef __FAST_MATH__
+#error "-ffast-math (-Ofast) lets the compiler reorder sums: build without it"
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#define SYNC(f) fsync(fileno(f))
+#else
+#define SYNC(f) 0
+#endif
+#ifdef _WIN32 /* rename() refuses to replace a file there */
+#define REPLACE(from, to) (remove(to), rename(from, to))
+#else
+#define REPLACE(from, to) rename(from, to)
+#endif
+
+/* A vector of VL reals.  The bits do not depend on VL: lanes are separate output elements. */
+#if defined(__GNUC__) && !defined(MAC_NO_VECTOR)
+#if defined(__AVX512F__)
+#define VBYTES 64
+#define TILE_ROWS 8
+#elif defined(__AVX__)
+#define VBYTES 32
+#define TILE_ROWS 6
+#else
+#define VBYTES 16
+#define TILE_ROWS 4
+#endif
+#define VL ((int)(VBYTES / sizeof(real)))
+typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define VL 8
+#define TILE_ROWS 4
+#define INLINE static inline
+#endif
+
+/* ==== exact math ============================================================================= */
+#ifdef MAC_DOUBLE
+typedef int64_t rbits; /* as wide as real, for its bits */
+#define MANTISSA 52
+#define BIAS 1023
+#define SQRT_HALF 0x3fe6a09e667f3bcd
+#define LN2_HI 0x1.62e42feep-1 /* few enough bits for k * LN2_HI to be exact */
+#define LN2_LO 0x1.a39ef35793c76p-33
+#define PIO2_A 0x1.921fb544p0
+#define PIO2_B 0x1.0b4611a6p-34
+#define PIO2_C 0x1.3198a2e037073p-69
+#define EXP_MIN (-745.2)
+#define EXP_MAX 709.8
+#define EXP_TERMS 13
+#define LOG_TERMS 11
+#define SIN_TERMS 9
+#define ERF_TERMS 28
+#else
+typedef int32_t rbits;
+#define MANTISSA 23
+#define BIAS 127
+#define SQRT_HALF 0x3f3504f3
+#define LN2_HI 0x1.62e4p-1f
+#define LN2_LO 0x1.7f7d1cp-20f
+#define PIO2_A 0x1.92p0f
+#define PIO2_B 0x1.fb4p-12f
+#define PIO2_C 0x1.4442d18p-24f
+#define EXP_MIN (-103.98f)
+#define EXP_MAX 88.73f
+#define EXP_TERMS 7
+#define LOG_TERMS 5
+#define SIN_TERMS 5
+#define ERF_TERMS 13
+#endif
+#define ROUND_MAGIC ((real)(3LL << (MANTISSA - 1))) /* x + it - it rounds x to an integer */
+#define LANES 16                                    /* partial sums of a row */
+
+INLINE real from_bits(rbits i) { real x; memcpy(&x, &i, sizeof x); return x; }
+INLINE rbits to_bits(real x) { rbits i; memcpy(&i, &x, sizeof i); return i; }
+INLINE real power_of_two(rbits k) { return from_bits((rbits)((uint64_t)(k + BIAS) << MANTISSA)); }
+
+/* 1/n! for n = 0..19: the Taylor series of exp, sin and cos. */
+static const real inv_fact[] = {
+    1, 1, (real)(1.0 / 2), (real)(1.0 / 6), (real)(1.0 / 24), (real)(1.0 / 120),
+    (real)(1.0 / 720), (real)(1.0 / 5040), (real)(1.0 / 40320), (real)(1.0 / 362880),
+    (real)(1.0 / 3628800), (real)(1.0 / 39916800), (real)(1.0 / 479001600),
+    (real)(1.0 / 6227020800.0), (real)(1.0 / 87178291200.0), (real)(1.0 / 1307674368000.0),
+    (real)(1.0 / 20922789888000.0), (real)(1.0 / 355687428096000.0),
+    (real)(1.0 / 6402373705728000.0), (real)(1.0 / 121645100408832000.0)};
+
+/* x = k ln 2 + r with |r| <= ln 2 / 2; returns e^r - 1 = r + r^2/2! + ... */
+INLINE real exp_reduced(real x, rbits *k) {
+    real kf = x * (real)1.4426950408889634 + ROUND_MAGIC - ROUND_MAGIC;
+    real r = x - kf * LN2_HI - kf * LN2_LO, p = inv_fact[EXP_TERMS];
+    for (int i = EXP_TERMS - 1; i >= 1; i--) p = p * r + inv_fact[i];
+    *k = (rbits)kf;
+    return p * r;
+}
+
+/* e^x.  2^k goes in as two factors, because k may be one too large for a single one. */
+INLINE real real_exp(real x) {
+    real c = x > EXP_MIN ? x : EXP_MIN;
+    c = c < EXP_MAX ? c : EXP_MAX;
+    rbits k;
+    real y = (1 + exp_reduced(c, &k)) * power_of_two(k / 2) * power_of_two(k - k / 2);
+    return x >= EXP_MIN ? y : x < EXP_MIN ? 0 : x; /* the last is NaN */
+}
+
+/* tanh x = (e^2x - 1) / (e^2x + 1), with e^y - 1 = 2^k (e^r - 1) + (2^k - 1): no digits lost. */
+INLINE real real_tanh(real x) {
+    real y = x < 0 ? -2 * x : 2 * x;
+    y = y < 40 ? y : 40;
+    rbits k;
+    real p = exp_reduced(y, &k), s = power_of_two(k), em1 = s * p + (s - 1);
+    real t = em1 / (em1 + 2);
+    return x < 0 ? -t : x == x ? t : x;
+}
+
+/* log x = e ln 2 + log m, m in [sqrt 1/2, sqrt 2); log m = 2 (s + s^3/3 + ...), s = (m-1)/(m+1). */
+INLINE real real_log(real x) {
+    real up = (real)((int64_t)1 << (MANTISSA + 2));
+    int tiny = x < from_bits((rbits)1 << MANTISSA);
+    rbits i = to_bits(tiny ? x * up : x);
+    rbits e = (i - SQRT_HALF) >> MANTISSA;
+    real m = from_bits((rbits)((uint64_t)i - ((uint64_t)e << MANTISSA)));
+    real s = (m - 1) / (m + 1), z = s * s, p = 0, ef = (real)(e - (tiny ? MANTISSA + 2 : 0));
+    for (int n = LOG_TERMS; n >= 1; n--) p = (p + 1 / (real)(2 * n + 1)) * z;
+    real y = ef * LN2_HI + (2 * s + (2 * s * p + ef * LN2_LO));
+    if (x > 0) return x < INFINITY ? y : x;
+    return x == 0 ? -INFINITY : NAN;
+}
+
+/* erf |x| = 1 - t exp(-x^2 + g(t)), t = 2/(2+|x|); g in Chebyshev polynomials of 2t-1, the
+ * coefficients computed for this file with 60 digits from g's definition. */
+static const real erf_chebyshev[] = {
+    (real)-1.3026537197817094342, (real)0.6419697923564902603, (real)0.019476473204185836312,
+    (real)-0.0095615147868086316419, (real)-0.0009465953444820368663,
+    (real)0.00036683949785276145187, (real)0.000042523324806907771645,
+    (real)-0.000020278578112534243154, (real)-1.6242900046470255135e-6,
+    (real)1.3036558355805232018e-6, (real)1.5626441722066143178e-8,
+    (real)-8.5238095914926542525e-8, (real)6.5290544390988514964e-9,
+    (real)5.0593434955514689418e-9, (real)-9.9136415649303308674e-10,
+    (real)-2.2736512229318358557e-10, (real)9.646791102015526802e-11,
+    (real)2.3940380830391147447e-12, (real)-6.8860275264975533984e-12,
+    (real)8.9448792730907257167e-13, (real)3.1309213993429580783e-13,
+    (real)-1.1270822361367252366e-13, (real)3.8109052551892320552e-16,
+    (real)7.1060976136092369878e-15, (real)-1.5230282014571043043e-15,
+    (real)-9.4574945712912340003e-17, (real)1.2102371892242789923e-16,
+    (real)-2.8166630877471769715e-17};
+INLINE real real_erf(real x) {
+    real a = x < 0 ? -x : x, t = 2 / (2 + a), u = 4 * t - 2, d = 0, dd = 0;
+    for (int j = ERF_TERMS - 1; j > 0; j--) { /* Clenshaw's recurrence */
+        real s = d;
+        d = u * d - dd + erf_chebyshev[j];
+        dd = s;
+    }
+    real g = (u * d + erf_chebyshev[0]) * (real)0.5 - dd, y = 1 - t * real_exp(g - a * a);
+    return x < 0 ? -y : y;
+}
+
+/* x = k pi/2 + r: sin x is sin r, cos r, -sin r, -cos r for k = 0, 1, 2, 3 modulo 4. */
+static real sin_quadrant(real x, int quarter) {
+    real kf = x * (real)0.6366197723675814 + ROUND_MAGIC - ROUND_MAGIC;
+    real r = x - kf * PIO2_A - kf * PIO2_B - kf * PIO2_C, z = r * r, s = 0, c = 0;
+    for (int i = SIN_TERMS; i >= 0; i--) s = inv_fact[2 * i + 1] - s * z;
+    for (int i = SIN_TERMS; i >= 0; i--) c = inv_fact[2 * i] - c * z;
+    int q = (int)(((int64_t)kf + quarter) & 3);
+    real y = q & 1 ? c : s * r;
+    return q & 2 ? -y : y;
+}
+
+real exact_exp(real x) { return real_exp(x); }
+real exact_log(real x) { return real_log(x); }
+real exact_tanh(real x) { return real_tanh(x); }
+real exact_erf(real x) { return real_erf(x); }
+real exact_sin(real x) { return sin_quadrant(x, 0); }
+real exact_cos(real x) { return sin_quadrant(x, 1); }
+
+/* Square roots are exact everywhere, whatever else libm does. */
+INLINE real real_sqrt(real x) { return sizeof x == sizeof(float) ? (real)sqrtf((float)x) : (real)sqrt(x); }
+
+/* x^n for n >= 0, by squaring: Adam's bias correction. */
+static real real_power(real x, int n) {
+    real y = 1;
+    for (; n > 0; n >>= 1, x *= x)
+        if (n & 1) y *= x;
+    return y;
+}
+
+/* Sums of a row: lane l adds the terms i = l, l+LANES, ... in order, then the lanes in a tree. */
+static real lanes_sum(real *s) {
+    for (int w = LANES / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++) s[l] += s[l + w];
+    return s[0];
+}
+
+/* sum_i x[i] y[i] */
+static real row_dot(const real *x, const real *y, int n) {
+    real s[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) s[l] += x[i + l] * y[i + l];
+    for (int l = 0; i + l < n; l++) s[l] += x[i + l] * y[i + l];
+    return lanes_sum(s);
+}
+
+/* sum_i x[i] y[i] z[i] and sum_i x[i], in the same order. */
+static real row_dot3(const real *x, const real *y, const real *z, int n) {
+    real s[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) s[l] += x[i + l] * y[i + l] * z[i + l];
+    for (int l = 0; i + l < n; l++) s[l] += x[i + l] * y[i + l] * z[i + l];
+    return lanes_sum(s);
+}
+
+static real row_sum(const real *x, int n) {
+    real s[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) s[l] += x[i + l];
+    for (int l = 0; i + l < n; l++) s[l] += x[i + l];
+    return lanes_sum(s);
+}
+
+static real row_max(const real *x, int n) {
+    real m = x[0];
+    for (int i = 1; i < n; i++) m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+/* y = softmax(x); returns log sum exp.  y may be x. */
+static real row_softmax(real *y, const real *x, int n) {
+    real m = row_max(x, n);
+    for (int i = 0; i < n; i++) y[i] = real_exp(x[i] - m);
+    real sum = row_sum(y, n), scale = 1 / sum;
+    for (int i = 0; i < n; i++) y[i] *= scale;
+    return m + real_log(sum);
+}
+
+/* ==== random numbers ========================================================================= */
+uint64_t rng_next(uint64_t *state) { /* splitmix64: a counter, scrambled */
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+real rng_uniform(uint64_t *state) { /* 24 bits: exact in float and double alike */
+    return (real)(int32_t)(rng_next(state) >> 40) * (real)0x1p-24;
+}
+
+real rng_normal(uint64_t *state) { /* Box and Muller; 1 - u is never 0 */
+    real radius = real_sqrt(-2 * real_log(1 - rng_uniform(state)));
+    return radius * exact_cos((real)6.283185307179586 * rng_uniform(state));
+}
+
+int rng_below(uint64_t *state, int n) { return (int)((rng_next(state) >> 32) * (uint64_t)n >> 32); }
+
+uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n) {
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 0x100000001b3u;
+    return hash;
+}
+
+/* ==== threads ================================================================================ */
+#define MAX_THREADS 64
+#define INLINE_COST 20000 /* a job below so many operations is not worth waking anyone for */
+typedef void (*Job)(void *ctx, int lo, int hi, int thread);
+
+#ifdef MAC_THREADS
+/* Thread t of `threads` does items t*n/threads .. (t+1)*n/threads of each job.  A new job is
+ * announced by counting `round` up; whoever waits spins for some microseconds (jobs follow each
+ * other closely in a training step), then sleeps. */
+static struct {
+    pthread_t id[MAX_THREADS];
+    int threads;
+    Job job;
+    void *ctx;
+    int n;
+    atomic_int round, busy, stop;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+} pool = {.threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static void pool_share(int t) {
+    int lo = (int)((int64_t)pool.n * t / pool.threads);
+    int hi = (int)((int64_t)pool.n * (t + 1) / pool.threads);
+    if (lo < hi) pool.job(pool.ctx, lo, hi, t);
+}
+
+static void *pool_worker(void *arg) {
+    int t = (int)(intptr_t)arg, seen = 0;
+    for (;;) {
+        for (int spin = 0; atomic_load(&pool.round) == seen && spin < 20000; spin++) {}
+        pthread_mutex_lock(&pool.lock);
+        while (atomic_load(&pool.round) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
+        pthread_mutex_unlock(&pool.lock);
+        seen++;
+        if (atomic_load(&pool.stop)) return NULL;
+        pool_share(t);
+        atomic_fetch_sub(&pool.busy, 1);
+    }
+}
+
+static void pool_announce(void) {
+    atomic_store(&pool.busy, pool.threads - 1);
+    pthread_mutex_lock(&pool.lock);
+    atomic_fetch_add(&pool.round, 1);
+    pthread_cond_broadcast(&pool.wake);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+int pool_start(int n_threads) {
+    pool_stop();
+    int n = n_threads < MAX_THREADS ? n_threads : MAX_THREADS;
+    atomic_store(&pool.round, 0);
+    atomic_store(&pool.stop, 0);
+    for (pool.threads = 1; pool.threads < n; pool.threads++) {
+        void *arg = (void *)(intptr_t)pool.threads;
+        if (pthread_create(&pool.id[pool.threads], NULL, pool_worker, arg) != 0) break;
+    }
+    return pool.threads;
+}
+
+void pool_stop(void) {
+    atomic_store(&pool.stop, 1);
+    pool_announce();
+    for (int t = 1; t < pool.threads; t++) pthread_join(pool.id[t], NULL);
+    pool.threads = 1;
+}
+
+static int pool_size(void) { return pool.threads; }
+
+/* job(ctx, lo, hi, thread) over 0..n-1 in contiguous shares; `cost` is the work of one item. */
+static void pool_run(int n, double cost, Job job, void *ctx) {
+    if (pool.threads == 1 || n < 2 || n * cost < INLINE_COST) {
+        if (n > 0) job(ctx, 0, n, 0);
+        return;
+    }
+    pool.job = job, pool.ctx = ctx, pool.n = n;
+    pool_announce();
+    pool_share(0);
+    while (atomic_load(&pool.busy) > 0) {}
+}
+#else
+int pool_start(int n_threads) { (void)n_threads; return 1; }
+void pool_stop(void) {}
+static int pool_size(void) { return 1; }
+static void pool_run(int n, double cost, Job job, void *ctx) {
+    (void)cost;
+    if (n > 0) job(ctx, 0, n, 0);
+}
+#endif
+
+/* ==== arena and tape ========================================================================= */
+/* What a step makes lives in chained blocks and goes at once.  With MAC_DEBUG_ARENA every
+ * allocation is a block of its own, freed at reset, so that a sanitizer sees every overrun and
+ * every stale pointer. */
+#ifdef MAC_DEBUG_ARENA
+#define BLOCK_BYTES 0
+#else
+#define BLOCK_BYTES ((size_t)1 << 20)
+#endif
+#define ALIGN 64
+
+typedef struct Block {
+    struct Block *next;
+    size_t size, used;      /* bytes behind `start` */
+    char *start;            /* aligned to ALIGN */
+} Block;
+
+struct Tape {
+    Block *blocks, *current; /* all of them; the one being filled */
+    size_t limit, held, peak;
+    Node *node;
+    int n_nodes, cap_nodes;
+    int record, done;        /* done: the backward pass has been run */
+    char error[MAC_ERR];
+};
+
+Tensor *tape_fail(Tape *tp, const char *format, ...) {
+    if (!tp->error[0]) { /* the first failure is the cause, the rest follow from it */
+        va_list args;
+        va_start(args, format);
+        vsnprintf(tp->error, sizeof tp->error, format, args);
+        va_end(args);
+    }
+    return NULL;
+}
+
+static Block *block_new(Tape *tp, size_t size) {
+    if (size > SIZE_MAX - sizeof(Block) - ALIGN) return NULL;
+    Block *b = malloc(sizeof *b + size + ALIGN);
+    if (!b) return NULL;
+    uintptr_t raw = (uintptr_t)(b + 1);
+    b->start = (char *)(b + 1) + (ALIGN - raw % ALIGN) % ALIGN;
+    b->size = size;
+    b->used = 0;
+    b->next = tp->current ? tp->current->next : tp->blocks;
+    if (tp->current) tp->current->next = b;
+    else tp->blocks = b;
+    return b;
+}
+
+/* Memory that lives until tape_reset; its contents are whatever stood there. */
+static void *arena_raw(Tape *tp, size_t bytes) {
+    bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (tp->limit && (bytes > tp->limit || tp->held > tp->limit - bytes))
+        return tape_fail(tp, "out of memory: this step needs more than its limit of %zu bytes",
+                         tp->limit);
+    if (!tp->current || tp->current->size - tp->current->used < bytes) {
+        Block *b = tp->current ? tp->current->next : tp->blocks;
+        if (!b || b->size < bytes) b = block_new(tp, bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES);
+        if (!b) return tape_fail(tp, "out of memory: no %zu bytes more", bytes);
+        tp->current = b;
+    }
+    void *p = tp->current->start + tp->current->used;
+    tp->current->used += bytes;
+    tp->held += bytes;
+    if (tp->held > tp->peak) tp->peak = tp->held;
+    return p;
+}
+
+void *tape_alloc(Tape *tp, size_t bytes) {
+    void *p = arena_raw(tp, bytes);
+    return p ? memset(p, 0, bytes) : NULL;
+}
+
+Tape *tape_new(size_t limit) {
+    Tape *tp = calloc(1, sizeof *tp);
+    if (!tp) return NULL;
+    tp->limit = limit;
+    tp->record = 1;
+    return tp;
+}
+
+static void blocks_free(Tape *tp) {
+    for (Block *b = tp->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    tp->blocks = NULL;
+}
+
+void tape_free(Tape *tp) {
+    if (!tp) return;
+    blocks_free(tp);
+    free(tp->node);
+    free(tp);
+}
+
+void tape_reset(Tape *tp) {
+    if (BLOCK_BYTES == 0) blocks_free(tp);
+    for (Block *b = tp->blocks; b; b = b->next) b->used = 0;
+    tp->current = NULL;
+    tp->held = 0;
+    tp->n_nodes = tp->done = 0;
+    tp->error[0] = 0;
+}
+
+int tape_record(Tape *tp, int on) {
+    int was = tp->record;
+    tp->record = on;
+    return was;
+}
+
+const char *tape_error(const Tape *tp) { return tp->error; }
+size_t tape_peak(const Tape *tp) { return tp->peak; }
+
+/* A [rows, cols] tensor without gradient, not zeroed. */
+static Tensor *tensor_raw(Tape *tp, int rows, int cols) {
+    if (rows < 0 || cols < 0) return tape_fail(tp, "a tensor of [%d,%d] was asked for", rows, cols);
+    Tensor *t = arena_raw(tp, sizeof *t);
+    real *data = t ? arena_raw(tp, (size_t)rows * (size_t)cols * sizeof(real)) : NULL;
+    if (!data) return NULL;
+    *t = (Tensor){2, {rows, cols, 1}, data, NULL};
+    return t;
+}
+
+Tensor *tape_tensor(Tape *tp, int rows, int cols) {
+    Tensor *t = tensor_raw(tp, rows, cols);
+    if (t) memset(t->data, 0, (size_t)rows * (size_t)cols * sizeof(real));
+    return t;
+}
+
+static size_t tensor_size(const Tensor *t) {
+    size_t n = 1;
+    for (int i = 0; i < t->ndim; i++) n *= (size_t)t->shape[i];
+    return n;
+}
+
+/* The last dimension, and the product of the others: how ops see a tensor. */
+static int cols_of(const Tensor *t) { return t->shape[t->ndim - 1]; }
+static int rows_of(const Tensor *t) { return t->ndim == 1 ? 1 : (int)(tensor_size(t) / (size_t)(cols_of(t) ? cols_of(t) : 1)); }
+
+/* Records the op that made `out`.  An op none of whose inputs has a gradient needs no node: its
+ * output has none either.  Inputs may be NULL.  Returns out. */
+static Tensor *tape_node(Tape *tp, const char *op, Tensor *out, void (*backward)(Node *),
+                         void *saved, Tensor *a, Tensor *b, Tensor *c, Tensor *d) {
+    Tensor *in[MAC_MAX_IN] = {a, b, c, d};
+    int needed = 0;
+    for (int i = 0; i < MAC_MAX_IN; i++) needed |= in[i] && in[i]->grad;
+    if (!out || !tp->record || !needed) return out;
+    if (tp->n_nodes == tp->cap_nodes) {
+        int cap = tp->cap_nodes ? 2 * tp->cap_nodes : 256;
+        Node *grown = realloc(tp->node, (size_t)cap * sizeof *grown);
+        if (!grown) return tape_fail(tp, "out of memory: no room for op %d", tp->n_nodes);
+        tp->node = grown;
+        tp->cap_nodes = cap;
+    }
+    out->grad = tape_alloc(tp, tensor_size(out) * sizeof(real));
+    if (!out->grad) return NULL;
+    Node *nd = &tp->node[tp->n_nodes++];
+    *nd = (Node){op, out, {a, b, c, d}, saved, backward};
+    return out;
+}
+
+/* Recording order is a topological order, so the backward pass is a loop from the last op to the
+ * first: no sort, no recursion. */
+int tape_backward(Tape *tp, Tensor *loss) {
+    if (!loss) {
+        tape_fail(tp, "backward: there is no loss, and no reason was given");
+        return -1;
+    }
+    if (tp->error[0]) return -1;
+    if (tensor_size(loss) != 1) tape_fail(tp, "backward: the loss is a [%d,%d] tensor, not one "
+                                              "number", loss->shape[0], loss->shape[1]);
+    else if (!loss->grad) tape_fail(tp, "backward: nothing in the loss has a gradient");
+    else if (tp->done) tape_fail(tp, "backward: called twice; a step's gradients are made once");
+    if (tp->error[0]) return -1;
+    tp->done = 1;
+    loss->grad[0] = 1;
+    for (int i = tp->n_nodes - 1; i >= 0; i--) tp->node[i].backward(&tp->node[i]);
+    return 0;
+}
+
+/* ==== parameters ============================================================================= */
+static real *reals_new(size_t n) { return calloc(n ? n : 1, sizeof(real)); }
+
+Tensor *param_new(Params *ps, const char *name, int ndim, ...) {
+    Param *p = calloc(1, sizeof *p);
+    Param **grown = realloc(ps->p, (size_t)(ps->n + 1) * sizeof *grown);
+    if (grown) ps->p = grown;
+    if (!p || !grown) { free(p); return NULL; }
+    snprintf(p->name, sizeof p->name, "%s", name);
+    p->t.ndim = ndim;
+    va_list args;
+    va_start(args, ndim);
+    for (int i = 0; i < MAC_MAX_DIMS; i++) p->t.shape[i] = i < ndim ? va_arg(args, int) : 1;
+    va_end(args);
+    size_t n = tensor_size(&p->t);
+    p->t.data = reals_new(n), p->t.grad = reals_new(n), p->m = reals_new(n), p->v = reals_new(n);
+    if (!p->t.data || !p->t.grad || !p->m || !p->v) {
+        free(p->t.data), free(p->t.grad), free(p->m), free(p->v), free(p);
+        return NULL;
+    }
+    ps->p[ps->n++] = p;
+    return &p->t;
+}
+
+Tensor *param_find(Params *ps, const char *name) {
+    for (int i = 0; i < ps->n; i++)
+        if (!strcmp(ps->p[i]->name, name)) return &ps->p[i]->t;
+    return NULL;
+}
+
+static int starts_with(const char *s, const char *prefix) {
+    return !strncmp(s, prefix, strlen(prefix));
+}
+
+void param_freeze(Params *ps, const char *prefix, int freeze) {
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        size_t n = tensor_size(&p->t);
+        if (!starts_with(p->name, prefix) || (freeze != 0) == (p->t.grad == NULL)) continue;
+        free(p->t.grad), free(p->m), free(p->v);
+        p->t.grad = freeze ? NULL : reals_new(n);
+        p->m = freeze ? NULL : reals_new(n);
+        p->v = freeze ? NULL : reals_new(n);
+    }
+}
+
+size_t param_count(const Params *ps, const char *prefix) {
+    size_t n = 0;
+    for (int i = 0; i < ps->n; i++)
+        if (starts_with(ps->p[i]->name, prefix)) n += tensor_size(&ps->p[i]->t);
+    return n;
+}
+
+void params_free(Params *ps) {
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        free(p->t.data), free(p->t.grad), free(p->m), free(p->v), free(p);
+    }
+    free(ps->p);
+    *ps = (Params){NULL, 0};
+}
+
+/* ==== matmul ================================================================================= */
+/* A matrix to be read: element (i, j) is p[i*rs + j*cs], so a transpose is an exchange of strides. */
+typedef struct { const real *p; size_t rs, cs; } Mat;
+static Mat mat(const real *p, int cols) { return (Mat){p, (size_t)cols, 1}; }
+static Mat mat_t(const real *p, int cols) { return (Mat){p, 1, (size_t)cols}; }
+static Mat mat_row(Mat a, int i) { return (Mat){a.p + (size_t)i * a.rs, a.rs, a.cs}; }
+static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.cs}; }
+
+#define TILE_COLS (2 * VL) /* a tile of C: TILE_ROWS x TILE_COLS sums held in registers */
+#define PANEL_K 256        /* rows of B in a packed panel: it stays in the first-level cache */
+
+/* C[rows, TILE_COLS] += A[rows, K] B[K, TILE_COLS], B's rows ldb apart.  `rows` is a constant
+ * where this is inlined.  Order of k, no unrolling: see NOTES.md. */
+#ifdef VBYTES
+INLINE void tile(int rows, int K, Mat A, const real *b, size_t ldb, real *c, size_t ldc) {
+    vec acc[TILE_ROWS][2];
+    for (int i = 0; i < rows; i++) {
+        acc[i][0] = *(vec *)(c + (size_t)i * ldc);
+        acc[i][1] = *(vec *)(c + (size_t)i * ldc + VL);
+    }
+    for (int k = 0; k < K; k++, b += ldb) {
+        vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
+        const real *a = A.p + (size_t)k * A.cs;
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            real x = a[(size_t)i * A.rs];
+            acc[i][0] += x * b0;
+            acc[i][1] += x * b1;
+        }
+    }
+    for (int i = 0; i < rows; i++) {
+        *(vec *)(c + (size_t)i * ldc) = acc[i][0];
+        *(vec *)(c + (size_t)i * ldc + VL) = acc[i][1];
+    }
+}
+#else
+INLINE void tile(int rows, int K, Mat A, const real *b, size_t ldb, real *c, size_t ldc) {
+    for (int k = 0; k < K; k++, b += ldb)
+        for (int i = 0; i < rows; i++) {
+            real x = A.p[(size_t)i * A.rs + (size_t)k * A.cs];
+            for (int j = 0; j < TILE_COLS; j++) c[(size_t)i * ldc + (size_t)j] += x * b[j];
+        }
+}
+#endif
+
+/* All rows of one column of tiles. */
+static void tile_column(int M, int K, Mat A, const real *b, size_t ldb, real *c, size_t ldc) {
+    int i = 0;
+    for (; i + TILE_ROWS <= M; i += TILE_ROWS)
+        tile(TILE_ROWS, K, mat_row(A, i), b, ldb, c + (size_t)i * ldc, ldc);
+    for (; i + 4 <= M; i += 4) tile(4, K, mat_row(A, i), b, ldb, c + (size_t)i * ldc, ldc);
+    for (; i < M; i++) tile(1, K, mat_row(A, i), b, ldb, c + (size_t)i * ldc, ldc);
+}
+
+/* C[M,N] += A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of C, its K products
+ * are added in order of k.  B is packed panel by panel, unless it lies in rows already and too few
+ * rows of A would profit. */
+static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc) {
+    real panel[PANEL_K * TILE_COLS], edge[TILE_ROWS * TILE_COLS];
+    for (int k = 0; k < K; k += PANEL_K) {
+        int kn = K - k < PANEL_K ? K - k : PANEL_K;
+        Mat Ak = mat_col(A, k), Bk = mat_row(B, k);
+        for (int j = 0; j < N; j += TILE_COLS) {
+            int jn = N - j < TILE_COLS ? N - j : TILE_COLS;
+            Mat Bj = mat_col(Bk, j);
+            if (jn == TILE_COLS && B.cs == 1 && M <= 2 * TILE_ROWS) {
+                tile_column(M, kn, Ak, Bj.p, B.rs, C + j, ldc);
+                continue;
+            }
+            for (int p = 0; p < kn; p++)
+                for (int l = 0; l < TILE_COLS; l++)
+                    panel[p * TILE_COLS + l] = l < jn ? Bj.p[(size_t)p * B.rs + (size_t)l * B.cs] : 0;
+            if (jn == TILE_COLS) {
+                tile_column(M, kn, Ak, panel, TILE_COLS, C + j, ldc);
+                continue;
+            }
+            for (int i = 0; i < M; i += TILE_ROWS) { /* the right edge goes through a full tile */
+                int in = M - i < TILE_ROWS ? M - i : TILE_ROWS;
+                real *c = C + (size_t)i * ldc + j;
+                for (int r = 0; r < in; r++)
+                    for (int l = 0; l < TILE_COLS; l++)
+                        edge[r * TILE_COLS + l] = l < jn ? c[(size_t)r * ldc + (size_t)l] : 0;
+                tile_column(in, kn, mat_row(Ak, i), panel, TILE_COLS, edge, TILE_COLS);
+                for (int r = 0; r < in; r++)
+                    memcpy(c + (size_t)r * ldc, edge + r * TILE_COLS, (size_t)jn * sizeof(real));
+            }
+        }
+    }
+}
+
+/* G products C_g[M,N] += A_g[M,K] B_g[K,N] by all threads, each C_g contiguous and behind the one
+ * before; sa, sb: what lies between the starts of A_g and A_g+1, B_g and B_g+1.  Rows of C are
+ * divided among the threads, or its columns where there are few rows. */
+typedef struct { int G, M, N, K, by_cols; Mat A, B; size_t sa, sb; real *C; } Product;
+
+static void product_job(void *ctx, int lo, int hi, int thread) {
+    const Product *p = ctx;
+    (void)thread;
+    for (int g = 0; g < p->G; g++) {
+        Mat A = {p->A.p + (size_t)g * p->sa, p->A.rs, p->A.cs};
+        Mat B = {p->B.p + (size_t)g * p->sb, p->B.rs, p->B.cs};
+        real *C = p->C + (size_t)g * (size_t)p->M * (size_t)p->N;
+        if (p->by_cols) {
+            int j0 = lo * TILE_COLS, j1 = hi * TILE_COLS < p->N ? hi * TILE_COLS : p->N;
+            gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0), C + j0, (size_t)p->N);
+        } else {
+            int first = g * p->M, i0 = lo > first ? lo - first : 0;
+            int i1 = hi - first < p->M ? hi - first : p->M;
+            if (i0 < i1)
+                gemm(i1 - i0, p->N, p->K, mat_row(A, i0), B, C + (size_t)i0 * (size_t)p->N,
+                     (size_t)p->N);
+        }
+    }
+}
+
+static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t sb, real *C) {
+    Product p = {G, M, N, K, G * M < 4 * TILE_ROWS * pool_size() && N > M, A, B, sa, sb, C};
+    int panels = (N + TILE_COLS - 1) / TILE_COLS;
+    if (p.by_cols) pool_run(panels, 2.0 * G * M * K * TILE_COLS, product_job, &p);
+    else pool_run(G * M, 2.0 * N * K, product_job, &p);
+}
+
+/* ==== ops: each its equation and shapes, backward, forward =================================== */
+/* y[G*R,O] = x[G*R,I] W_g + b_g.  Order: b, then the products in order of i.
+ * dx = dy W^T, dW = x^T dy, db = sum over rows of dy, from top to bottom. */
+typedef struct { int G, R, I, O, in_out; const real *dy; real *db; } Linear;
+
+static void linear_bias_job(void *ctx, int lo, int hi, int thread) { /* items: columns of O */
+    const Linear *s = ctx;
+    (void)thread;
+    for (int g = 0; g < s->G; g++)
+        for (int r = 0; r < s->R; r++) {
+            const real *dy = s->dy + ((size_t)g * (size_t)s->R + (size_t)r) * (size_t)s->O;
+            real *db = s->db + (size_t)g * (size_t)s->O;
+            for (int o = lo; o < hi; o++) db[o] += dy[o];
+        }
+}
+
+static void linear_backward(Node *nd) {
+    Linear s = *(Linear *)nd->saved;
+    Tensor *x = nd->in[0], *W = nd->in[1], *b = nd->in[2];
+    size_t sx = (size_t)s.R * (size_t)s.I, sy = (size_t)s.R * (size_t)s.O;
+    size_t sw = (size_t)s.I * (size_t)s.O;
+    const real *dy = nd->out->grad;
+    if (x->grad)
+        product(s.G, s.R, s.I, s.O, mat(dy, s.O), sy,
+                s.in_out ? mat_t(W->data, s.O) : mat(W->data, s.I), sw, x->grad);
+    if (W->grad && s.in_out)
+        product(s.G, s.I, s.O, s.R, mat_t(x->data, s.I), sx, mat(dy, s.O), sy, W->grad);
+    else if (W->grad)
+        product(s.G, s.O, s.I, s.R, mat_t(dy, s.O), sy, mat(x->data, s.I), sx, W->grad);
+    if (b && b->grad) {
+        s.dy = dy, s.db = b->grad;
+        pool_run(s.O, (double)s.G * s.R, linear_bias_job, &s);
+    }
+}
+
+Tensor *op_linear(Tape *tp, Tensor *x, Tensor *W, Tensor *b, int in_out) {
+    if (!x || !W) return NULL;
+    int G = W->ndim == 3 ? W->shape[0] : 1;
+    int I = W->shape[W->ndim - (in_out ? 2 : 1)], O = W->shape[W->ndim - (in_out ? 1 : 2)];
+    if (cols_of(x) != I || rows_of(x) % G != 0 || (b && tensor_size(b) != (size_t)G * (size_t)O))
+        return tape_fail(tp, "linear: x is [%d,%d], but W takes %d to %d in %d groups",
+                         rows_of(x), cols_of(x), I, O, G);
+    Linear *s = tape_alloc(tp, sizeof *s);
+    Tensor *y = tape_tensor(tp, rows_of(x), O);
+    if (!s || !y) return NULL;
+    *s = (Linear){G, rows_of(x) / G, I, O, in_out, NULL, NULL};
+    for (int r = 0; b && r < G * s->R; r++)
+        memcpy(y->data + (size_t)r * (size_t)O, b->data + (size_t)(r / s->R) * (size_t)O,
+               (size_t)O * sizeof(real));
+    product(G, s->R, O, I, mat(x->data, I), (size_t)s->R * (size_t)I,
+            in_out ? mat(W->data, O) : mat_t(W->data, I), (size_t)I * (size_t)O, y->data);
+    return tape_node(tp, "linear", y, linear_backward, s, x, W, b, NULL);
+}
+
+/* y = a + scale b, all of one shape. */
+typedef struct { const real *a, *b; real *y; real scale; size_t n; } Add;
+#define CHUNK 1024 /* numbers per item of an element-wise job */
+static int chunks(size_t n) { return (int)((n + CHUNK - 1) / CHUNK); }
+
+static void add_job(void *ctx, int lo, int hi, int thread) {
+    const Add *s = ctx;
+    size_t end = (size_t)hi * CHUNK < s->n ? (size_t)hi * CHUNK : s->n;
+    (void)thread;
+    for (size_t i = (size_t)lo * CHUNK; i < end; i++) s->y[i] = s->a[i] + s->scale * s->b[i];
+}
+
+static void add_scaled(real *y, const real *a, const real *b, real scale, size_t n) {
+    Add s = {a, b, y, scale, n};
+    pool_run(chunks(n), CHUNK, add_job, &s);
+}
+
+static void add_backward(Node *nd) {
+    size_t n = tensor_size(nd->out);
+    const real scale[2] = {1, *(real *)nd->saved};
+    for (int i = 0; i < 2; i++) {
+        real *dx = nd->in[i]->grad;
+        if (dx) add_scaled(dx, dx, nd->out->grad, scale[i], n);
+    }
+}
+
+Tensor *op_add(Tape *tp, Tensor *a, Tensor *b, real scale) {
+    if (!a || !b) return NULL;
+    if (rows_of(a) != rows_of(b) || cols_of(a) != cols_of(b))
+        return tape_fail(tp, "add: a is [%d,%d] but b is [%d,%d]", rows_of(a), cols_of(a),
+                         rows_of(b), cols_of(b));
+    real *s = tape_alloc(tp, sizeof *s);
+    Tensor *y = tensor_raw(tp, rows_of(a), cols_of(a));
+    if (!s || !y) return NULL;
+    *s = scale;
+    add_scaled(y->data, a->data, b->data, scale, tensor_size(y));
+    return tape_node(tp, "add", y, add_backward, s, a, b, NULL, NULL);
+}
+
+/* y[i] = [a;b][idx[i]].  y: [n,C], a: [Ra,C], b: [Rb,C].  d[a;b][idx[i]] += dy[i], in order of i;
+ * a row may be asked for many times, so threads own columns. */
+typedef struct { int n, Ra, C; const int *idx; Tensor *a, *b, *y; } Rows;
+
+static void rows_job(void *ctx, int lo, int hi, int thread) { /* items: rows of y */
+    const Rows *s = ctx;
+    (void)thread;
+    for (int i = lo; i < hi; i++) {
+        int r = s->idx[i];
+        const real *from = r < s->Ra ? s->a->data + (size_t)r * (size_t)s->C
+                                     : s->b->data + (size_t)(r - s->Ra) * (size_t)s->C;
+        memcpy(s->y->data + (size_t)i * (size_t)s->C, from, (size_t)s->C * sizeof(real));
+    }
+}
+
+static void rows_backward_job(void *ctx, int lo, int hi, int thread) { /* items: columns */
+    const Rows *s = ctx;
+    (void)thread;
+    for (int i = 0; i < s->n; i++) {
+        int r = s->idx[i];
+        real *to = r < s->Ra ? s->a->grad : s->b->grad;
+        const real *dy = s->y->grad + (size_t)i * (size_t)s->C;
+        if (!to) continue;
+        to += (size_t)(r < s->Ra ? r : r - s->Ra) * (size_t)s->C;
+        for (int c = lo; c < hi; c++) to[c] += dy[c];
+    }
+}
+
+static void rows_backward(Node *nd) {
+    Rows *s = nd->saved;
+    pool_run(s->C, s->n, rows_backward_job, s);
+}
+
+Tensor *op_rows(Tape *tp, Tensor *a, Tensor *b, const int *idx, int n) {
+    if (!a || !idx) return NULL;
+    int C = cols_of(a), Ra = rows_of(a), Rb = b ? rows_of(b) : 0;
+    if (b && cols_of(b) != C)
+        return tape_fail(tp, "rows: a has %d columns but b has %d", C, cols_of(b));
+    for (int i = 0; i < n; i++)
+        if (idx[i] < 0 || idx[i] >= Ra + Rb)
+            return tape_fail(tp, "rows: row %d was asked for, there are %d", idx[i], Ra + Rb);
+    Rows *s = tape_alloc(tp, sizeof *s);
+    int *kept = arena_raw(tp, (size_t)n * sizeof *kept);
+    Tensor *y = tensor_raw(tp, n, C);
+    if (!s || !kept || !y) return NULL;
+    memcpy(kept, idx, (size_t)n * sizeof *kept);
+    *s = (Rows){n, Ra, C, kept, a, b, y};
+    pool_run(n, C, rows_job, s);
+    return tape_node(tp, "rows", y, rows_backward, s, a, b, NULL, NULL);
+}
+
+/* y = x[:, first : first+n].  dx[:, first : first+n] += dy. */
+static void cols_backward(Node *nd) {
+    Tensor *x = nd->in[0], *y = nd->out;
+    int first = *(int *)nd->saved, C = cols_of(x), n = cols_of(y);
+    for (int r = 0; r < rows_of(y); r++)
+        for (int c = 0; c < n; c++)
+            x->grad[(size_t)r * (size_t)C + (size_t)(first + c)] +=
+                y->grad[(size_t)r * (size_t)n + (size_t)c];
+}
+
+Tensor *op_cols(Tape *tp, Tensor *x, int first, int n) {
+    if (!x) return NULL;
+    int C = cols_of(x), R = rows_of(x);
+    if (first < 0 || n < 0 || first + n > C)
+        return tape_fail(tp, "cols: columns %d to %d of %d were asked for", first, first + n, C);
+    int *s = tape_alloc(tp, sizeof *s);
+    Tensor *y = tensor_raw(tp, R, n);
+    if (!s || !y) return NULL;
+    *s = first;
+    for (int r = 0; r < R; r++)
+        memcpy(y->data + (size_t)r * (size_t)n, x->data + (size_t)r * (size_t)C + first,
+               (size_t)n * sizeof(real));
+    return tape_node(tp, "cols", y, cols_backward, s, x, NULL, NULL, NULL);
+}
+
+/* Layer norm and RMS norm are one op: y = g z + b with z = (x - mu) / sigma per row and
+ * sigma^2 = mean (x - mu)^2 + eps; RMS norm has mu = 0 and no b.  x,y,z: [R,N]; g,b: [G,N], row r
+ * taking number r / (R/G).  With u = g dy:
+ * dx = (u - [mean u] - z mean(u z)) / sigma, dg = sum dy z, db = sum dy, rows from top to bottom. */
+typedef struct { int R, N, G, center; real eps; Tensor *x, *g, *b, *y; real *z, *inv; } Norm;
+
+static void norm_job(void *ctx, int lo, int hi, int thread) { /* items: rows */
+    const Norm *s = ctx;
+    (void)thread;
+    for (int r = lo; r < hi; r++) {
+        size_t at = (size_t)r * (size_t)s->N, group = (size_t)(r / (s->R / s->G)) * (size_t)s->N;
+        const real *x = s->x->data + at, *g = s->g->data + group;
+        real *y = s->y->data + at, *z = s->z + at;
+        real mu = s->center ? row_sum(x, s->N) / (real)s->N : 0;
+        for (int i = 0; i < s->N; i++) z[i] = x[i] - mu;
+        s->inv[r] = 1 / real_sqrt(row_dot(z, z, s->N) / (real)s->N + s->eps);
+        for (int i = 0; i < s->N; i++) z[i] *= s->inv[r];
+        for (int i = 0; i < s->N; i++) y[i] = g[i] * z[i];
+        for (int i = 0; s->b && i < s->N; i++) y[i] += s->b->data[group + (size_t)i];
+    }
+}
+
+static void norm_dx_job(void *ctx, int lo, int hi, int thread) { /* items: rows */
+    const Norm *s = ctx;
+    (void)thread;
+    for (int r = lo; r < hi; r++) {
+        size_t at = (size_t)r * (size_t)s->N;
+        const real *z = s->z + at, *dy = s->y->grad + at;
+        const real *g = s->g->data + (size_t)(r / (s->R / s->G)) * (size_t)s->N;
+        real *dx = s->x->grad + at, u_mean = 0, uz_mean = row_dot3(g, dy, z, s->N) / (real)s->N;
+        if (s->center) u_mean = row_dot(g, dy, s->N) / (real)s->N;
+        for (int i = 0; i < s->N; i++)
+            dx[i] += s->inv[r] * (g[i] * dy[i] - u_mean - z[i] * uz_mean);
+    }
+}
+
+static void norm_dg_job(void *ctx, int lo, int hi, int thread) { /* items: columns */
+    const Norm *s = ctx;
+    (void)thread;
+    for (int r = 0; r < s->R; r++) {
+        size_t at = (size_t)r * (size_t)s->N, group = (size_t)(r / (s->R / s->G)) * (size_t)s->N;
+        const real *z = s->z + at, *dy = s->y->grad + at;
+        real *dg = s->g->grad, *db = s->b ? s->b->grad : NULL;
+        for (int i = lo; dg && i < hi; i++) dg[group + (size_t)i] += dy[i] * z[i];
+        for (int i = lo; db && i < hi; i++) db[group + (size_t)i] += dy[i];
+    }
+}
+
+static void norm_backward(Node *nd) {
+    Norm *s = nd->saved;
+    if (s->x->grad) pool_run(s->R, 10.0 * s->N, norm_dx_job, s);
+    if (s->g->grad || (s->b && s->b->grad)) pool_run(s->N, 6.0 * s->R, norm_dg_job, s);
+}
+
+static Tensor *norm(Tape *tp, const char *op, Tensor *x, Tensor *g, Tensor *b, int center, real eps) {
+    if (!x || !g) return NULL;
+    int R = rows_of(x), N = cols_of(x), G = rows_of(g);
+    if (cols_of(g) != N || R % G != 0 || (b && tensor_size(b) != tensor_size(g)))
+        return tape_fail(tp, "%s: x is [%d,%d] but the gain is [%d,%d]", op, R, N, G, cols_of(g));
+    Norm *s = tape_alloc(tp, sizeof *s);
+    real *z = arena_raw(tp, (size_t)R * (size_t)(N + 1) * sizeof(real));
+    Tensor *y = tensor_raw(tp, R, N);
+    if (!s || !z || !y) return NULL;
+    *s = (Norm){R, N, G, center, eps, x, g, b, y, z, z + (size_t)R * (size_t)N};
+    pool_run(R, 8.0 * N, norm_job, s);
+    return tape_node(tp, op, y, norm_backward, s, x, g, b, NULL);
+}
+
+Tensor *op_layernorm(Tape *tp, Tensor *x, Tensor *g, Tensor *b) {
+    return b ? norm(tp, "layernorm", x, g, b, 1, (real)1e-5) : NULL;
+}
+
+Tensor *op_rmsnorm(Tape *tp, Tensor *x, Tensor *g) {
+    return norm(tp, "rmsnorm", x, g, NULL, 0, (real)1e-6);
+}
+
+/* y = f(x), element by element:
+ * relu max(x, 0);  tanh;  gelu (tanh form) x/2 (1 + tanh(a (x + c x^3))), a = sqrt(2/pi);
+ * gelu (erf form) x/2 (1 + erf(x / sqrt 2)), whose density is exp(-x^2/2) / sqrt(2 pi). */
+#define GELU_A ((real)0.7978845608028654)
+#define GELU_C ((real)0.044715)
+#define SQRT_HALF_R ((real)0.7071067811865476)
+#define INV_SQRT_2PI ((real)0.3989422804014327)
+typedef struct { Act kind; const real *x, *y, *dy; real *out; size_t n; } ActJob;
+
+INLINE real act_value(Act kind, real x) {
+    switch (kind) {
+    case ACT_RELU: return x > 0 ? x : x < 0 ? 0 : x; /* the last keeps a NaN */
+    case ACT_TANH: return real_tanh(x);
+    case ACT_GELU_TANH: return (real)0.5 * x * (1 + real_tanh(GELU_A * (x + GELU_C * x * x * x)));
+    default: return (real)0.5 * x * (1 + real_erf(x * SQRT_HALF_R));
+    }
+}
+
+INLINE real act_slope(Act kind, real x, real y) {
+    if (kind == ACT_RELU) return x > 0 ? 1 : 0;
+    if (kind == ACT_TANH) return 1 - y * y;
+    if (kind == ACT_GELU_ERF)
+        return (real)0.5 * (1 + real_erf(x * SQRT_HALF_R))
+               + x * INV_SQRT_2PI * real_exp((real)-0.5 * x * x);
+    real t = real_tanh(GELU_A * (x + GELU_C * x * x * x));
+    return (real)0.5 * (1 + t) + (real)0.5 * x * (1 - t * t) * GELU_A * (1 + 3 * GELU_C * x * x);
+}
+
+INLINE void act_loop(Act kind, const ActJob *s, size_t lo, size_t hi) {
+    if (s->dy)
+        for (size_t i = lo; i < hi; i++) s->out[i] += s->dy[i] * act_slope(kind, s->x[i], s->y[i]);
+    else
+        for (size_t i = lo; i < hi; i++) s->out[i] = act_value(kind, s->x[i]);
+}
+
+static void act_job(void *ctx, int lo, int hi, int thread) { /* a loop per kind, to vectorise */
+    const ActJob *s = ctx;
+    size_t from = (size_t)lo * CHUNK, to = (size_t)hi * CHUNK < s->n ? (size_t)hi * CHUNK : s->n;
+    (void)thread;
+    if (s->kind == ACT_RELU) act_loop(ACT_RELU, s, from, to);
+    else if (s->kind == ACT_TANH) act_loop(ACT_TANH, s, from, to);
+    else if (s->kind == ACT_GELU_TANH) act_loop(ACT_GELU_TANH, s, from, to);
+    else act_loop(ACT_GELU_ERF, s, from, to);
+}
+
+static void act_backward(Node *nd) {
+    Tensor *x = nd->in[0], *y = nd->out;
+    ActJob s = {*(Act *)nd->saved, x->data, y->data, y->grad, x->grad, tensor_size(y)};
+    pool_run(chunks(s.n), 20 * CHUNK, act_job, &s);
+}
+
+Tensor *op_act(Tape *tp, Tensor *x, Act kind) {
+    if (!x) return NULL;
+    Act *saved = tape_alloc(tp, sizeof *saved);
+    Tensor *y = tensor_raw(tp, rows_of(x), cols_of(x));
+    if (!saved || !y) return NULL;
+    *saved = kind;
+    ActJob s = {kind, x->data, NULL, NULL, y->data, tensor_size(y)};
+    pool_run(chunks(s.n), 20 * CHUNK, act_job, &s);
+    return tape_node(tp, "act", y, act_backward, saved, x, NULL, NULL, NULL);
+}
+
+/* y = softmax(x) per row.  x,y: [R,N].  dx_n = y_n (dy_n - sum_m y_m dy_m): needs y, not x. */
+static void softmax_grad(real *dx, const real *y, const real *dy, int n) {
+    real dot = row_dot(y, dy, n);
+    for (int i = 0; i < n; i++) dx[i] += y[i] * (dy[i] - dot);
+}
+
+static void softmax_backward(Node *nd) {
+    Tensor *x = nd->in[0], *y = nd->out;
+    int N = cols_of(y);
+    for (int r = 0; r < rows_of(y); r++) {
+        size_t at = (size_t)r * (size_t)N;
+        softmax_grad(x->grad + at, y->data + at, y->grad + at, N);
+    }
+}
+
+Tensor *op_softmax(Tape *tp, Tensor *x) {
+    if (!x) return NULL;
+    int R = rows_of(x), N = cols_of(x);
+    if (N == 0) return tape_fail(tp, "softmax: the rows of x are empty");
+    Tensor *y = tensor_raw(tp, R, N);
+    for (int r = 0; y && r < R; r++)
+        row_softmax(y->data + (size_t)r * (size_t)N, x->data + (size_t)r * (size_t)N, N);
+    return tape_node(tp, "softmax", y, softmax_backward, NULL, x, NULL, NULL, NULL);
+}
+
+/* y = x m / (1-p), m = 0 with probability p, else 1.  dx = dy m / (1-p). */
+static void dropout_backward(Node *nd) {
+    const real *scale = nd->saved;
+    for (size_t i = 0, n = tensor_size(nd->out); i < n; i++)
+        nd->in[0]->grad[i] += nd->out->grad[i] * scale[i];
+}
+
+Tensor *op_dropout(Tape *tp, Tensor *x, real p, uint64_t *rng) {
+    if (!x || p <= 0) return x;
+    if (!(p < 1)) return tape_fail(tp, "dropout: the probability must lie in [0, 1)");
+    size_t n = tensor_size(x);
+    Tensor *y = tensor_raw(tp, rows_of(x), cols_of(x));
+    real *scale = arena_raw(tp, n * sizeof *scale), kept = 1 / (1 - p);
+    if (!y || !scale) return NULL;
+    for (size_t i = 0; i < n; i++) {
+        scale[i] = rng_uniform(rng) < p ? 0 : kept;
+        y->data[i] = x->data[i] * scale[i];
+    }
+    return tape_node(tp, "dropout", y, dropout_backward, scale, x, NULL, NULL, NULL);
+}
+
+/* loss = sum_r w_r (logsumexp(x_r) - x[r,target_r]).  x: [R,V].
+ * dx[r,v] = w_r (softmax(x_r)_v - [v = target_r]) dloss. */
+typedef struct { int R, V; const real *x, *w, *dloss; const int *target; real *dx, *loss; } Xent;
+
+static void xent_job(void *ctx, int lo, int hi, int thread) { /* items: rows */
+    const Xent *s = ctx;
+    (void)thread;
+    for (int r = lo; r < hi; r++) {
+        const real *x = s->x + (size_t)r * (size_t)s->V;
+        real m = row_max(x, s->V), *p = s->dx + (size_t)r * (size_t)s->V;
+        for (int v = 0; v < s->V; v++) p[v] = real_exp(x[v] - m);
+        real sum = row_sum(p, s->V), scale = s->w[r] / sum;
+        s->loss[r] = s->w[r] * (m + real_log(sum) - x[s->target[r]]);
+        for (int v = 0; v < s->V; v++) p[v] *= scale;
+        p[s->target[r]] -= s->w[r];
+    }
+}
+
+static void xent_dx_job(void *ctx, int lo, int hi, int thread) { /* p holds d(loss)/dx already */
+    const Xent *s = ctx;
+    (void)thread;
+    size_t to = (size_t)hi * (size_t)s->V;
+    for (size_t i = (size_t)lo * (size_t)s->V; i < to; i++) s->dx[i] += s->x[i] * *s->dloss;
+}
+
+static void xent_backward(Node *nd) {
+    Xent s = *(Xent *)nd->saved;
+    s.x = s.dx, s.dx = nd->in[0]->grad, s.dloss = nd->out->grad;
+    pool_run(s.R, 2.0 * s.V, xent_dx_job, &s);
+}
+
+Tensor *op_cross_entropy(Tape *tp, Tensor *x, const int *target, const real *w) {
+    if (!x) return NULL;
+    int R = rows_of(x), V = cols_of(x);
+    if (R == 0) return tape_fail(tp, "cross-entropy: no row to predict");
+    Xent *s = tape_alloc(tp, sizeof *s);
+    int *kept = arena_raw(tp, (size_t)R * sizeof *kept);
+    real *weight = arena_raw(tp, (size_t)R * sizeof *weight);
+    real *row_loss = arena_raw(tp, (size_t)R * sizeof *row_loss);
+    real *p = arena_raw(tp, (size_t)R * (size_t)V * sizeof *p);
+    Tensor *loss = tape_tensor(tp, 1, 1);
+    if (!s || !kept || !weight || !row_loss || !p || !loss) return NULL;
+    for (int r = 0; r < R; r++) {
+        if (target[r] < 0 || target[r] >= V)
+            return tape_fail(tp, "cross-entropy: target %d, but V is %d", target[r], V);
+        kept[r] = target[r];
+        weight[r] = w ? w[r] : 1 / (real)R;
+    }
+    *s = (Xent){R, V, x->data, weight, NULL, kept, p, row_loss};
+    pool_run(R, 12.0 * V, xent_job, s);
+    loss->data[0] = row_sum(row_loss, R);
+    return tape_node(tp, "cross_entropy", loss, xent_backward, s, x, NULL, NULL, NULL);
+}
+
+/* loss = -(1/n) sum_i log x_i.  dx_i = -dloss / (n x_i).  x is kept away from 0. */
+#define NEGLOG_MIN ((real)1e-30)
+static void neglog_backward(Node *nd) {
+    Tensor *x = nd->in[0];
+    size_t n = tensor_size(x);
+    for (size_t i = 0; i < n; i++)
+        if (x->data[i] > NEGLOG_MIN) x->grad[i] -= nd->out->grad[0] / ((real)n * x->data[i]);
+}
+
+Tensor *op_neglog(Tape *tp, Tensor *x) {
+    if (!x) return NULL;
+    size_t n = tensor_size(x);
+    real sum = 0;
+    Tensor *loss = tape_tensor(tp, 1, 1);
+    for (size_t i = 0; i < n; i++) /* written so that a NaN stays one */
+        sum -= real_log(x->data[i] < NEGLOG_MIN ? NEGLOG_MIN : x->data[i]);
+    if (loss) loss->data[0] = sum / (real)n;
+    return tape_node(tp, "neglog", loss, neglog_backward, NULL, x, NULL, NULL, NULL);
+}
+
+/* Attention: O_b = softmax(scale Q_b K_b^T + bias) V_b for every sequence b and head.
+ * q,O: [Nq, H dh], k,v: [Nk, H dh]; b's rows are q0[b].. and k0[b]..  With W the weights (saved):
+ * dV += W^T dO, dW = dO V^T + dmass, dZ = W (dW - rowsum(W dW)), dQ += scale dZ K,
+ * dK += scale dZ^T Q, dbias += dZ.  A key range may belong to several sequences: then a thread owns
+ * heads and takes the sequences in order; else it owns pairs of sequence and head. */
+typedef struct {
+    Attention a;
+    Tensor *q, *k, *v, *out;
+    int width, dh, shared;  /* width = H dh; shared: key ranges overlap, or a bias gets gradient */
+    size_t *at, scratch;    /* weights of sequence b start at w[at[b]]; numbers per thread */
+    real *w, *dw;           /* [b][H][qn][kn]; dw: scratch, per thread */
+    real *mass;             /* [B*H] */
+} AttnSaved;
+
+/* T5's buckets for j - i: exact for near keys, logarithmic up to 128, the rest in the last one.
+ * The decoder (causal) spends all 32 on the past, the encoder half of them on each side. */
+static int relative_bucket(int relative, int causal) {
+    static const int far_enc[] = {8, 12, 16, 23, 32, 46, 64, 91};
+    static const int far_dec[] = {16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113};
+    const int *far = causal ? far_dec : far_enc;
+    int exact = causal ? 16 : 8, side = !causal && relative > 0 ? 16 : 0, b = 0;
+    int n = relative > 0 ? (causal ? 0 : relative) : -relative;
+    if (n < exact) return side + n;
+    while (b + 1 < exact && n >= far[b + 1]) b++;
+    return side + exact + b;
+}
+
+static size_t attn_at(const AttnSaved *s, int b, int h) {
+    return s->at[b] + (size_t)h * (size_t)s->a.qn[b] * (size_t)s->a.kn[b];
+}
+
+/* The rows of head h of sequence b: of q (or out), and of k (or v). */
+static size_t attn_q(const AttnSaved *s, int b, int h) {
+    return (size_t)s->a.q0[b] * (size_t)s->width + (size_t)(h * s->dh);
+}
+static size_t attn_k(const AttnSaved *s, int b, int h) {
+    return (size_t)s->a.k0[b] * (size_t)s->width + (size_t)(h * s->dh);
+}
+
+static void attn_forward_head(const AttnSaved *s, int b, int h) {
+    const Attention *a = &s->a;
+    int qn = a->qn[b], kn = a->kn[b];
+    size_t q = attn_q(s, b, h), k = attn_k(s, b, h);
+    real *w = s->w + attn_at(s, b, h), mass = 0;
+    memset(w, 0, (size_t)qn * (size_t)kn * sizeof *w);
+    gemm(qn, kn, s->dh, mat(s->q->data + q, s->width), mat_t(s->k->data + k, s->width), w,
+         (size_t)kn);
+    for (int i = 0; i < qn; i++) {
+        real *row = w + (size_t)i * (size_t)kn;
+        int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn;
+        for (int j = 0; j < n; j++) row[j] *= a->scale;
+        for (int j = 0; a->bias && j < n; j++)
+            row[j] += a->bias->data[relative_bucket(j - i - (kn - qn), a->causal) * a->H + h];
+        if (n > 0) row_softmax(row, row, n);
+        for (int j = n > 0 ? n : 0; j < kn; j++) row[j] = 0;
+        if (a->t0) mass += row_sum(row + (a->t0[b] - a->k0[b]), a->tn[b]);
+    }
+    s->mass[b * a->H + h] = mass;
+    gemm(qn, s->dh, kn, mat(w, kn), mat(s->v->data + k, s->width), s->out->data + q,
+         (size_t)s->width);
+}
+
+static void attn_job(void *ctx, int lo, int hi, int thread) { /* items: b*H + h */
+    const AttnSaved *s = ctx;
+    (void)thread;
+    for (int i = lo; i < hi; i++) attn_forward_head(s, i / s->a.H, i % s->a.H);
+}
+
+static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
+    const Attention *a = &s->a;
+    int qn = a->qn[b], kn = a->kn[b];
+    size_t q = attn_q(s, b, h), k = attn_k(s, b, h), width = (size_t)s->width;
+    const real *w = s->w + attn_at(s, b, h), *dout = s->out->grad + q;
+    real dmass = a->mass && a->mass->grad ? a->mass->grad[b] / (real)(a->H * qn) : 0;
+    if (s->v->grad)
+        gemm(kn, s->dh, qn, mat_t(w, kn), mat(dout, s->width), s->v->grad + k, width);
+    if (!s->q->grad && !s->k->grad && !(a->bias && a->bias->grad)) return;
+    memset(dw, 0, (size_t)qn * (size_t)kn * sizeof *dw);
+    gemm(qn, kn, s->dh, mat(dout, s->width), mat_t(s->v->data + k, s->width), dw, (size_t)kn);
+    for (int i = 0; i < qn; i++) {
+        real *d = dw + (size_t)i * (size_t)kn;
+        const real *row = w + (size_t)i * (size_t)kn;
+        for (int t = 0; a->t0 && t < a->tn[b]; t++) d[a->t0[b] - a->k0[b] + t] += dmass;
+        real dot = row_dot(row, d, kn);
+        for (int j = 0; j < kn; j++) d[j] = row[j] * (d[j] - dot);
+        for (int j = 0; a->bias && a->bias->grad && j < kn; j++)
+            a->bias->grad[relative_bucket(j - i - (kn - qn), a->causal) * a->H + h] += d[j];
+        for (int j = 0; j < kn; j++) d[j] *= a->scale;
+    }
+    if (s->q->grad)
+        gemm(qn, s->dh, kn, mat(dw, kn), mat(s->k->data + k, s->width), s->q->grad + q, width);
+    if (s->k->grad)
+        gemm(kn, s->dh, qn, mat_t(dw, kn), mat(s->q->data + q, s->width), s->k->grad + k, width);
+}
+
+static void attn_backward_job(void *ctx, int lo, int hi, int thread) { /* items: h, or b*H + h */
+    const AttnSaved *s = ctx;
+    real *dw = s->dw + (size_t)thread * s->scratch;
+    for (int i = lo; i < hi; i++) {
+        if (!s->shared) attn_backward_head(s, i / s->a.H, i % s->a.H, dw);
+        for (int b = 0; s->shared && b < s->a.B; b++) attn_backward_head(s, b, i, dw);
+    }
+}
+
+static double attn_cost(const AttnSaved *s) { /* of one head of one sequence, on average */
+    return (double)s->at[s->a.B] / (s->a.B * s->a.H + 1) * (4 * s->dh + 20);
+}
+
+static void attn_backward(Node *nd) {
+    AttnSaved *s = nd->saved;
+    int per_item = s->shared ? s->a.B : 1;
+    pool_run(s->a.B * s->a.H / per_item, 2 * attn_cost(s) * per_item, attn_backward_job, s);
+}
+
+/* Mass that each key of each sequence receives, mean over heads and queries. */
+static void attn_received(const AttnSaved *s) {
+    real *to = s->a.received;
+    for (int b = 0; b < s->a.B; b++) {
+        int qn = s->a.qn[b], kn = s->a.kn[b], n = s->a.H * qn;
+        memset(to, 0, (size_t)kn * sizeof *to);
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < kn; j++) to[j] += s->w[attn_at(s, b, 0) + (size_t)i * (size_t)kn + (size_t)j];
+        for (int j = 0; j < kn; j++) to[j] /= (real)n;
+        to += kn;
+    }
+}
+
+/* What does not fit, or NULL. */
+static Tensor *attn_check(Tape *tp, const Tensor *q, const Tensor *k, const Tensor *v,
+                          const Attention *a) {
+    if (a->H < 1 || cols_of(q) % a->H || cols_of(k) != cols_of(q) || cols_of(v) != cols_of(q)
+        || rows_of(k) != rows_of(v))
+        return tape_fail(tp, "attention: q is [%d,%d], k [%d,%d], v [%d,%d] for %d heads",
+                         rows_of(q), cols_of(q), rows_of(k), cols_of(k), rows_of(v), cols_of(v),
+                         a->H);
+    for (int b = 0; b < a->B; b++)
+        if (a->q0[b] < 0 || a->qn[b] < 0 || a->q0[b] > rows_of(q) - a->qn[b] || a->k0[b] < 0
+            || a->kn[b] < 0 || a->k0[b] > rows_of(k) - a->kn[b]
+            || (a->t0 && (a->t0[b] < a->k0[b] || a->t0[b] + a->tn[b] > a->k0[b] + a->kn[b])))
+            return tape_fail(tp, "attention: sequence %d reads rows that q or k do not have", b);
+    return NULL;
+}
+
+static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const Attention *a) {
+    AttnSaved *s = tape_alloc(tp, sizeof *s);
+    size_t *at = tape_alloc(tp, (size_t)(a->B + 1) * sizeof *at);
+    int *n = tape_alloc(tp, 6 * (size_t)a->B * sizeof *n + 1);
+    if (!s || !at || !n) return NULL;
+    int shared = a->bias && a->bias->grad;
+    const int *from[6] = {a->q0, a->qn, a->k0, a->kn, a->t0, a->tn};
+    for (int i = 0; i < 6; i++) /* the caller's arrays need not live until backward */
+        if (from[i]) memcpy(n + i * a->B, from[i], (size_t)a->B * sizeof *n);
+    *s = (AttnSaved){.a = *a, .q = q, .k = k, .v = v, .width = cols_of(q), .dh = cols_of(q) / a->H, .at = at};
+    s->a.q0 = n, s->a.qn = n + a->B, s->a.k0 = n + 2 * a->B, s->a.kn = n + 3 * a->B;
+    s->a.t0 = a->t0 ? n + 4 * a->B : NULL, s->a.tn = n + 5 * a->B;
+    for (int b = 0; b < a->B; b++) {
+        size_t cells = (size_t)a->qn[b] * (size_t)a->kn[b];
+        at[b + 1] = at[b] + cells * (size_t)a->H;
+        if (cells > s->scratch) s->scratch = cells;
+        if (b && a->k0[b] < a->k0[b - 1] + a->kn[b - 1]) shared = 1;
+    }
+    s->shared = shared;
+    s->out = tape_tensor(tp, rows_of(q), cols_of(q));
+    s->w = arena_raw(tp, at[a->B] * sizeof(real));
+    s->mass = tape_alloc(tp, (size_t)(a->B * a->H) * sizeof(real));
+    if (tp->record && (q->grad || k->grad || v->grad))
+        s->dw = arena_raw(tp, s->scratch * (size_t)pool_size() * sizeof(real));
+    return tp->error[0] ? NULL : s;
+}
+
+Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
+    if (!q || !k || !v) return NULL;
+    attn_check(tp, q, k, v, a);
+    AttnSaved *s = tp->error[0] ? NULL : attn_saved(tp, q, k, v, a);
+    if (!s) return NULL;
+    pool_run(a->B * a->H, attn_cost(s), attn_job, s);
+    if (a->received) attn_received(s);
+    if (a->t0) {
+        s->a.mass = a->mass = tape_tensor(tp, a->B, 1);
+        if (!a->mass) return NULL;
+        for (int b = 0; b < a->B; b++)
+            a->mass->data[b] = row_sum(s->mass + b * a->H, a->H) / (real)(a->H * a->qn[b]);
+    }
+    Tensor *y = tape_node(tp, "attention", s->out, attn_backward, s, q, k, v, a->bias);
+    if (y && y->grad && a->t0) a->mass->grad = tape_alloc(tp, (size_t)a->B * sizeof(real));
+    return y;
+}
+
+/* ==== Adam (AdamW when decay > 0) ============================================================ */
+/* g is clipped to norm `clip` (0: not at all); m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+ * p -= lr decay p;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps). */
+Adam adam_default(real lr) { return (Adam){lr, (real)0.9, (real)0.999, (real)1e-8, 0, 1, 0}; }
+
+typedef struct { Param *p; const Adam *o; size_t n; real scale, rate, inv_sqrt_bc2; } AdamJob;
+
+static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks of one parameter */
+    const AdamJob *s = ctx;
+    const Adam *o = s->o;
+    real *p = s->p->t.data, *g = s->p->t.grad, *m = s->p->m, *v = s->p->v;
+    size_t end = (size_t)hi * CHUNK < s->n ? (size_t)hi * CHUNK : s->n;
+    real keep = 1 - o->lr * o->decay;
+    (void)thread;
+    for (size_t i = (size_t)lo * CHUNK; i < end; i++) {
+        real gi = g[i] * s->scale;
+        m[i] = o->beta1 * m[i] + (1 - o->beta1) * gi;
+        v[i] = o->beta2 * v[i] + (1 - o->beta2) * (gi * gi);
+        p[i] = p[i] * keep - s->rate * m[i] / (real_sqrt(v[i]) * s->inv_sqrt_bc2 + o->eps);
+        g[i] = 0;
+    }
+}
+
+real adam_step(Params *ps, Adam *o) {
+    real square = 0;
+    for (int i = 0; i < ps->n; i++) {
+        const Tensor *t = &ps->p[i]->t;
+        if (t->grad) square += row_dot(t->grad, t->grad, (int)tensor_size(t));
+    }
+    real norm = real_sqrt(square);
+    int finite = norm < INFINITY; /* false for NaN too */
+    o->step += finite;
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        size_t n = tensor_size(&p->t);
+        if (!p->t.grad) continue;
+        if (!finite) {
+            memset(p->t.grad, 0, n * sizeof(real));
+            continue;
+        }
+        real scale = o->clip > 0 && norm > o->clip ? o->clip / norm : 1;
+        AdamJob s = {p, o, n, scale, o->lr / (1 - real_power(o->beta1, o->step)),
+                     1 / real_sqrt(1 - real_power(o->beta2, o->step))};
+        pool_run(chunks(n), 12 * CHUNK, adam_job, &s);
+    }
+    return finite ? norm : NAN;
+}
+
+/* Linear warm-up, then constant or half a cosine down to a tenth. */
+real lr_schedule(LrKind kind, real lr, int step, int warmup, int total) {
+    if (step < warmup) return lr * (real)(step + 1) / (real)warmup;
+    if (kind == LR_CONSTANT || total <= warmup) return lr;
+    real done = (real)(step - warmup) / (real)(total - warmup);
+    if (done > 1) done = 1;
+    return lr * ((real)0.55 + (real)0.45 * exact_cos((real)3.141592653589793 * done));
+}
+
+/* ==== tensors in files: safetensors ========================================================== */
+/* 8 bytes: length of the header, little-endian; the header, JSON: name -> dtype, shape, offsets
+ * into the rest; "__metadata__" -> strings; then the numbers, little-endian. */
+#define ST_MAX_HEADER ((uint64_t)100 << 20)
+
+typedef struct {
+    char *name, dtype[8];
+    int ndim;
+    int64_t shape[MAC_MAX_DIMS + 1];
+    uint64_t begin, end;          /* offsets into the data */
+    const void *data;             /* writer: borrowed until st_write */
+} StEntry;
+typedef struct { char *key, *value; } StMeta;
+
+struct StFile {
+    char path[MAC_ERR / 2];
+    FILE *file;
+    uint64_t data_at, data_len;
+    StEntry *entry;
+    StMeta *meta;
+    int n, n_meta;
+};
+struct StWriter { StFile f; };
+
+static int st_fail(const StFile *f, char *err, const char *format, ...) {
+    int n = snprintf(err, MAC_ERR, "%s: ", f->path);
+    va_list args;
+    va_start(args, format);
+    if (n > 0 && n < MAC_ERR) vsnprintf(err + n, (size_t)(MAC_ERR - n), format, args);
+    va_end(args);
+    return -1;
+}
+
+/* ---- the header, read strictly: only what safetensors allows ---- */
+typedef struct { const char *start, *p, *end; const char *wrong; } Scan;
+
+static int scan_fail(Scan *s, const char *wrong) {
+    if (!s->wrong) s->wrong = wrong;
+    return -1;
+}
+
+static int scan_char(Scan *s, char c) { /* 1 and past it, when the next one is c */
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+    if (s->p == s->end || *s->p != c) return 0;
+    s->p++;
+    return 1;
+}
+
+static int64_t scan_int(Scan *s) {
+    int64_t x = 0;
+    scan_char(s, ' ');
+    if (s->p == s->end || *s->p < '0' || *s->p > '9') return scan_fail(s, "a number was expected");
+    for (; s->p < s->end && *s->p >= '0' && *s->p <= '9'; s->p++) {
+        if (x > (INT64_MAX - 9) / 10) return scan_fail(s, "a number is too large");
+        x = 10 * x + (*s->p - '0');
+    }
+    return x;
+}
+
+static int hex_digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The four digits of \uXXXX as UTF-8; surrogates are not needed by any name that we write. */
+static int scan_unicode(Scan *s, char **to) {
+    int u = 0;
+    for (int i = 0; i < 4; i++, s->p++) {
+        int h = s->p < s->end ? hex_digit(*s->p) : -1;
+        if (h < 0) return scan_fail(s, "a \\u escape needs four digits");
+        u = 16 * u + h;
+    }
+    if (u == 0 || (u >= 0xd800 && u < 0xe000)) return scan_fail(s, "an escape of no character");
+    char *t = *to;
+    if (u < 0x80) *t++ = (char)u;
+    else if (u < 0x800) *t++ = (char)(0xc0 | u >> 6), *t++ = (char)(0x80 | (u & 63));
+    else {
+        *t++ = (char)(0xe0 | u >> 12), *t++ = (char)(0x80 | (u >> 6 & 63));
+        *t++ = (char)(0x80 | (u & 63));
+    }
+    *to = t;
+    return 0;
+}
+
+static char *scan_string(Scan *s) { /* malloc'd, NULL: see s->wrong */
+    if (!scan_char(s, '"')) return scan_fail(s, "a string was expected"), NULL;
+    const char *quote = s->p;
+    while (quote < s->end && *quote != '"') quote += *quote == '\\' ? 2 : 1;
+    if (quote >= s->end) return scan_fail(s, "a string does not end"), NULL;
+    char *text = malloc((size_t)(quote - s->p) + 1), *t = text; /* escapes only shrink */
+    if (!text) return scan_fail(s, "out of memory"), NULL;
+    while (s->p < quote) {
+        static const char plain[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+        const char *e = plain;
+        if (*s->p != '\\') { *t++ = *s->p++; continue; }
+        char c = s->p[1];
+        s->p += 2;
+        if (c == 'u') {
+            if (scan_unicode(s, &t) == 0) continue;
+            free(text);
+            return NULL;
+        }
+        while (*e && *e != c) e += 2;
+        if (!*e) { free(text); return scan_fail(s, "an unknown escape"), NULL; }
+        *t++ = e[1];
+    }
+    s->p = quote + 1;
+    *t = 0;
+    return text;
+}
+
+static int scan_shape(Scan *s, StEntry *e) {
+    if (!scan_char(s, '[')) return scan_fail(s, "[ was expected");
+    if (scan_char(s, ']')) return 0;
+    do {
+        if (e->ndim > MAC_MAX_DIMS) return scan_fail(s, "a tensor has too many dimensions");
+        e->shape[e->ndim++] = scan_int(s);
+    } while (scan_char(s, ','));
+    return scan_char(s, ']') ? 0 : scan_fail(s, "] was expected");
+}
+
+static int scan_offsets(Scan *s, StEntry *e) {
+    if (!scan_char(s, '[')) return scan_fail(s, "[ was expected");
+    e->begin = (uint64_t)scan_int(s);
+    if (!scan_char(s, ',')) return scan_fail(s, "two offsets were expected");
+    e->end = (uint64_t)scan_int(s);
+    return scan_char(s, ']') ? 0 : scan_fail(s, "] was expected");
+}
+
+static int scan_entry(Scan *s, StEntry *e) {
+    int seen = 0;
+    if (!scan_char(s, '{')) return scan_fail(s, "{ was expected");
+    do {
+        char *key = scan_string(s);
+        if (!key) return -1;
+        int which = !strcmp(key, "dtype") ? 1 : !strcmp(key, "shape") ? 2
+                  : !strcmp(key, "data_offsets") ? 4 : 0;
+        free(key);
+        if (!which || seen & which || !scan_char(s, ':'))
+            return scan_fail(s, "dtype, shape and data_offsets were expected, each once");
+        seen |= which;
+        if (which == 2) scan_shape(s, e);
+        else if (which == 4) scan_offsets(s, e);
+        else {
+            char *dtype = scan_string(s);
+            if (dtype) snprintf(e->dtype, sizeof e->dtype, "%.7s", dtype);
+            free(dtype);
+        }
+        if (s->wrong) return -1;
+    } while (scan_char(s, ','));
+    if (seen != 7) return scan_fail(s, "a tensor lacks dtype, shape or data_offsets");
+    return scan_char(s, '}') ? 0 : scan_fail(s, "} was expected");
+}
+
+static int scan_meta(Scan *s, StFile *f) {
+    if (!scan_char(s, '{')) return scan_fail(s, "{ was expected");
+    if (scan_char(s, '}')) return 0;
+    do {
+        StMeta *grown = realloc(f->meta, (size_t)(f->n_meta + 1) * sizeof *grown);
+        if (!grown) return scan_fail(s, "out of memory");
+        f->meta = grown;
+        StMeta *m = &f->meta[f->n_meta++];
+        *m = (StMeta){scan_string(s), NULL};
+        if (!m->key || !scan_char(s, ':')) return scan_fail(s, ": was expected");
+        m->value = scan_string(s);
+        if (!m->value) return -1;
+    } while (scan_char(s, ','));
+    return scan_char(s, '}') ? 0 : scan_fail(s, "} was expected");
+}
+
+static int scan_header(Scan *s, StFile *f) {
+    if (!scan_char(s, '{')) return scan_fail(s, "{ was expected");
+    if (!scan_char(s, '}')) {
+        do {
+            char *name = scan_string(s);
+            if (!name) return -1;
+            if (!scan_char(s, ':')) { free(name); return scan_fail(s, ": was expected"); }
+            if (!strcmp(name, "__metadata__")) {
+                free(name);
+                if (scan_meta(s, f) != 0) return -1;
+                continue;
+            }
+            StEntry *grown = realloc(f->entry, (size_t)(f->n + 1) * sizeof *grown);
+            if (!grown) { free(name); return scan_fail(s, "out of memory"); }
+            f->entry = grown;
+            f->entry[f->n] = (StEntry){.name = name};
+            if (scan_entry(s, &f->entry[f->n++]) != 0) return -1;
+        } while (scan_char(s, ','));
+        if (!scan_char(s, '}')) return scan_fail(s, "} was expected");
+    }
+    scan_char(s, ' ');
+    return s->p == s->end ? 0 : scan_fail(s, "something stands behind the header's end");
+}
+
+static uint64_t dtype_size(const char *dtype) {
+    static const struct { const char *name; int size; } known[] = {
+        {"F32", 4}, {"F64", 8}, {"U8", 1}, {"I8", 1}, {"BOOL", 1}, {"F16", 2}, {"BF16", 2},
+        {"I16", 2}, {"U16", 2}, {"I32", 4}, {"U32", 4}, {"I64", 8}, {"U64", 8}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i].name, dtype)) return (uint64_t)known[i].size;
+    return 0;
+}
+
+static int64_t entry_count(const StEntry *e) { /* numbers in it, -1: absurd */
+    int64_t n = 1;
+    for (int i = 0; i < e->ndim; i++) {
+        if (e->shape[i] < 0 || (e->shape[i] > 0 && n > INT64_MAX / 16 / e->shape[i])) return -1;
+        n *= e->shape[i];
+    }
+    return n;
+}
+
+static int entry_order(const void *a, const void *b) { /* by offset; empty tensors by name */
+    const StEntry *x = *(StEntry *const *)a, *y = *(StEntry *const *)b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    if (x->end != y->end) return x->end < y->end ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static int name_order(const void *a, const void *b) {
+    return strcmp((*(StEntry *const *)a)->name, (*(StEntry *const *)b)->name);
+}
+
+/* Sizes, offsets and names must agree, and the tensors must fill the file without a gap. */
+static int st_check(StFile *f, char *err) {
+    StEntry **sorted = malloc((size_t)(f->n + 1) * sizeof *sorted);
+    if (!sorted) return st_fail(f, err, "out of memory");
+    uint64_t at = 0;
+    int bad = 0;
+    for (int i = 0; i < f->n; i++) sorted[i] = &f->entry[i];
+    qsort(sorted, (size_t)f->n, sizeof *sorted, entry_order);
+    for (int i = 0; i < f->n && !bad; i++) {
+        const StEntry *e = sorted[i];
+        int64_t n = entry_count(e);
+        uint64_t size = dtype_size(e->dtype);
+        if (!size) bad = st_fail(f, err, "tensor \"%.80s\" has the unknown dtype \"%s\"", e->name, e->dtype);
+        else if (e->begin != at || e->end < e->begin || e->end > f->data_len)
+            bad = st_fail(f, err, "tensor \"%.80s\" does not lie where the one before ends, or "
+                                  "beyond the end of the file", e->name);
+        else if (n < 0 || (uint64_t)n * size != e->end - e->begin)
+            bad = st_fail(f, err, "tensor \"%.80s\" has a shape that does not fit its bytes", e->name);
+        at = e->end;
+    }
+    if (!bad && at != f->data_len)
+        bad = st_fail(f, err, "the file is %s than its header says",
+                      at < f->data_len ? "longer" : "shorter");
+    qsort(sorted, (size_t)f->n, sizeof *sorted, name_order);
+    for (int i = 1; i < f->n && !bad; i++)
+        if (!strcmp(sorted[i - 1]->name, sorted[i]->name))
+            bad = st_fail(f, err, "tensor \"%.80s\" stands there twice", sorted[i]->name);
+    free(sorted);
+    return bad;
+}
+
+static int st_read_header(StFile *f, char *err) {
+    unsigned char len[8];
+    uint64_t n = 0, size;
+    if (fseek(f->file, 0, SEEK_END) != 0) return st_fail(f, err, "cannot be read to its end");
+    long end = ftell(f->file);
+    rewind(f->file);
+    if (end < 0 || fread(len, 1, 8, f->file) != 8)
+        return st_fail(f, err, "is not a safetensors file: it has fewer than 8 bytes");
+    for (int i = 7; i >= 0; i--) n = n << 8 | len[i];
+    size = (uint64_t)end - 8;
+    if (n > size || n > ST_MAX_HEADER)
+        return st_fail(f, err, "is cut short, or not a safetensors file: its header should have "
+                               "%llu bytes, the file has %llu", (unsigned long long)n,
+                       (unsigned long long)size);
+    char *text = malloc((size_t)n + 1);
+    Scan s = {text, text, text + n, NULL};
+    int bad = !text ? st_fail(f, err, "out of memory")
+            : fread(text, 1, (size_t)n, f->file) != n ? st_fail(f, err, "cannot be read") : 0;
+    if (!bad && scan_header(&s, f) != 0)
+        bad = st_fail(f, err, "is not a safetensors file: byte %ld of its header: %s",
+                      (long)(s.p - s.start), s.wrong);
+    free(text);
+    f->data_at = 8 + n;
+    f->data_len = size - n;
+    return bad ? bad : st_check(f, err);
+}
+
+StFile *st_open(const char *path, char *err) {
+    StFile *f = calloc(1, sizeof *f);
+    if (!f) { snprintf(err, MAC_ERR, "out of memory"); return NULL; }
+    snprintf(f->path, sizeof f->path, "%s", path);
+    f->file = fopen(path, "rb");
+    if (!f->file) st_fail(f, err, "cannot be opened: is the name right, and may you read it?");
+    if (f->file && st_read_header(f, err) == 0) return f;
+    st_close(f);
+    return NULL;
+}
+
+static void st_drop(StFile *f) {
+    for (int i = 0; i < f->n; i++) free(f->entry[i].name);
+    for (int i = 0; i < f->n_meta; i++) free(f->meta[i].key), free(f->meta[i].value);
+    free(f->entry);
+    free(f->meta);
+    free(f);
+}
+
+void st_close(StFile *f) {
+    if (!f) return;
+    if (f->file) fclose(f->file);
+    st_drop(f);
+}
+
+const char *st_meta(const StFile *f, const char *key) {
+    for (int i = f->n_meta - 1; i >= 0; i--)
+        if (!strcmp(f->meta[i].key, key)) return f->meta[i].value;
+    return NULL;
+}
+
+int st_count(const StFile *f) { return f->n; }
+
+const char *st_info(const StFile *f, int i, const char **dtype, int *ndim, const int64_t **shape) {
+    *dtype = f->entry[i].dtype, *ndim = f->entry[i].ndim, *shape = f->entry[i].shape;
+    return f->entry[i].name;
+}
+
+static const StEntry *st_find(const StFile *f, const char *name) {
+    for (int i = 0; i < f->n; i++)
+        if (!strcmp(f->entry[i].name, name)) return &f->entry[i];
+    return NULL;
+}
+
+int64_t st_size(const StFile *f, const char *name) {
+    const StEntry *e = st_find(f, name);
+    return e ? entry_count(e) : -1;
+}
+
+/* Finds a tensor of n numbers and goes to its first byte. */
+static const StEntry *st_seek(StFile *f, const char *name, int64_t n, char *err) {
+    const StEntry *e = st_find(f, name);
+    if (!e) st_fail(f, err, "has no tensor \"%.100s\"", name);
+    else if (entry_count(e) != n)
+        st_fail(f, err, "tensor \"%.100s\" has %lld numbers, %lld were expected", name,
+                (long long)entry_count(e), (long long)n);
+    else if (fseek(f->file, (long)(f->data_at + e->begin), SEEK_SET) == 0) return e;
+    else st_fail(f, err, "cannot be read at tensor \"%.100s\"", name);
+    return NULL;
+}
+
+static uint64_t from_le(const unsigned char *p, int n) {
+    uint64_t x = 0;
+    for (int i = n - 1; i >= 0; i--) x = x << 8 | p[i];
+    return x;
+}
+
+int st_read(StFile *f, const char *name, real *to, int64_t n, char *err) {
+    const StEntry *e = st_seek(f, name, n, err);
+    if (!e) return -1;
+    int wide = !strcmp(e->dtype, "F64"), size = wide ? 8 : 4;
+    if (!wide && strcmp(e->dtype, "F32"))
+        return st_fail(f, err, "tensor \"%.100s\" is %s, F32 was expected", name, e->dtype);
+    unsigned char buffer[4096];
+    for (int64_t i = 0; i < n;) {
+        int64_t part = n - i < 4096 / size ? n - i : 4096 / size;
+        if (fread(buffer, (size_t)size, (size_t)part, f->file) != (size_t)part)
+            return st_fail(f, err, "ends within tensor \"%.100s\"", name);
+        for (int64_t j = 0; j < part; j++) {
+            uint64_t bits = from_le(buffer + j * size, size);
+            uint32_t low = (uint32_t)bits;
+            double d;
+            float x;
+            memcpy(&d, &bits, sizeof d);
+            memcpy(&x, &low, sizeof x);
+            to[i + j] = wide ? (real)d : (real)x;
+        }
+        i += part;
+    }
+    return 0;
+}
+
+int st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err) {
+    const StEntry *e = st_seek(f, name, n, err);
+    if (!e) return -1;
+    if (strcmp(e->dtype, "U8"))
+        return st_fail(f, err, "tensor \"%.100s\" is %s, U8 was expected", name, e->dtype);
+    if (fread(to, 1, (size_t)n, f->file) != (size_t)n)
+        return st_fail(f, err, "ends within tensor \"%.100s\"", name);
+    return 0;
+}
+
+/* ---- writing ---- */
+static char *copy_text(const char *s) {
+    char *c = malloc(strlen(s) + 1);
+    return c ? strcpy(c, s) : NULL;
+}
+
+/* A writer that has run out of memory keeps f.n = -1, which st_write reports. */
+StWriter *st_new(void) { return calloc(1, sizeof(StWriter)); }
+
+void st_add_meta(StWriter *w, const char *key, const char *value) {
+    if (!w || w->f.n < 0) return;
+    StMeta *grown = realloc(w->f.meta, (size_t)(w->f.n_meta + 1) * sizeof *grown);
+    if (!grown) { w->f.n = -1; return; }
+    w->f.meta = grown;
+    w->f.meta[w->f.n_meta++] = (StMeta){copy_text(key), copy_text(value)};
+}
+
+static void st_append(StWriter *w, const char *name, const char *dtype, const void *data, int ndim,
+                      const int *shape) {
+    if (!w || w->f.n < 0) return;
+    StEntry *grown = realloc(w->f.entry, (size_t)(w->f.n + 1) * sizeof *grown);
+    if (!grown) { w->f.n = -1; return; }
+    w->f.entry = grown;
+    StEntry *e = &w->f.entry[w->f.n];
+    *e = (StEntry){.name = copy_text(name), .ndim = ndim, .data = data};
+    snprintf(e->dtype, sizeof e->dtype, "%s", dtype);
+    for (int i = 0; i < ndim; i++) e->shape[i] = shape[i];
+    e->begin = w->f.n ? w->f.entry[w->f.n - 1].end : 0;
+    e->end = e->begin + (uint64_t)entry_count(e) * dtype_size(dtype);
+    w->f.n++;
+}
+
+void st_add(StWriter *w, const char *name, const real *data, int ndim, const int *shape) {
+    st_append(w, name, sizeof(real) == 8 ? "F64" : "F32", data, ndim, shape);
+}
+
+void st_add_bytes(StWriter *w, const char *name, const void *data, int n) {
+    st_append(w, name, "U8", data, 1, &n);
+}
+
+typedef struct { char *text; size_t n, cap; int failed; } Text;
+
+static void text_char(Text *t, char c) {
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 4096;
+        char *grown = realloc(t->text, cap);
+        if (!grown) { t->failed = 1; return; }
+        t->text = grown;
+        t->cap = cap;
+    }
+    t->text[t->n++] = c;
+}
+
+static void text_add(Text *t, const char *s) { for (; *s; s++) text_char(t, *s); }
+
+static void text_string(Text *t, const char *s) { /* as JSON */
+    char escape[8];
+    if (!s) { t->failed = 1; return; }
+    text_char(t, '"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') text_char(t, '\\');
+        if ((unsigned char)*s >= 32) { text_char(t, *s); continue; }
+        snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*s);
+        text_add(t, escape);
+    }
+    text_char(t, '"');
+}
+
+static void text_header(Text *t, const StFile *f) {
+    char number[64];
+    text_add(t, "{\"__metadata__\":{");
+    for (int i = 0; i < f->n_meta; i++) {
+        if (i) text_char(t, ',');
+        text_string(t, f->meta[i].key);
+        text_char(t, ':');
+        text_string(t, f->meta[i].value);
+    }
+    text_char(t, '}');
+    for (int i = 0; i < f->n; i++) {
+        const StEntry *e = &f->entry[i];
+        text_char(t, ',');
+        text_string(t, e->name);
+        text_add(t, ":{\"dtype\":\"");
+        text_add(t, e->dtype);
+        text_add(t, "\",\"shape\":[");
+        for (int j = 0; j < e->ndim; j++) {
+            snprintf(number, sizeof number, "%s%lld", j ? "," : "", (long long)e->shape[j]);
+            text_add(t, number);
+        }
+        snprintf(number, sizeof number, "],\"data_offsets\":[%llu,%llu]}",
+                 (unsigned long long)e->begin, (unsigned long long)e->end);
+        text_add(t, number);
+    }
+    text_char(t, '}');
+    while (t->n % 64 != 56) text_char(t, ' '); /* the data then start at a multiple of 64 */
+}
+
+static int put_numbers(FILE *file, const real *x, uint64_t n) {
+    unsigned char buffer[4096];
+    int size = (int)sizeof(real), per = 4096 / size;
+    for (uint64_t i = 0; i < n;) {
+        int part = n - i < (uint64_t)per ? (int)(n - i) : per;
+        for (int j = 0; j < part; j++) {
+            real v = x[i + (uint64_t)j];
+            uint64_t bits = (uint64_t)to_bits(v == v ? v : from_bits(((rbits)(2 * BIAS + 3) << (MANTISSA - 1))));
+            for (int k = 0; k < size; k++) buffer[j * size + k] = (unsigned char)(bits >> (8 * k));
+        }
+        if (fwrite(buffer, (size_t)size, (size_t)part, file) != (size_t)part) return -1;
+        i += (uint64_t)part;
+    }
+    return 0;
+}
+
+static int put_file(const StFile *f, const Text *t, FILE *file) {
+    unsigned char len[8];
+    for (int i = 0; i < 8; i++) len[i] = (unsigned char)((uint64_t)t->n >> (8 * i));
+    if (fwrite(len, 1, 8, file) != 8 || fwrite(t->text, 1, t->n, file) != t->n) return -1;
+    for (int i = 0; i < f->n; i++) {
+        const StEntry *e = &f->entry[i];
+        uint64_t n = e->end - e->begin;
+        int bad = e->dtype[0] == 'F' ? put_numbers(file, e->data, n / sizeof(real))
+                                     : fwrite(e->data, 1, (size_t)n, file) != n;
+        if (bad) return -1;
+    }
+    return fflush(file) != 0 || SYNC(file) != 0 ? -1 : 0;
+}
+
+/* The file is written beside its place, flushed to the disk and renamed: whole or not at all. */
+int st_write(StWriter *w, const char *path, char *err) {
+    if (!w || w->f.n < 0) {
+        snprintf(err, MAC_ERR, "%s: out of memory, nothing was written", path);
+        if (w) w->f.n = 0, st_drop(&w->f);
+        return -1;
+    }
+    char beside[MAC_ERR];
+    Text t = {NULL, 0, 0, 0};
+    snprintf(w->f.path, sizeof w->f.path, "%s", path);
+    snprintf(beside, sizeof beside, "%.500s.part", path);
+    text_header(&t, &w->f);
+    int bad = t.failed ? st_fail(&w->f, err, "out of memory, nothing was written") : 0;
+    FILE *file = bad ? NULL : fopen(beside, "wb");
+    if (!bad && !file) bad = st_fail(&w->f, err, "cannot be written: is there such a folder, and may you write to it?");
+    if (file) {
+        int failed = put_file(&w->f, &t, file) != 0;
+        if (fclose(file) != 0 || failed)
+            bad = st_fail(&w->f, err, "cannot be written (disk full?); what stood there is untouched");
+        else if (REPLACE(beside, path) != 0)
+            bad = st_fail(&w->f, err, "cannot be replaced; what stood there is untouched");
+        if (bad) remove(beside);
+    }
+    free(t.text);
+    st_drop(&w->f);
+    return bad;
+}
+
+/* ---- parameters in files: a group "...%d..." of G tensors has G names ---- */
+static void param_file_name(char *to, const char *before, const Param *p, int group) {
+    const char *mark = strstr(p->name, "%d");
+    if (!mark) snprintf(to, MAC_NAME + 16, "%s%s", before, p->name);
+    else snprintf(to, MAC_NAME + 16, "%s%.*s%d%s", before, (int)(mark - p->name), p->name, group, mark + 2);
+}
+
+typedef int (*ParamVisit)(void *ctx, const char *name, real *data, int ndim, const int *shape);
+
+/* Calls visit for each tensor of the file: values, and moments under adam.m. and adam.v. */
+static int params_visit(const Params *ps, int moments, ParamVisit visit, void *ctx) {
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        int grouped = strstr(p->name, "%d") != NULL, G = grouped ? p->t.shape[0] : 1;
+        size_t part = tensor_size(&p->t) / (size_t)G;
+        real *data[3] = {p->t.data, p->m, p->v};
+        static const char *const before[3] = {"", "adam.m.", "adam.v."};
+        for (int k = 0; k < (moments && p->m ? 3 : 1); k++)
+            for (int g = 0; g < G; g++) {
+                char name[MAC_NAME + 16];
+                param_file_name(name, before[k], p, g);
+                if (visit(ctx, name, data[k] + (size_t)g * part, p->t.ndim - grouped, p->t.shape + grouped) != 0)
+                    return -1;
+            }
+    }
+    return 0;
+}
+
+static int visit_save(void *ctx, const char *name, real *data, int ndim, const int *shape) {
+    st_add(ctx, name, data, ndim, shape);
+    return 0;
+}
+
+int params_save(const Params *ps, StWriter *w, int moments) {
+    return params_visit(ps, moments, visit_save, w);
+}
+
+typedef struct { StFile *f; char *err; } Loading;
+
+static int visit_load(void *ctx, const char *name, real *data, int ndim, const int *shape) {
+    const Loading *l = ctx;
+    const StEntry *e = st_find(l->f, name);
+    int64_t n = 1;
+    int fits = e && e->ndim == ndim;
+    for (int i = 0; i < ndim; i++) {
+        n *= shape[i];
+        fits = fits && e->shape[i] == shape[i];
+    }
+    if (e && !fits) return st_fail(l->f, l->err, "tensor \"%.100s\" does not have the shape that the sizes in the file ask for", name);
+    return st_read(l->f, name, data, n, l->err);
+}
+
+int params_load(Params *ps, StFile *f, int moments, char *err) {
+    Loading l = {f, err};
+    return params_visit(ps, moments, visit_load, &l);
+}
