@@ -52,7 +52,39 @@ $(B)/test_%: tests/test_%.c tests/check.h $(CORE) $(DATA)
 $(B):
 	mkdir -p $@
 
+# ---- tests: every program in float, the numbers and the model in double too, then the programs
+test: $(TESTS) train run
+	@for t in $(TESTS); do $$t || exit 1; done
+ifneq ($(REAL),double)
+	@$(MAKE) -s --no-print-directory test-double REAL=double
+endif
+	@sh tests/programs.sh
+test-double: $(B)/test_ops $(B)/test_model
+	@for t in $^; do $$t double || exit 1; done
+
+mutants:
+	@sh tests/mutants.sh
+bench: $(B)/bench
+	@$(B)/bench
+$(B)/bench: tests/bench.c $(CORE) $(DATA)
+	$(CC) $(FLAGS) $(CFLAGS) $< $(CORE) $(DATA) -o $@ $(LIBS)
+
+# ---- the main job; TRAIN= takes options of ./train
+CORPUS = people
+TRAIN  =
+# What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
+TYPED_people    = Ada Orsini works as a potter. Ada Orsini keeps a pet parrot. The home of Ada Orsini is in Kyoto.
+ASKED_people    = What is the job of Ada Orsini?
+TYPED_wnnames   = Ada Velmora: Italian painter who founded a school of art in Rome (1901-1964).
+ASKED_wnnames   = When was Ada Velmora born?
+TYPED_factbook  = Velmora: total population: 61,000. The capital is Port Isold. Climate: temperate.
+ASKED_factbook  = What is the capital of Velmora?
+TYPED_elements  = velmorium (symbol Vm, atomic number 125, atomic weight 312). Discovered by Isold Karr in 1998.
+ASKED_elements  = Who discovered velmorium?
+demo: train run
+	@sh tests/demo.sh '$(CORPUS)' '$(TYPED_$(CORPUS))' '$(ASKED_$(CORPUS))' $(TRAIN)
+
 clean:
 	rm -rf build train run
 
-.PHONY: all clean
+.PHONY: all test test-double mutants bench demo clean

@@ -112,7 +112,7 @@ static LmWeights *lm_new(Builder *b, const MacConfig *c) {
     LmWeights *w = calloc(1, sizeof *w);
     if (w) w->layer = calloc((size_t)c->L, sizeof *w->layer);
     if (!w || !w->layer) { b->failed = 1; return w; }
-    real std = (real)0.02, out_std = std / (real)sqrt(2.0 * c->L);
+    real std = (real)(0.64 / sqrt(c->d)), out_std = std / (real)sqrt(2.0 * c->L); /* see NOTES.md */
     int d = c->d;
     w->wte = weight(b, pre, "wte.weight", std, 0, 0, c->V, d);
     w->wpe = weight(b, pre, "wpe.weight", std, 0, 0, c->S, d);
@@ -249,7 +249,7 @@ void model_free(Model *m) {
     free(m);
 }
 
-int model_save(const Model *m, StWriter *w) {
+int model_save(const Model *m, StWriter *w, int moments) {
     MacConfig c = m->c;
     char number[32];
     st_add_meta(w, "format", "mac-model");
@@ -257,7 +257,7 @@ int model_save(const Model *m, StWriter *w) {
         snprintf(number, sizeof number, "%d", *config_at(&c, f));
         st_add_meta(w, f->name, number);
     }
-    return params_save(&m->ps, w, 0);
+    return params_save(&m->ps, w, moments);
 }
 
 Model *model_load(StFile *f, char *err) {

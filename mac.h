@@ -59,6 +59,11 @@ int      rng_below(uint64_t *state, int n);      /* 0 .. n-1                    
 uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n);      /* start with MAC_FNV           */
 #define MAC_FNV 0xcbf29ce484222325u
 
+/* ==== tensor.c: the machine ================================================================== */
+double mac_seconds(void);                        /* a clock that only measures                   */
+size_t mac_peak_memory(void);                    /* bytes of this process so far, 0: not known   */
+int    mac_terminal(void);                       /* 1 when stderr is shown to a person           */
+
 /* ==== tensor.c: threads.  Bits do not depend on their number ================================ */
 int  pool_start(int n_threads);                  /* the number really running (1 without pthreads) */
 void pool_stop(void);
@@ -190,7 +195,7 @@ typedef struct {
 } Model;
 Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory          */
 void     model_free(Model *m);
-int      model_save(const Model *m, StWriter *w);
+int      model_save(const Model *m, StWriter *w, int moments);  /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
 void     model_share_start(Model *m);            /* question encoder = document encoder, their

@@ -9,7 +9,7 @@
  *     before, a row's sum uses LANES interleaved partial sums, a column's goes from top to bottom;
  *   - each output element has one owner thread, in backward passes too.                          */
 #if defined(__unix__) || defined(__APPLE__)
-#define _POSIX_C_SOURCE 200809L /* fsync and fileno: a saved file is on the disk when we say so */
+#define _POSIX_C_SOURCE 200809L
 #endif
 #include "mac.h"
 #include <limits.h>
@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #ifdef MAC_THREADS
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,11 +29,29 @@
 #error "-ffast-math (-Ofast) lets the compiler reorder sums: build without it"
 #endif
 #if defined(__unix__) || defined(__APPLE__)
+#include <sys/resource.h>
 #include <unistd.h>
-#define SYNC(f) fsync(fileno(f))
+#define SYNC(f) fsync(fileno(f)) /* a saved file is on the disk when we say so */
+int mac_terminal(void) { return isatty(2); }
+size_t mac_peak_memory(void) {
+    struct rusage use;
+    if (getrusage(RUSAGE_SELF, &use) != 0) return 0;
+#ifdef __APPLE__
+    return (size_t)use.ru_maxrss;
+#else
+    return (size_t)use.ru_maxrss * 1024;
+#endif
+}
 #else
 #define SYNC(f) 0
+int mac_terminal(void) { return 0; }
+size_t mac_peak_memory(void) { return 0; }
 #endif
+double mac_seconds(void) {
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 #ifdef _WIN32 /* rename() refuses to replace a file there */
 #define REPLACE(from, to) (remove(to), rename(from, to))
 #else
@@ -142,7 +161,7 @@ INLINE real real_tanh(real x) {
 INLINE real real_log(real x) {
     real up = (real)((int64_t)1 << (MANTISSA + 2));
     int tiny = x < from_bits((rbits)1 << MANTISSA);
-    rbits i = to_bits(tiny ? x * up : x);
+    rbits i = to_bits(!(x > 0) ? 1 : tiny ? x * up : x); /* of x <= 0 nothing is used */
     rbits e = (i - SQRT_HALF) >> MANTISSA;
     real m = from_bits((rbits)((uint64_t)i - ((uint64_t)e << MANTISSA)));
     real s = (m - 1) / (m + 1), z = s * s, p = 0, ef = (real)(e - (tiny ? MANTISSA + 2 : 0));
@@ -1333,7 +1352,7 @@ static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const At
     s->out = tape_tensor(tp, rows_of(q), cols_of(q));
     s->w = arena_raw(tp, at[a->B] * sizeof(real));
     s->mass = tape_alloc(tp, (size_t)(a->B * a->H) * sizeof(real));
-    if (tp->record && (q->grad || k->grad || v->grad))
+    if (tp->record && (q->grad || k->grad || v->grad || (a->bias && a->bias->grad)))
         s->dw = arena_raw(tp, s->scratch * (size_t)pool_size() * sizeof(real));
     return tp->error[0] ? NULL : s;
 }

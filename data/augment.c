@@ -34,15 +34,13 @@ struct Augment {
 
 static int is_digit(char c) { return c >= '0' && c <= '9'; }
 
-static int is_letter(char c)
-{
+static int is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80;
 }
 
 /* Whether a word goes on across s + i: neither "arid" in "semi-arid" nor "1" in "1.5" or "1,000"
  * is a whole word, but both years of "1887-1962" are. */
-static int joined(const char *s, size_t i, size_t n)
-{
+static int joined(const char *s, size_t i, size_t n) {
     if (i == 0 || i == n) return 0;
     char a = s[i - 1], b = s[i], c;
     if ((is_letter(a) || is_digit(a)) && (is_letter(b) || is_digit(b))) return 1;
@@ -53,8 +51,7 @@ static int joined(const char *s, size_t i, size_t n)
 }
 
 /* Where str stands in s[n] as whole words, from `from` on; n when it does not. */
-static size_t find_word(const char *s, size_t n, const char *str, size_t len, size_t from)
-{
+static size_t find_word(const char *s, size_t n, const char *str, size_t len, size_t from) {
     for (size_t i = from; len > 0 && i + len <= n; i++) {
         const char *p = memchr(s + i, *str, n - len - i + 1);
         if (!p) break;
@@ -64,15 +61,13 @@ static size_t find_word(const char *s, size_t n, const char *str, size_t len, si
     return n;
 }
 
-static const char *field_text(const Corpus *c, const Doc *d, int field)
-{
+static const char *field_text(const Corpus *c, const Doc *d, int field) {
     return field == 0 ? d->text : c->qas[d->qas[field - 1]].q;
 }
 
 /* Notes all spots of a group; without one in the text the group is fixed.  An answer in its own
  * question is one of a choice ("unicameral or bicameral?") and stays there. */
-static int find_spots(Augment *g, const Doc *d, Group *group, int index)
-{
+static int find_spots(Augment *g, const Doc *d, Group *group, int index) {
     for (int field = 0; field <= d->n_qas; field++) {
         if (field > 0 && g->qa_group[d->qas[field - 1]] == index) continue;
         const char *s = field_text(g->c, d, field);
@@ -92,8 +87,7 @@ static int find_spots(Augment *g, const Doc *d, Group *group, int index)
     return 0;
 }
 
-static int by_place(const void *x, const void *y)
-{
+static int by_place(const void *x, const void *y) {
     const Spot *a = x, *b = y;
     if (a->field != b->field) return a->field < b->field ? -1 : 1;
     if (a->start != b->start) return a->start < b->start ? -1 : 1;
@@ -101,8 +95,7 @@ static int by_place(const void *x, const void *y)
 }
 
 /* Sorts a document's spots and fixes every group that overlaps another. */
-static void fix_overlaps(Spot *s, int n, Group *group)
-{
+static void fix_overlaps(Spot *s, int n, Group *group) {
     qsort(s, (size_t)n, sizeof *s, by_place);
     for (int i = 0; i < n; i++)
         for (int k = i + 1; k < n && s[k].field == s[i].field
@@ -112,23 +105,20 @@ static void fix_overlaps(Spot *s, int n, Group *group)
 
 /* ---- planning ---- */
 
-static int by_relation(const void *x, const void *y)
-{
+static int by_relation(const void *x, const void *y) {
     const Fact *a = x, *b = y;
     int order = strcmp(a->rel, b->rel);
     return order ? order : (a->qa > b->qa) - (a->qa < b->qa);
 }
 
 /* The part of a title before " (": "Algeria" of "Algeria (history)"; else all of it. */
-static size_t base_len(const char *title)
-{
+static size_t base_len(const char *title) {
     const char *p = strstr(title, " (");
     return p && p > title ? (size_t)(p - title) : strlen(title);
 }
 
 /* The title if the text has it, else the part before " (". */
-static Group name_group(const Doc *d)
-{
+static Group name_group(const Doc *d) {
     Group name = {d->title, strlen(d->title), 0, 0, 0};
     size_t n = strlen(d->text);
     if (find_word(d->text, n, name.str, name.len, 0) == n) name.len = base_len(d->title);
@@ -136,8 +126,7 @@ static Group name_group(const Doc *d)
 }
 
 /* Answers that are the same string are one group, of the first relation that has a name. */
-static void add_answer(Augment *g, Plan *p, int qa, const int *run, const int *run_len)
-{
+static void add_answer(Augment *g, Plan *p, int qa, const int *run, const int *run_len) {
     Group *group = g->group + p->group;
     const Qa *q = &g->c->qas[qa];
     int i = 1;
@@ -153,8 +142,7 @@ static void add_answer(Augment *g, Plan *p, int qa, const int *run, const int *r
     g->qa_group[qa] = i;
 }
 
-static int plan_doc(Augment *g, int doc, const int *run, const int *run_len)
-{
+static int plan_doc(Augment *g, int doc, const int *run, const int *run_len) {
     const Doc *d = &g->c->docs[doc];
     Plan *p = &g->plan[doc];
     *p = (Plan){g->n_spots, 0, g->n_groups, 1};
@@ -170,8 +158,7 @@ static int plan_doc(Augment *g, int doc, const int *run, const int *run_len)
 }
 
 /* Sorts the facts by relation; run[qa], run_len[qa]: where the relation of qa is among them. */
-static void sort_facts(Augment *g, int *run, int *run_len)
-{
+static void sort_facts(Augment *g, int *run, int *run_len) {
     int n = g->c->n_qas;
     for (int i = 0; i < n; i++) g->fact[i] = (Fact){g->c->qas[i].rel, g->c->qas[i].target, i};
     if (n > 0) qsort(g->fact, (size_t)n, sizeof *g->fact, by_relation);
@@ -184,8 +171,7 @@ static void sort_facts(Augment *g, int *run, int *run_len)
     }
 }
 
-Augment *aug_new(const Corpus *train)
-{
+Augment *aug_new(const Corpus *train) {
     size_t n_qas = (size_t)train->n_qas, n_docs = (size_t)train->n_docs;
     Augment *g = calloc(1, sizeof *g);
     int *run = malloc((2 * n_qas + 1) * sizeof *run);
@@ -210,8 +196,7 @@ Augment *aug_new(const Corpus *train)
     return NULL;
 }
 
-void aug_free(Augment *g)
-{
+void aug_free(Augment *g) {
     if (!g) return;
     free(g->plan);
     free(g->fact);
@@ -231,16 +216,14 @@ static uint64_t rng_next(uint64_t *state)              /* splitmix64            
     return z ^ z >> 31;
 }
 
-static int rng_chance(uint64_t *rng, double p)
-{
+static int rng_chance(uint64_t *rng, double p) {
     return (double)(rng_next(rng) >> 11) * 0x1p-53 < p;
 }
 
 typedef struct { const char *str; size_t len; } Repl;            /* str NULL: it stays        */
 
 /* A new answer must not be one that the document has or has just been given. */
-static int is_taken(const Group *group, const Repl *repl, int n, int drawn, const char *s)
-{
+static int is_taken(const Group *group, const Repl *repl, int n, int drawn, const char *s) {
     for (int i = 1; i < n; i++) {
         if (strcmp(group[i].str, s) == 0) return 1;
         if (i < drawn && repl[i].str && strcmp(repl[i].str, s) == 0) return 1;
@@ -253,8 +236,7 @@ static int is_taken(const Group *group, const Repl *repl, int n, int drawn, cons
  * questions.  Facts are drawn as often as training has them; from one that will not do, the next
  * that will is taken. */
 static void draw_groups(const Augment *g, const Plan *p, const char *title, double p_name,
-                        double p_answer, uint64_t *rng, Repl *repl)
-{
+                        double p_answer, uint64_t *rng, Repl *repl) {
     const Group *group = g->group + p->group;
     int rename = rng_chance(rng, p_name) && title && !group[0].fixed;
     memset(repl, 0, (size_t)p->n_groups * sizeof *repl);
@@ -275,16 +257,14 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
 }
 
 /* Copies n bytes of s to out + at, or only counts them when out is NULL: the place behind. */
-static size_t put(char *out, size_t at, const char *s, size_t n)
-{
+static size_t put(char *out, size_t at, const char *s, size_t n) {
     if (out) memcpy(out + at, s, n);
     return at + n;
 }
 
 /* Puts a text or question with its replacements; spot[n] are those of the document. */
 static size_t put_field(char *out, size_t at, const char *s, int field, const Spot *spot, int n,
-                        const Repl *repl)
-{
+                        const Repl *repl) {
     size_t from = 0;
     for (int i = 0; i < n; i++) {
         const Repl *r = &repl[spot[i].group];
@@ -297,16 +277,14 @@ static size_t put_field(char *out, size_t at, const char *s, int field, const Sp
 }
 
 /* Puts a string of which r may replace the first len bytes. */
-static size_t put_start(char *out, size_t at, const char *s, size_t len, const Repl *r)
-{
+static size_t put_start(char *out, size_t at, const char *s, size_t len, const Repl *r) {
     at = r->str ? put(out, at, r->str, r->len) : put(out, at, s, len);
     return put(out, at, s + len, strlen(s + len) + 1);
 }
 
 /* Lays the document out in block, behind the arrays q and a, and points d at its parts; with
  * block NULL only counts the bytes. */
-static size_t put_doc(const Augment *g, int doc, const Repl *repl, char *block, AugDoc *d)
-{
+static size_t put_doc(const Augment *g, int doc, const Repl *repl, char *block, AugDoc *d) {
     const Doc *from = &g->c->docs[doc];
     const Plan *p = &g->plan[doc];
     size_t at = 2 * (size_t)from->n_qas * sizeof(char *);
@@ -333,8 +311,7 @@ static size_t put_doc(const Augment *g, int doc, const Repl *repl, char *block, 
 }
 
 int aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
-             uint64_t *rng, AugDoc *out)
-{
+             uint64_t *rng, AugDoc *out) {
     const Plan *p = &g->plan[doc];
     Repl *repl = malloc((size_t)p->n_groups * sizeof *repl);
     char *block = NULL;
@@ -348,8 +325,7 @@ int aug_draw(const Augment *g, int doc, const char *title, double p_name, double
     return block ? 0 : -1;
 }
 
-void aug_drop(AugDoc *d)
-{
+void aug_drop(AugDoc *d) {
     free(d->block);
     memset(d, 0, sizeof *d);
 }

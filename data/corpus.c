@@ -28,8 +28,7 @@ typedef struct {
     char skipped[DATA_ERR];
 } Rows;
 
-static int fail(char *err, const char *fmt, ...)
-{
+static int fail(char *err, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(err, DATA_ERR, fmt, ap);
@@ -38,8 +37,7 @@ static int fail(char *err, const char *fmt, ...)
 }
 
 /* Room for one more element: p itself or moved; NULL when memory is out, p still valid then. */
-static void *room(void *p, int n, int *cap, size_t size)
-{
+static void *room(void *p, int n, int *cap, size_t size) {
     if (n < *cap) return p;
     int more = *cap < INT_MAX / 2 - 16 ? 2 * *cap + 16 : INT_MAX;
     void *q = (size_t)more <= SIZE_MAX / size ? realloc(p, (size_t)more * size) : NULL;
@@ -51,8 +49,7 @@ static void *room(void *p, int n, int *cap, size_t size)
 
 /* Length of the UTF-8 character at p, 0 when it is invalid (overlong forms, surrogates and codes
  * beyond U+10FFFF included). */
-static int utf8_len(const unsigned char *p, const unsigned char *end)
-{
+static int utf8_len(const unsigned char *p, const unsigned char *end) {
     int n = *p < 0x80 ? 1 : *p < 0xC2 ? 0 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : *p < 0xF5 ? 4 : 0;
     if (end - p < n) return 0;
     for (int i = 1; i < n; i++)
@@ -62,8 +59,7 @@ static int utf8_len(const unsigned char *p, const unsigned char *end)
     return n;
 }
 
-static int check_utf8(const char *path, const char *text, size_t n, char *err)
-{
+static int check_utf8(const char *path, const char *text, size_t n, char *err) {
     const unsigned char *p = (const unsigned char *)text, *end = p + n;
     long line = 1, start = 0;
     while (p < end) {
@@ -82,20 +78,17 @@ static int check_utf8(const char *path, const char *text, size_t n, char *err)
     return 0;
 }
 
-static int is_space(char c)
-{
+static int is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static int is_blank(const char *s)
-{
+static int is_blank(const char *s) {
     while (is_space(*s)) s++;
     return *s == 0;
 }
 
 /* Without the blanks around it; shortens s itself. */
-static char *trim(char *s)
-{
+static char *trim(char *s) {
     size_t n = strlen(s);
     while (n > 0 && is_space(s[n - 1])) n--;
     s[n] = 0;
@@ -104,8 +97,7 @@ static char *trim(char *s)
 }
 
 /* The whole file in one malloc'd buffer with a NUL behind it.  *text and *n leave out a BOM. */
-static char *read_file(const char *path, char **text, size_t *n, char *err)
-{
+static char *read_file(const char *path, char **text, size_t *n, char *err) {
     FILE *f = fopen(path, "rb");
     size_t cap = 1 << 16, got = 0, len = 0;
     char *buf = malloc(cap);
@@ -139,14 +131,12 @@ static char *read_file(const char *path, char **text, size_t *n, char *err)
 
 /* ---- rows ---- */
 
-static int skip_row(Rows *r, const char *where, const char *why)
-{
+static int skip_row(Rows *r, const char *where, const char *why) {
     if (r->n_skipped++ == 0) fail(r->skipped, "%s: %s: %s", r->path, where, why);
     return 0;
 }
 
-static int add_row(Rows *r, Row row)
-{
+static int add_row(Rows *r, Row row) {
     Row *p = room(r->row, r->n, &r->cap, sizeof *p);
     if (!p) return fail(r->err, "%s: out of memory", r->path);
     r->row = p;
@@ -155,8 +145,7 @@ static int add_row(Rows *r, Row row)
 }
 
 /* Answers gather behind those of the last row; blank ones are left out. */
-static int add_answer(Rows *r, char *s)
-{
+static int add_answer(Rows *r, char *s) {
     char **p = room(r->a, r->n_a, &r->cap_a, sizeof *p);
     if (!p) return fail(r->err, "%s: out of memory", r->path);
     r->a = p;
@@ -165,8 +154,7 @@ static int add_answer(Rows *r, char *s)
     return 0;
 }
 
-static size_t n_chars(const char *s)
-{
+static size_t n_chars(const char *s) {
     size_t n = 0;
     for (; *s; s++) n += (*s & 0xC0) != 0x80;
     return n;
@@ -174,8 +162,7 @@ static size_t n_chars(const char *s)
 
 /* Adds the question row.q with the answers gathered since row.a.  Its target is the shortest one
  * in characters, as MAC has it, or the first one. */
-static int add_question(Rows *r, Row row, char *q, int shortest, const char *where)
-{
+static int add_question(Rows *r, Row row, char *q, int shortest, const char *where) {
     row.n_a = r->n_a - row.a;
     row.q = q ? trim(q) : "";
     if (is_blank(row.text)) return skip_row(r, where, "row skipped, it has no text");
@@ -188,16 +175,14 @@ static int add_question(Rows *r, Row row, char *q, int shortest, const char *whe
 
 /* ---- JSON ---- */
 
-static char *get_str(const Json *object, const char *key)
-{
+static char *get_str(const Json *object, const char *key) {
     const Json *v = json_get(object, key);
     return v && v->type == JSON_STRING ? v->str : NULL;
 }
 
 /* The first element of a member array, NULL for none; a member of another type is an error. */
 static int get_array(Rows *r, const Json *object, const char *key, const char *where,
-                     const Json **first)
-{
+                     const Json **first) {
     const Json *v = json_get(object, key);
     *first = NULL;
     if (!v || v->type == JSON_NULL) return 0;
@@ -207,8 +192,7 @@ static int get_array(Rows *r, const Json *object, const char *key, const char *w
     return 0;
 }
 
-static int read_jsonl_doc(Rows *r, const Json *d, const char *where)
-{
+static int read_jsonl_doc(Rows *r, const Json *d, const char *where) {
     const char *title = get_str(d, "title");
     const Json *qa, *list;
     Row row = {get_str(d, "id"), title ? title : "", get_str(d, "text"), NULL, "", 0, 0, 0};
@@ -233,8 +217,7 @@ static int read_jsonl_doc(Rows *r, const Json *d, const char *where)
     return 0;
 }
 
-static int read_jsonl(Rows *r, char *text, size_t n)
-{
+static int read_jsonl(Rows *r, char *text, size_t n) {
     char why[DATA_ERR], where[32], *end = text + n;
     int line = 1, failed = 0;
     while (text < end && !failed) {
@@ -254,8 +237,7 @@ static int read_jsonl(Rows *r, char *text, size_t n)
     return failed;
 }
 
-static int read_paragraph(Rows *r, const Json *p, const char *title)
-{
+static int read_paragraph(Rows *r, const Json *p, const char *title) {
     char *text = get_str(p, "context");
     const Json *q, *answer;
     char where[80] = "a paragraph";
@@ -278,8 +260,7 @@ static int read_paragraph(Rows *r, const Json *p, const char *title)
     return 0;
 }
 
-static int read_squad(Rows *r, char *text, size_t n)
-{
+static int read_squad(Rows *r, char *text, size_t n) {
     JsonPool pool = {0};
     char why[DATA_ERR];
     const Json *article = NULL, *p = NULL, *top = json_parse(&pool, text, n, 1, why);
@@ -300,15 +281,13 @@ static int read_squad(Rows *r, char *text, size_t n)
 typedef enum { CSV_STREAMINGQA, CSV_ARCHIVALQA, CSV_SQUAD } CsvKind;
 typedef struct { CsvKind kind; int q, a, text, title, n; } Columns;
 
-static int find_column(const Csv *c, const char *name)
-{
+static int find_column(const Csv *c, const char *name) {
     for (int i = 0; i < c->n; i++)
         if (strcmp(c->cell[i], name) == 0) return i;
     return -1;
 }
 
-static int no_column(const Rows *r, const Csv *c, const char *name)
-{
+static int no_column(const Rows *r, const Csv *c, const char *name) {
     char found[300] = "";
     for (int i = 0; i < c->n; i++) {
         size_t len = strlen(found);
@@ -317,8 +296,7 @@ static int no_column(const Rows *r, const Csv *c, const char *name)
     return fail(r->err, "%s: line %d: no column %s (found: %s)", r->path, c->row_line, name, found);
 }
 
-static int find_columns(const Rows *r, const Csv *c, Columns *col)
-{
+static int find_columns(const Rows *r, const Csv *c, Columns *col) {
     int answer = find_column(c, "answer"), paragraph = find_column(c, "ans_paragraph");
     int context = find_column(c, "context");
     col->q = find_column(c, "question");
@@ -339,8 +317,7 @@ static int find_columns(const Rows *r, const Csv *c, Columns *col)
 }
 
 /* StreamingQA joins its answers by backslashes. */
-static int split_answers(Rows *r, char *s)
-{
+static int split_answers(Rows *r, char *s) {
     for (char *cut; (cut = strchr(s, '\\')) != NULL; s = cut + 1) {
         *cut = 0;
         if (add_answer(r, s) != 0) return -1;
@@ -349,8 +326,7 @@ static int split_answers(Rows *r, char *s)
 }
 
 /* *p is at the opening quote of a Python string literal.  Decodes in place; NULL: malformed. */
-static char *python_string(char **p)
-{
+static char *python_string(char **p) {
     char quote = *(*p)++, *str = *p, *in = str, *out = str;
     while (*in && *in != quote) {
         char c = *in++;
@@ -377,8 +353,7 @@ static char *python_string(char **p)
 
 /* HuggingFace writes {'text': ['a', 'b'], 'answer_start': [1, 2]}: the strings of the list
  * behind 'text'.  A cell of another form has no answers, and its row is skipped for that. */
-static int python_answers(Rows *r, char *s)
-{
+static int python_answers(Rows *r, char *s) {
     int in_text = 0;
     while (*s && !(in_text && *s == ']')) {
         if (*s != '\'' && *s != '"') {
@@ -396,8 +371,7 @@ static int python_answers(Rows *r, char *s)
     return 0;
 }
 
-static int read_csv_row(Rows *r, const Csv *c, const Columns *col)
-{
+static int read_csv_row(Rows *r, const Csv *c, const Columns *col) {
     char where[32];
     char empty[3][1] = {"", "", ""};             /* for the missing cells of a short row      */
     snprintf(where, sizeof where, "line %d", c->row_line);
@@ -412,8 +386,7 @@ static int read_csv_row(Rows *r, const Csv *c, const Columns *col)
     return failed ? -1 : add_question(r, row, q, 1, where);
 }
 
-static int read_csv(Rows *r, char *text, size_t n)
-{
+static int read_csv(Rows *r, char *text, size_t n) {
     Csv c = {text, text + n, 1, 1, NULL, 0, 0};
     Columns col = {CSV_STREAMINGQA, 0, 0, 0, 0, 0};
     char why[DATA_ERR];
@@ -429,8 +402,7 @@ static int read_csv(Rows *r, char *text, size_t n)
 /* ---- plain text ---- */
 
 /* Line ends become \n, so that the same text has the same hash wherever it was saved. */
-static void unify_line_ends(char *s)
-{
+static void unify_line_ends(char *s) {
     char *out = s;
     for (; *s; s++)
         if (*s != '\r') *out++ = *s;
@@ -439,8 +411,7 @@ static void unify_line_ends(char *s)
 }
 
 /* The file's name without folders and extension. */
-static void base_name(const char *path, char *name, size_t cap)
-{
+static void base_name(const char *path, char *name, size_t cap) {
     const char *base = path;
     for (const char *p = path; *p; p++)
         if (*p == '/' || *p == '\\') base = p + 1;
@@ -452,8 +423,7 @@ static void base_name(const char *path, char *name, size_t cap)
 }
 
 /* Cuts off and returns the first paragraph of *s, moving *s behind it; NULL at the end. */
-static char *next_paragraph(char **s)
-{
+static char *next_paragraph(char **s) {
     char *p = *s;
     while (is_space(*p)) p++;
     if (!*p) return NULL;
@@ -469,8 +439,7 @@ static char *next_paragraph(char **s)
     return trim(p);
 }
 
-static int read_paragraphs(Rows *r, char *text, size_t n)
-{
+static int read_paragraphs(Rows *r, char *text, size_t n) {
     char name[256], *p;
     size_t lines = 1;
     unify_line_ends(text);
@@ -488,8 +457,7 @@ static int read_paragraphs(Rows *r, char *text, size_t n)
 
 /* ---- the corpus ---- */
 
-uint64_t text_hash(const char *text)
-{
+uint64_t text_hash(const char *text) {
     uint64_t h = 0xCBF29CE484222325u;
     for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
     return h;
@@ -498,8 +466,7 @@ uint64_t text_hash(const char *text)
 typedef struct { uint64_t hash; int doc; } Slot;                 /* doc -1: free              */
 typedef struct { Slot *slot; size_t mask; } Table;
 
-static int table_init(Table *t, int n)
-{
+static int table_init(Table *t, int n) {
     size_t size = 16;
     while (size / 2 < (size_t)n) size *= 2;
     t->mask = size - 1;
@@ -509,8 +476,7 @@ static int table_init(Table *t, int n)
 }
 
 /* The slot of this text, or the free one where it belongs. */
-static Slot *table_find(const Table *t, const Corpus *c, const char *text)
-{
+static Slot *table_find(const Table *t, const Corpus *c, const char *text) {
     uint64_t hash = text_hash(text);
     size_t i = (size_t)hash & t->mask;
     while (t->slot[i].doc >= 0
@@ -520,24 +486,21 @@ static Slot *table_find(const Table *t, const Corpus *c, const char *text)
     return &t->slot[i];
 }
 
-static char *copy_str(const char *s)
-{
+static char *copy_str(const char *s) {
     size_t n = strlen(s) + 1;
     char *p = malloc(n);
     if (p) memcpy(p, s, n);
     return p;
 }
 
-static void drop_doc(Doc *d)
-{
+static void drop_doc(Doc *d) {
     free(d->id);
     free(d->title);
     free(d->text);
 }
 
 /* Appends a document: its index, or -1 when memory is out. */
-static int push_doc(Corpus *c, const char *id, const char *title, const char *text)
-{
+static int push_doc(Corpus *c, const char *id, const char *title, const char *text) {
     char hex[17];
     if ((c->n_docs & (c->n_docs - 1)) == 0) {    /* the capacity is the next power of two     */
         size_t cap = c->n_docs ? 2 * (size_t)c->n_docs : 1;
@@ -561,8 +524,7 @@ static int push_doc(Corpus *c, const char *id, const char *title, const char *te
 }
 
 /* Equal texts are one document: it keeps the first title that is not empty. */
-static int merge_title(Doc *d, const char *title)
-{
+static int merge_title(Doc *d, const char *title) {
     if (*d->title || !*title) return 0;
     char *copy = copy_str(title);
     if (!copy) return -1;
@@ -572,9 +534,9 @@ static int merge_title(Doc *d, const char *title)
 }
 
 /* One malloc for all of a question, which starts with, and is freed as, its array a. */
-static int make_qa(Qa *qa, const Row *row, char *const *a, int doc)
-{
-    size_t head = (size_t)row->n_a * sizeof *qa->a, n = head + strlen(row->q) + strlen(row->rel) + 2;
+static int make_qa(Qa *qa, const Row *row, char *const *a, int doc) {
+    size_t head = (size_t)row->n_a * sizeof *qa->a;
+    size_t n = head + strlen(row->q) + strlen(row->rel) + 2;
     for (int i = 0; i < row->n_a; i++) n += strlen(a[i]) + 1;
     char *p = malloc(n);
     if (!p) return -1;
@@ -590,10 +552,8 @@ static int make_qa(Qa *qa, const Row *row, char *const *a, int doc)
     return 0;
 }
 
-/* Makes every Doc.qas anew.  All of them are one malloc, which is docs[0].qas. */
-static void index_questions(Corpus *c, int *all)
-{
-    if (c->n_docs == 0) return;
+/* Makes every Doc.qas anew, in all[n_qas].  So they are one malloc, which is docs[0].qas. */
+static void index_questions(Corpus *c, int *all) {
     free(c->docs[0].qas);
     for (int i = 0; i < c->n_docs; i++) c->docs[i].n_qas = 0;
     for (int i = 0; i < c->n_qas; i++) c->docs[c->qas[i].doc].n_qas++;
@@ -608,8 +568,7 @@ static void index_questions(Corpus *c, int *all)
     }
 }
 
-static int add_one(Corpus *c, const Rows *r, const Row *row, const Table *t)
-{
+static int add_one(Corpus *c, const Rows *r, const Row *row, const Table *t) {
     Slot *slot = table_find(t, c, row->text);
     if (slot->doc < 0) slot->doc = push_doc(c, row->id, row->title, row->text);
     if (slot->doc < 0 || merge_title(&c->docs[slot->doc], row->title) != 0) return -1;
@@ -619,8 +578,7 @@ static int add_one(Corpus *c, const Rows *r, const Row *row, const Table *t)
     return 0;
 }
 
-static int add_rows(Corpus *c, const Rows *r)
-{
+static int add_rows(Corpus *c, const Rows *r) {
     int n_docs = c->n_docs, n_qas = c->n_qas, failed;
     Table t = {NULL, 0};
     size_t n = (size_t)n_qas + (size_t)r->n;
@@ -634,7 +592,8 @@ static int add_rows(Corpus *c, const Rows *r)
     if (!failed) {
         if (c->n_skipped == 0) memcpy(c->skipped, r->skipped, sizeof c->skipped);
         c->n_skipped += r->n_skipped;
-        index_questions(c, all);
+        if (c->n_docs > 0) index_questions(c, all);
+        else free(all);
         return 0;
     }
     free(all);
@@ -643,8 +602,8 @@ static int add_rows(Corpus *c, const Rows *r)
     return fail(r->err, "%s: out of memory", r->path);
 }
 
-static int read_rows(Corpus *c, const char *path, int (*reader)(Rows *, char *, size_t), char *err)
-{
+static int read_rows(Corpus *c, const char *path, int (*reader)(Rows *, char *, size_t),
+                     char *err) {
     Rows r = {path, err, NULL, 0, 0, NULL, 0, 0, NULL, 0, ""};
     char *text;
     size_t n;
@@ -657,16 +616,14 @@ static int read_rows(Corpus *c, const char *path, int (*reader)(Rows *, char *, 
     return failed ? -1 : 0;
 }
 
-int corpus_add(Corpus *c, const char *title, const char *text)
-{
+int corpus_add(Corpus *c, const char *title, const char *text) {
     for (int i = 0; i < c->n_docs; i++)
         if (strcmp(c->docs[i].text, text) == 0)
             return merge_title(&c->docs[i], title) == 0 ? i : -1;
     return push_doc(c, NULL, title, text);
 }
 
-static int has_extension(const char *path, const char *ext)
-{
+static int has_extension(const char *path, const char *ext) {
     size_t n = strlen(path), len = strlen(ext);
     if (n < len) return 0;
     for (size_t i = 0; i < len; i++) {
@@ -676,8 +633,7 @@ static int has_extension(const char *path, const char *ext)
     return 1;
 }
 
-int corpus_read(Corpus *c, const char *path, char *err)
-{
+int corpus_read(Corpus *c, const char *path, char *err) {
     char name[256], *text;
     size_t n;
     if (has_extension(path, ".jsonl")) return read_rows(c, path, read_jsonl, err);
@@ -692,13 +648,11 @@ int corpus_read(Corpus *c, const char *path, char *err)
     return doc < 0 ? fail(err, "%s: out of memory", path) : 0;
 }
 
-int corpus_read_paragraphs(Corpus *c, const char *path, char *err)
-{
+int corpus_read_paragraphs(Corpus *c, const char *path, char *err) {
     return read_rows(c, path, read_paragraphs, err);
 }
 
-void corpus_free(Corpus *c)
-{
+void corpus_free(Corpus *c) {
     if (c->n_docs) free(c->docs[0].qas);
     for (int i = 0; i < c->n_qas; i++) free(c->qas[i].a);
     for (int i = 0; i < c->n_docs; i++) drop_doc(&c->docs[i]);

@@ -7,8 +7,7 @@
 
 /* Reads one cell to out, which is never ahead of what is read.  Returns what ended it: ',', '\n'
  * for every kind of line end, 0 at the end of the file, or -1 for a quote never closed. */
-static int read_cell(Csv *c, char *out)
-{
+static int read_cell(Csv *c, char *out) {
     char *in = c->p;
     if (in < c->end && *in == '"') {
         for (in++;; in++) {
@@ -33,8 +32,7 @@ static int read_cell(Csv *c, char *out)
     return ended;
 }
 
-int csv_next(Csv *c, char *err)
-{
+int csv_next(Csv *c, char *err) {
     int ended = ',';
     for (; c->p < c->end && (*c->p == '\n' || *c->p == '\r'); c->p++)
         c->line += *c->p == '\n' || c->p + 1 == c->end || c->p[1] != '\n';
@@ -64,8 +62,7 @@ int csv_next(Csv *c, char *err)
     return 1;
 }
 
-void csv_free(Csv *c)
-{
+void csv_free(Csv *c) {
     free(c->cell);
     c->cell = NULL;
     c->n = c->cap = 0;

@@ -5,6 +5,7 @@
  *   corpus.c     documents and questions from JSON Lines, SQuAD, csv and plain text files
  *   json.c       the JSON that those files need          csv.c    the csv that they need
  *   tokenizer.c  byte-level BPE
+ *   prompt.c     document, question and answer as the model reads them
  *   score.c      strict EM, the paper's prefix EM, F1
  *   people.c     a generator of synthetic people
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
@@ -63,6 +64,12 @@ char *tok_decode(const Tokenizer *t, const int *ids, int n, size_t *n_bytes); /*
 char *tok_dump(const Tokenizer *t);              /* merges as text "a b\n...", malloc'd       */
 Tokenizer *tok_load(const char *dump, char *err);/* NULL when dump is not what tok_dump makes */
 void  tok_free(Tokenizer *t);
+
+/* ---- prompt.c: what the model reads.  ids[cap]; the number of ids, -1: out of memory; what is
+ * longer is cut at its end, and *cut counted up ---- */
+int   prompt_document(Tokenizer *t, const char *text, int *ids, int cap, int *cut); /* ends in \n */
+int   prompt_question(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
+int   prompt_answer(Tokenizer *t, const char *text, int *ids, int cap, int *cut);   /* " ", EOS  */
 
 /* ---- score.c: SQuAD's normalisation and three scores, best over the accepted answers ---- */
 char *score_normalize(const char *s);            /* malloc'd                                  */

@@ -23,8 +23,7 @@ typedef struct {
     char *err;
 } Parser;
 
-static int fail(Parser *s, const char *fmt, ...)
-{
+static int fail(Parser *s, const char *fmt, ...) {
     int n = snprintf(s->err, DATA_ERR, "line %d, byte %ld: ", s->line,
                      (long)(s->p - s->line_start) + 1);
     va_list ap;
@@ -34,13 +33,11 @@ static int fail(Parser *s, const char *fmt, ...)
     return -1;
 }
 
-static int is_word(char c)
-{
+static int is_word(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static int fail_expected(Parser *s, const char *what)
-{
+static int fail_expected(Parser *s, const char *what) {
     if (s->p == s->end) return fail(s, "unexpected end of input, expected %s", what);
     int n = 0;
     while (n < 12 && n < s->end - s->p && is_word(s->p[n])) n++;
@@ -49,8 +46,7 @@ static int fail_expected(Parser *s, const char *what)
     return fail(s, "found byte 0x%02X, expected %s", (unsigned char)*s->p, what);
 }
 
-static Json *new_node(Parser *s, JsonType type)
-{
+static Json *new_node(Parser *s, JsonType type) {
     struct JsonBlock *b = s->pool->blocks;
     if (!b || b->n == BLOCK_NODES) {
         b = malloc(sizeof *b);
@@ -68,8 +64,7 @@ static Json *new_node(Parser *s, JsonType type)
     return v;
 }
 
-static void skip_space(Parser *s)
-{
+static void skip_space(Parser *s) {
     for (; s->p < s->end; s->p++) {
         if (*s->p == '\n') {
             s->line++;
@@ -81,13 +76,11 @@ static void skip_space(Parser *s)
 }
 
 /* The byte to read next; 0 at the end, which the text itself cannot hold. */
-static char peek(const Parser *s)
-{
+static char peek(const Parser *s) {
     return s->p < s->end ? *s->p : 0;
 }
 
-int utf8_put(char *out, unsigned code)
-{
+int utf8_put(char *out, unsigned code) {
     static const unsigned char lead[5] = {0, 0, 0xC0, 0xE0, 0xF0};
     int n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     for (int i = n - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
@@ -95,8 +88,7 @@ int utf8_put(char *out, unsigned code)
     return n;
 }
 
-int hex_read(const char *p, const char *end, int n)
-{
+int hex_read(const char *p, const char *end, int n) {
     unsigned v = 0;
     if (end - p < n) return -1;
     for (int i = 0; i < n; i++) {
@@ -110,8 +102,7 @@ int hex_read(const char *p, const char *end, int n)
 }
 
 /* s->p is behind the backslash.  Writes the character to out: its number of bytes, or -1. */
-static int parse_escape(Parser *s, char *out)
-{
+static int parse_escape(Parser *s, char *out) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     char c = peek(s);
     const char *at = c ? strchr(from, c) : NULL;
@@ -141,8 +132,7 @@ static int parse_escape(Parser *s, char *out)
 }
 
 /* s->p is at the opening quote.  Decodes in place: the string, or NULL. */
-static char *parse_string(Parser *s)
-{
+static char *parse_string(Parser *s) {
     char *str = ++s->p, *out = str;
     for (;;) {
         char c = peek(s);
@@ -168,15 +158,13 @@ static char *parse_string(Parser *s)
     return str;
 }
 
-static int skip_digits(Parser *s)
-{
+static int skip_digits(Parser *s) {
     if (peek(s) < '0' || peek(s) > '9') return fail_expected(s, "a digit");
     while (peek(s) >= '0' && peek(s) <= '9') s->p++;
     return 0;
 }
 
-static int skip_number(Parser *s)
-{
+static int skip_number(Parser *s) {
     if (peek(s) == '-') s->p++;
     if (peek(s) == '0') s->p++;                        /* JSON has no 007                     */
     else if (skip_digits(s) != 0) return -1;
@@ -194,8 +182,7 @@ static int skip_number(Parser *s)
 
 static Json *parse_value(Parser *s, int depth);
 
-static int parse_key(Parser *s, char **key)
-{
+static int parse_key(Parser *s, char **key) {
     if (peek(s) != '"') return fail_expected(s, "a member name in quotes");
     *key = parse_string(s);
     if (!*key) return -1;
@@ -207,8 +194,7 @@ static int parse_key(Parser *s, char **key)
 }
 
 /* s->p is at the opening bracket; v is the array or object that it opens. */
-static int parse_children(Parser *s, Json *v, int depth)
-{
+static int parse_children(Parser *s, Json *v, int depth) {
     char close = v->type == JSON_ARRAY ? ']' : '}';
     Json **link = &v->child;
     if (depth == MAX_DEPTH) return fail(s, "nested too deeply (more than %d levels)", MAX_DEPTH);
@@ -238,8 +224,7 @@ static int parse_children(Parser *s, Json *v, int depth)
     }
 }
 
-static Json *parse_value(Parser *s, int depth)
-{
+static Json *parse_value(Parser *s, int depth) {
     static const struct { const char *word; JsonType type; } words[3] =
         {{"null", JSON_NULL}, {"true", JSON_BOOL}, {"false", JSON_BOOL}};
     char c = peek(s);
@@ -266,8 +251,7 @@ static Json *parse_value(Parser *s, int depth)
     return NULL;
 }
 
-Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err)
-{
+Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err) {
     Parser s = {text, text + n, text, line, pool, err};
     skip_space(&s);
     Json *v = parse_value(&s, 0);
@@ -278,8 +262,7 @@ Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err)
     return NULL;
 }
 
-Json *json_get(const Json *object, const char *key)
-{
+Json *json_get(const Json *object, const char *key) {
     Json *found = NULL;
     if (!object || object->type != JSON_OBJECT) return NULL;
     for (Json *m = object->child; m; m = m->next)
@@ -287,8 +270,7 @@ Json *json_get(const Json *object, const char *key)
     return found;
 }
 
-void json_free(JsonPool *pool)
-{
+void json_free(JsonPool *pool) {
     while (pool->blocks) {
         struct JsonBlock *next = pool->blocks->next;
         free(pool->blocks);

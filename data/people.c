@@ -55,8 +55,7 @@ static const Fact facts[N_FACTS] = {
       "llama", "donkey", "raven", "beetle", "gecko", "falcon", "spider", "sheep", "crab",
       "squirrel", "newt"}}};
 
-static uint64_t mix(uint64_t z)
-{
+static uint64_t mix(uint64_t z) {
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     return z ^ z >> 31;
@@ -83,8 +82,7 @@ static Split split_of(int name)                        /* 4 of 28 test, 1 valid 
 
 /* One document.  Draws: its facts, the order of its sentences, then for each fact in order the
  * form of its sentence and that of its question. */
-static void write_doc(FILE *f, const char *id, int name, uint64_t *rng)
-{
+static void write_doc(FILE *f, const char *id, int name, uint64_t *rng) {
     char full[40], sentence[N_FACTS][120];
     int value[N_FACTS], order[N_FACTS] = {0, 1, 2}, question[N_FACTS];
     snprintf(full, sizeof full, "%s %s", first_names[name / N_NAMES], last_names[name % N_NAMES]);
@@ -111,8 +109,7 @@ static void write_doc(FILE *f, const char *id, int name, uint64_t *rng)
 }
 
 /* Training draws n_train of its names with repeats; the others use each name once. */
-static void write_docs(FILE *f, Split split, int n_train, uint64_t *rng)
-{
+static void write_docs(FILE *f, Split split, int n_train, uint64_t *rng) {
     int names[N_NAMES * N_NAMES], n = 0;
     char id[40];
     for (int i = 0; i < N_NAMES * N_NAMES; i++)
@@ -125,8 +122,7 @@ static void write_docs(FILE *f, Split split, int n_train, uint64_t *rng)
     }
 }
 
-static int make_dir(const char *dir)
-{
+static int make_dir(const char *dir) {
 #ifdef _WIN32
     return _mkdir(dir);
 #else
@@ -134,8 +130,7 @@ static int make_dir(const char *dir)
 #endif
 }
 
-int people_write(const char *dir, int n_train, uint64_t seed, char *err)
-{
+int people_write(const char *dir, int n_train, uint64_t seed, char *err) {
     char path[1024];
     if (make_dir(dir) != 0 && errno != EEXIST) {
         snprintf(err, DATA_ERR, "%.400s: cannot make this folder: %s", dir, strerror(errno));

@@ -7,8 +7,7 @@
 /* Bytes beyond ASCII are letters to us and stay as they are.  Python, which knows Unicode, also
  * lowers them and sees the curly quotes and odd blanks among them; corpora in English rarely
  * tell the difference. */
-static int is_word(unsigned char c)
-{
+static int is_word(unsigned char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c >= 0x80;
 }
 
@@ -17,25 +16,24 @@ static int is_space(unsigned char c)                   /* as Python's str.split 
     return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F);
 }
 
-static int is_punctuation(unsigned char c)
-{
+static int is_punctuation(unsigned char c) {
     return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a')
         || (c > 'z' && c <= '~');
 }
 
-static int is_article(const char *word, size_t n)
-{
+static int is_article(const char *word, size_t n) {
     return (n == 1 && word[0] == 'a') || (n == 2 && memcmp(word, "an", 2) == 0)
         || (n == 3 && memcmp(word, "the", 3) == 0);
 }
 
 /* In this order: lower case, no punctuation, a blank for each article, single blanks. */
-char *score_normalize(const char *s)
-{
+char *score_normalize(const char *s) {
     char *text = malloc(strlen(s) + 1), *p = text, *out = text;
     if (!text) return NULL;
-    for (; *s; s++)
-        if (!is_punctuation((unsigned char)*s)) *p++ = *s >= 'A' && *s <= 'Z' ? (char)(*s + 32) : *s;
+    for (; *s; s++) {
+        if (is_punctuation((unsigned char)*s)) continue;
+        *p++ = *s >= 'A' && *s <= 'Z' ? (char)(*s + 32) : *s;
+    }
     *p = 0;
     int blank = 0;                                     /* one is due before the next byte     */
     for (p = text; *p;) {
@@ -57,8 +55,7 @@ char *score_normalize(const char *s)
     return text;
 }
 
-int score_em(const char *pred, char *const *a, int n_a)
-{
+int score_em(const char *pred, char *const *a, int n_a) {
     char *p = score_normalize(pred);
     int equal = 0;
     for (int i = 0; p && i < n_a && !equal; i++) {
@@ -71,8 +68,7 @@ int score_em(const char *pred, char *const *a, int n_a)
 }
 
 /* MAC cuts the prediction to the length of the answer: "1880" counts for "18". */
-int score_em_prefix(const char *pred, const char *target)
-{
+int score_em_prefix(const char *pred, const char *target) {
     char *p = score_normalize(pred), *gold = score_normalize(target);
     int equal = p && gold && strncmp(p, gold, strlen(gold)) == 0;
     free(p);
@@ -80,8 +76,7 @@ int score_em_prefix(const char *pred, const char *target)
     return equal;
 }
 
-static int n_words(const char *s)
-{
+static int n_words(const char *s) {
     int n = *s != 0;
     for (; *s; s++) n += *s == ' ';
     return n;
@@ -89,8 +84,7 @@ static int n_words(const char *s)
 
 /* How many words the two share, each counted as often as both have it.  A word of gold that has
  * been counted is overwritten by line feeds, which no normalised text has. */
-static int n_shared(const char *pred, char *gold)
-{
+static int n_shared(const char *pred, char *gold) {
     int shared = 0;
     while (*pred) {
         size_t n = strcspn(pred, " ");
@@ -110,8 +104,7 @@ static int n_shared(const char *pred, char *gold)
 
 /* 2 * shared / (words + words) is the harmonic mean of precision and recall.  Two empty ones are
  * equal, as in SQuAD 2.0. */
-double score_f1(const char *pred, char *const *a, int n_a)
-{
+double score_f1(const char *pred, char *const *a, int n_a) {
     char *p = score_normalize(pred);
     double best = 0;
     for (int i = 0; p && i < n_a; i++) {

@@ -16,14 +16,12 @@ static const char *const colors[8] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
 typedef struct { double lo, hi, step; int decimals; } Axis;
 
-static int is_drawn(double v)
-{
+static int is_drawn(double v) {
     return v >= -LIMIT && v <= LIMIT;
 }
 
 /* v with fixed decimals, whatever the locale: printf("%.2f") writes a comma in some. */
-static void put_number(FILE *f, double v, int decimals)
-{
+static void put_number(FILE *f, double v, int decimals) {
     double scale = 1;
     for (int i = 0; i < decimals; i++) scale *= 10;
     int64_t n = (int64_t)((v < 0 ? -v : v) * scale + 0.5), unit = (int64_t)scale;
@@ -31,8 +29,7 @@ static void put_number(FILE *f, double v, int decimals)
     if (decimals > 0) fprintf(f, ".%0*.0f", decimals, (double)(n % unit));
 }
 
-static void put_text(FILE *f, const char *s, size_t n)
-{
+static void put_text(FILE *f, const char *s, size_t n) {
     for (size_t i = 0; i < n && s[i]; i++) {
         if (s[i] == '&') fputs("&amp;", f);
         else if (s[i] == '<') fputs("&lt;", f);
@@ -41,8 +38,7 @@ static void put_text(FILE *f, const char *s, size_t n)
     }
 }
 
-static void put_label(FILE *f, double x, double y, const char *anchor, const char *s, size_t n)
-{
+static void put_label(FILE *f, double x, double y, const char *anchor, const char *s, size_t n) {
     fputs("<text x=\"", f);
     put_number(f, x, 1);
     fputs("\" y=\"", f);
@@ -53,8 +49,7 @@ static void put_label(FILE *f, double x, double y, const char *anchor, const cha
 }
 
 static void put_line(FILE *f, double x1, double y1, double x2, double y2, const char *color,
-                     int width)
-{
+                     int width) {
     const double at[4] = {x1, y1, x2, y2};
     static const char *const names[4] = {"x1", "y1", "x2", "y2"};
     fputs("<line", f);
@@ -68,8 +63,7 @@ static void put_line(FILE *f, double x1, double y1, double x2, double y2, const 
 
 /* Round ends and ticks for values from lo to hi: steps of 1, 2 or 5 times a power of ten, five
  * to ten of them. */
-static Axis make_axis(double lo, double hi)
-{
+static Axis make_axis(double lo, double hi) {
     double size = hi > -lo ? hi : -lo, power = 1;
     if (hi - lo < 1e-9 || hi - lo < 1e-9 * size) {     /* one value, or none: some room       */
         lo -= size > 1 ? size / 2 : 0.5;
@@ -89,14 +83,12 @@ static Axis make_axis(double lo, double hi)
     return a;
 }
 
-static double place(const Axis *a, double v, double from, double to)
-{
+static double place(const Axis *a, double v, double from, double to) {
     return from + (v - a->lo) / (a->hi - a->lo) * (to - from);
 }
 
 /* Background, title, and the y axis with its grid; the plot ends at x = right. */
-static void put_frame(FILE *f, const char *title, const char *ylabel, const Axis *y, double right)
-{
+static void put_frame(FILE *f, const char *title, const char *ylabel, const Axis *y, double right) {
     fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\""
             " viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
             "<rect width=\"100%%\" height=\"100%%\" fill=\"#FFFFFF\"/>\n<g font-size=\"15\">\n",
@@ -116,8 +108,7 @@ static void put_frame(FILE *f, const char *title, const char *ylabel, const Axis
     }
 }
 
-static void put_x_axis(FILE *f, const char *label, const Axis *x, double right)
-{
+static void put_x_axis(FILE *f, const char *label, const Axis *x, double right) {
     for (int i = 0; x->lo + i * x->step < x->hi + x->step / 2; i++) {
         double v = x->lo + i * x->step, at = place(x, v, LEFT, right);
         put_line(f, at, BOTTOM, at, BOTTOM + 5, "#333333", 1);
@@ -132,8 +123,7 @@ static void put_x_axis(FILE *f, const char *label, const Axis *x, double right)
 
 /* A gap where a point cannot be drawn; "h0" lets a point between gaps show as a dot. */
 static void put_curve(FILE *f, const SvgLine *line, const Axis *x, const Axis *y, double right,
-                      const char *color)
-{
+                      const char *color) {
     int in_gap = 1;
     fputs("<path d=\"", f);
     for (int i = 0; i < line->n; i++) {
@@ -151,8 +141,7 @@ static void put_curve(FILE *f, const SvgLine *line, const Axis *x, const Axis *y
             " stroke-linejoin=\"round\"/>\n", color);
 }
 
-static void find_range(const SvgLine *lines, int n_lines, Axis *x, Axis *y)
-{
+static void find_range(const SvgLine *lines, int n_lines, Axis *x, Axis *y) {
     double lo[2] = {LIMIT, LIMIT}, hi[2] = {-LIMIT, -LIMIT};
     for (int l = 0; l < n_lines; l++)
         for (int i = 0; i < lines[l].n; i++) {
@@ -170,15 +159,13 @@ static void find_range(const SvgLine *lines, int n_lines, Axis *x, Axis *y)
     *y = make_axis(lo[1], hi[1]);
 }
 
-static FILE *open_svg(const char *path, char *err)
-{
+static FILE *open_svg(const char *path, char *err) {
     FILE *f = fopen(path, "wb");
     if (!f) snprintf(err, DATA_ERR, "%.400s: cannot write: %s", path, strerror(errno));
     return f;
 }
 
-static int close_svg(FILE *f, const char *path, char *err)
-{
+static int close_svg(FILE *f, const char *path, char *err) {
     fputs("</svg>\n", f);
     int failed = ferror(f) != 0;
     if (fclose(f) != 0) failed = 1;
@@ -188,8 +175,7 @@ static int close_svg(FILE *f, const char *path, char *err)
 }
 
 int svg_lines(const char *path, const char *title, const char *xlabel, const char *ylabel,
-              const SvgLine *lines, int n_lines, char *err)
-{
+              const SvgLine *lines, int n_lines, char *err) {
     double right = n_lines > 1 ? WIDTH - 170 : WIDTH - 30;       /* the legend needs its place */
     Axis x, y;
     FILE *f = open_svg(path, err);
@@ -208,8 +194,7 @@ int svg_lines(const char *path, const char *title, const char *xlabel, const cha
 }
 
 /* A name below its bar, its words on as many lines as `width` bytes ask for. */
-static void put_name(FILE *f, double x, double y, const char *name, size_t width)
-{
+static void put_name(FILE *f, double x, double y, const char *name, size_t width) {
     while (*name) {
         size_t n = strcspn(name, " "), next;
         while (name[n] == ' ' && (next = n + 1 + strcspn(name + n + 1, " ")) <= width) n = next;
@@ -221,8 +206,7 @@ static void put_name(FILE *f, double x, double y, const char *name, size_t width
 }
 
 int svg_bars(const char *path, const char *title, const char *ylabel, const char *const *names,
-             const double *values, int n, double ymax, char *err)
-{
+             const double *values, int n, double ymax, char *err) {
     double lo = 0, hi = is_drawn(ymax) && ymax > 0 ? ymax : 0, right = WIDTH - 30;
     double slot = (right - LEFT) / (n > 0 ? n : 1);
     FILE *f = open_svg(path, err);
@@ -249,7 +233,7 @@ int svg_bars(const char *path, const char *title, const char *ylabel, const char
         fprintf(f, "\" fill=\"%s\"/>\n<text text-anchor=\"middle\" x=\"", colors[0]);
         put_number(f, middle, 1);
         fputs("\" y=\"", f);
-        put_number(f, end - 5, 1);
+        put_number(f, (end < zero ? end : zero) - 5, 1);
         fputs("\">", f);
         if (is_drawn(values[i])) put_number(f, v, y.decimals + 1);
         else fputs("n/a", f);

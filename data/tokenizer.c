@@ -40,8 +40,7 @@ static int is_blank(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r
 
 /* Bytes of the first chunk of s[n], n > 0: letters, up to four digits (years stay whole) or one
  * mark, each with the blank before it; or a run of other blanks. */
-static size_t chunk_len(const unsigned char *s, size_t n)
-{
+static size_t chunk_len(const unsigned char *s, size_t n) {
     size_t i = 0;
     if (n > MAX_CHUNK) n = MAX_CHUNK;
     if (is_blank(s[0]) && !(s[0] == ' ' && n > 1 && !is_blank(s[1]))) {
@@ -58,39 +57,33 @@ static size_t chunk_len(const unsigned char *s, size_t n)
 
 /* ---- merges ---- */
 
-static size_t hash_pair(int a, int b)
-{
+static size_t hash_pair(int a, int b) {
     uint64_t h = ((uint64_t)(unsigned)a << 32 | (unsigned)b) * 0x9E3779B97F4A7C15u;
     return (size_t)(h >> 32);
 }
 
-static size_t hash_bytes(const char *s, size_t n)
-{
+static size_t hash_bytes(const char *s, size_t n) {
     uint64_t h = 0xCBF29CE484222325u;
     for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 0x100000001B3u;
     return (size_t)(h ^ h >> 32);
 }
 
-static Merge *find_merge(const Tokenizer *t, int a, int b)
-{
+static Merge *find_merge(const Tokenizer *t, int a, int b) {
     size_t i = hash_pair(a, b) & t->mask;
     while (t->table[i].id >= 0 && (t->table[i].a != a || t->table[i].b != b)) i = (i + 1) & t->mask;
     return &t->table[i];
 }
 
-static int id_len(const Tokenizer *t, int id)
-{
+static int id_len(const Tokenizer *t, int id) {
     return id < 256 ? 1 : t->len[id - 256];
 }
 
-static void id_copy(const Tokenizer *t, int id, char *out)
-{
+static void id_copy(const Tokenizer *t, int id, char *out) {
     if (id < 256) *out = (char)id;
     else memcpy(out, t->bytes[id - 256], t->len[id - 256]);
 }
 
-static Tokenizer *tok_new(int cap_merges)
-{
+static Tokenizer *tok_new(int cap_merges) {
     size_t slots = 512, cap = (size_t)cap_merges + 1;
     while (slots < 2 * cap) slots *= 2;
     Tokenizer *t = calloc(1, sizeof *t);
@@ -111,8 +104,7 @@ static Tokenizer *tok_new(int cap_merges)
 }
 
 /* Learns to merge a and b: 0, or -1 when that is no news or spells more than a chunk. */
-static int add_merge(Tokenizer *t, int a, int b)
-{
+static int add_merge(Tokenizer *t, int a, int b) {
     Merge *m = find_merge(t, a, b);
     int na = id_len(t, a), nb = id_len(t, b), i = t->n_merges;
     if (m->id >= 0 || na + nb > MAX_CHUNK || i == t->cap_merges) return -1;
@@ -139,8 +131,7 @@ typedef struct {
 } Trainer;
 
 /* (Re)makes the hash table for n entries. */
-static int new_slots(Trainer *tr, int n)
-{
+static int new_slots(Trainer *tr, int n) {
     size_t size = 1024;
     while (size < 2 * (size_t)n) size *= 2;
     int *slot = realloc(tr->slot, size * sizeof *slot);
@@ -151,8 +142,7 @@ static int new_slots(Trainer *tr, int n)
     return 0;
 }
 
-static int *chunk_slot(Trainer *tr, const char *s, int n)
-{
+static int *chunk_slot(Trainer *tr, const char *s, int n) {
     size_t i = hash_bytes(s, (size_t)n) & tr->mask;
     for (; tr->slot[i] >= 0; i = (i + 1) & tr->mask) {
         const Chunk *c = &tr->chunk[tr->slot[i]];
@@ -161,16 +151,14 @@ static int *chunk_slot(Trainer *tr, const char *s, int n)
     return &tr->slot[i];
 }
 
-static int *pair_slot(Trainer *tr, int a, int b)
-{
+static int *pair_slot(Trainer *tr, int a, int b) {
     size_t i = hash_pair(a, b) & tr->mask;
     while (tr->slot[i] >= 0 && (tr->pair[tr->slot[i]].a != a || tr->pair[tr->slot[i]].b != b))
         i = (i + 1) & tr->mask;
     return &tr->slot[i];
 }
 
-static int count_chunk(Trainer *tr, const char *s, int n, int *cap)
-{
+static int count_chunk(Trainer *tr, const char *s, int n, int *cap) {
     int *slot = chunk_slot(tr, s, n);
     if (*slot >= 0) {
         tr->chunk[*slot].count++;
@@ -192,8 +180,7 @@ static int count_chunk(Trainer *tr, const char *s, int n, int *cap)
 }
 
 /* Adds count to the pair (a, b); notes that chunk has it unless that is -1. */
-static int count_pair(Trainer *tr, int a, int b, int chunk, int64_t count)
-{
+static int count_pair(Trainer *tr, int a, int b, int chunk, int64_t count) {
     int *slot = pair_slot(tr, a, b);
     if (*slot < 0) {
         if (tr->n_pairs == tr->cap_pairs) {
@@ -224,8 +211,7 @@ static int count_pair(Trainer *tr, int a, int b, int chunk, int64_t count)
 
 /* Counts the pairs of a chunk, sign 1, or takes them back, -1.  Those with an id >= new_id are
  * new to the chunk. */
-static int count_pairs(Trainer *tr, int chunk, int sign, int new_id)
-{
+static int count_pairs(Trainer *tr, int chunk, int sign, int new_id) {
     const Chunk *c = &tr->chunk[chunk];
     for (int i = c->start; i + 1 < c->start + c->n; i++) {
         int a = tr->ids[i], b = tr->ids[i + 1], is_new = a >= new_id || b >= new_id;
@@ -234,8 +220,7 @@ static int count_pairs(Trainer *tr, int chunk, int sign, int new_id)
     return 0;
 }
 
-static int trainer_init(Trainer *tr, const char *const *texts, int n_texts)
-{
+static int trainer_init(Trainer *tr, const char *const *texts, int n_texts) {
     int cap = 0, n_ids = 0;
     if (new_slots(tr, 0) != 0) return -1;
     for (int i = 0; i < n_texts; i++) {
@@ -261,8 +246,7 @@ static int trainer_init(Trainer *tr, const char *const *texts, int n_texts)
 
 /* The most frequent pair, of equally frequent ones the smallest; NULL when none comes twice.
  * A plain scan: about 1e5 pairs, a thousand times. */
-static const Pair *best_pair(const Trainer *tr)
-{
+static const Pair *best_pair(const Trainer *tr) {
     const Pair *best = NULL;
     for (int i = 0; i < tr->n_pairs; i++) {
         const Pair *p = &tr->pair[i];
@@ -274,8 +258,7 @@ static const Pair *best_pair(const Trainer *tr)
 }
 
 /* Puts id for every (a, b) in ids[n]: how many are left. */
-static int merge_ids(int *ids, int n, int a, int b, int id)
-{
+static int merge_ids(int *ids, int n, int a, int b, int id) {
     int out = 0;
     for (int i = 0; i < n; out++) {
         int hit = i + 1 < n && ids[i] == a && ids[i + 1] == b;
@@ -285,8 +268,7 @@ static int merge_ids(int *ids, int n, int a, int b, int id)
     return out;
 }
 
-static int train_step(Trainer *tr, const Pair *pair, int id)
-{
+static int train_step(Trainer *tr, const Pair *pair, int id) {
     const Pair p = *pair;                              /* counting moves the pairs            */
     for (int u = p.last, before; u >= 0; u = before) {
         int chunk = tr->use[u].chunk;
@@ -299,8 +281,7 @@ static int train_step(Trainer *tr, const Pair *pair, int id)
     return 0;
 }
 
-Tokenizer *tok_train(const char *const *texts, int n_texts, int n_vocab)
-{
+Tokenizer *tok_train(const char *const *texts, int n_texts, int n_vocab) {
     if (n_vocab < 257) n_vocab = 257;
     if (n_vocab > MAX_VOCAB) n_vocab = MAX_VOCAB;
     Trainer tr = {0};
@@ -320,8 +301,7 @@ Tokenizer *tok_train(const char *const *texts, int n_texts, int n_vocab)
     return NULL;
 }
 
-void tok_free(Tokenizer *t)
-{
+void tok_free(Tokenizer *t) {
     if (!t) return;
     free(t->merges);
     free(t->table);
@@ -337,8 +317,7 @@ int tok_size(const Tokenizer *t) { return 257 + t->n_merges; }
 int tok_eos(const Tokenizer *t) { return 256 + t->n_merges; }
 
 /* The ids of one chunk into ids[MAX_CHUNK]: their number. */
-static int encode_chunk(const Tokenizer *t, const char *s, int n, int *ids)
-{
+static int encode_chunk(const Tokenizer *t, const char *s, int n, int *ids) {
     for (int i = 0; i < n; i++) ids[i] = (unsigned char)s[i];
     for (;;) {
         Merge best = {0, 0, INT_MAX};
@@ -351,8 +330,7 @@ static int encode_chunk(const Tokenizer *t, const char *s, int n, int *ids)
     }
 }
 
-int tok_encode(Tokenizer *t, const char *text, size_t n, int *ids, int cap)
-{
+int tok_encode(Tokenizer *t, const char *text, size_t n, int *ids, int cap) {
     int fresh[MAX_CHUNK];
     size_t n_ids = 0, len;
     for (; n > 0; text += len, n -= len) {
@@ -376,8 +354,7 @@ int tok_encode(Tokenizer *t, const char *text, size_t n, int *ids, int cap)
     return n_ids < INT_MAX ? (int)n_ids : INT_MAX;
 }
 
-char *tok_decode(const Tokenizer *t, const int *ids, int n, size_t *n_bytes)
-{
+char *tok_decode(const Tokenizer *t, const int *ids, int n, size_t *n_bytes) {
     size_t len = 0;
     for (int i = 0; i < n; i++)                        /* ids that do not exist spell nothing */
         if (ids[i] == tok_eos(t)) n = i;
@@ -396,8 +373,7 @@ char *tok_decode(const Tokenizer *t, const int *ids, int n, size_t *n_bytes)
 
 /* ---- as text ---- */
 
-char *tok_dump(const Tokenizer *t)
-{
+char *tok_dump(const Tokenizer *t) {
     char *dump = malloc((size_t)t->n_merges * 12 + 1), *p = dump;      /* "65535 65535\n"     */
     if (!dump) return NULL;
     *p = 0;
@@ -407,8 +383,7 @@ char *tok_dump(const Tokenizer *t)
 }
 
 /* A decimal number without leading zeros and the byte behind it: -1 if that is not there. */
-static int read_id(const char **p, char behind)
-{
+static int read_id(const char **p, char behind) {
     int v = 0, digits = 0;
     for (; is_digit((unsigned char)**p) && digits < 6; (*p)++, digits++) v = v * 10 + (**p - '0');
     if (digits == 0 || **p != behind || (digits > 1 && (*p)[-digits] == '0')) return -1;
@@ -416,8 +391,7 @@ static int read_id(const char **p, char behind)
     return v;
 }
 
-Tokenizer *tok_load(const char *dump, char *err)
-{
+Tokenizer *tok_load(const char *dump, char *err) {
     int n_lines = 0;
     for (const char *p = dump; *p && n_lines <= MAX_VOCAB; p++) n_lines += *p == '\n';
     if (n_lines > MAX_VOCAB - 257) {

@@ -1,0 +1,600 @@
+/* run.c - a program: what a user does with a trained model.
+ *
+ *   ./run learn --model M --bank B FILE...      forward passes only: the bank grows
+ *   ./run ask   --model M --bank B "question"   an answer, and where it came from
+ *
+ * Results go to stdout, all else to stderr; exit 1 with one sentence on failure, 2 on wrong usage. */
+#include "data/data.h"
+#include "mac.h"
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void die(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("run: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+static void usage(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("run: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs("; see run --help\n", stderr);
+    va_end(args);
+    exit(2);
+}
+
+static void *need(void *p) {
+    if (!p) die("out of memory");
+    return p;
+}
+
+/* ==== options ================================================================================ */
+static const char *model_path, *bank_path, *data_path, *out_path, *memory = "mac";
+static int docs, seed = 1, threads = 2, beams = 1, hierarchy, top = 3, limit, json, paragraphs, relations;
+static char **words; /* what is no option */
+static int n_words;
+
+typedef struct { const char *name; const char **text; int *number; int *flag; } Option;
+static const Option options[] = {
+    {"--model", &model_path, NULL, NULL}, {"--bank", &bank_path, NULL, NULL},
+    {"--data", &data_path, NULL, NULL},   {"--out", &out_path, NULL, NULL},
+    {"--memory", &memory, NULL, NULL},    {"--docs", NULL, &docs, NULL},
+    {"--seed", NULL, &seed, NULL},        {"--threads", NULL, &threads, NULL},
+    {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
+    {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
+    {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
+    {"--relations", NULL, NULL, &relations},
+    {NULL, NULL, NULL, NULL}};
+
+static void help(void) {
+    puts("usage: run COMMAND [options]\n"
+         "  learn   --model M --bank B FILE...      take documents in: .txt .jsonl .json .csv\n"
+         "          [--paragraphs]                  a document per paragraph of a text file\n"
+         "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"
+         "          [--beams N] [--hierarchy M]     beam search; aggregation in groups of M\n"
+         "          [--data FILE --limit N]         N questions of a corpus, with the right answers\n"
+         "  list    --bank B                        what the bank holds\n"
+         "  forget  --bank B ID...                  as if it had never been learned\n"
+         "  chat    --model M --bank B              paste documents, ask with a question mark\n"
+         "  eval    --model M --data FILE           exact match and F1 of a corpus' questions\n"
+         "          [--memory mac|none|shuffled|gold] [--docs K] [--limit N] [--relations]\n"
+         "  table   --model M --data FILE           the same for every memory and several banks\n"
+         "          [--out FILE.svg]                and as a bar chart\n"
+         "  inspect FILE                            what a model or bank file holds\n"
+         "  people  --out DIR [--docs N]            synthetic people, N for training\n"
+         "all:      [--seed N] [--threads N] [--json]  one JSON object a line");
+}
+
+static void parse(int argc, char **argv) {
+    words = argv;
+    for (int i = 2; i < argc; i++) {
+        const Option *o = options;
+        while (o->name && strcmp(o->name, argv[i])) o++;
+        if (!o->name && !strncmp(argv[i], "--", 2)) usage("there is no option %s", argv[i]);
+        if (!o->name) { words[n_words++] = argv[i]; continue; }
+        if (o->flag) { *o->flag = 1; continue; }
+        if (++i == argc) usage("%s needs a value", o->name);
+        if (o->text) { *o->text = argv[i]; continue; }
+        char *end;
+        long x = strtol(argv[i], &end, 10);
+        if (*end || end == argv[i] || x < 0 || x > 1000000000) usage("%s %s is not a number", o->name, argv[i]);
+        *o->number = (int)x;
+    }
+}
+
+/* ==== model, bank, text ====================================================================== */
+static Model *model;
+static Tokenizer *tok;
+static Tape *tape;
+static int n_cut; /* texts that were longer than the model's window */
+
+static void open_model(void) {
+    char err[MAC_ERR];
+    if (!model_path) usage("--model is missing");
+    StFile *f = st_open(model_path, err);
+    if (!f) die("%s", err);
+    model = model_load(f, err);
+    if (!model) die("%s: %s", model_path, err);
+    const char *dump = st_meta(f, "tokenizer");
+    tok = dump ? tok_load(dump, err) : NULL;
+    if (!dump) die("%s: there is no tokenizer in it", model_path);
+    if (!tok) die("%s: %s", model_path, err);
+    if (tok_size(tok) != model->c.V) die("%s: the tokenizer does not fit the model", model_path);
+    st_close(f);
+    tape = need(tape_new(0));
+    pool_start(threads);
+}
+
+static int exists(const char *path) {
+    FILE *f = fopen(path, "rb");
+    if (f) fclose(f);
+    return f != NULL;
+}
+
+/* The bank of --bank; a new one where there is none and `create` is set.  Made by this model? */
+static Bank *open_bank(int create) {
+    char err[MAC_ERR];
+    if (!bank_path) usage("--bank is missing");
+    uint64_t made_by = model ? model_fingerprint(model) : 0;
+    Bank *b = create && !exists(bank_path) ? bank_new(&model->c, made_by) : bank_load(bank_path, err);
+    if (!b) die("%s", create && !exists(bank_path) ? "out of memory" : err);
+    if (model && b->model != made_by)
+        die("%s was made by another model: learn its documents again with this one", bank_path);
+    return b;
+}
+
+static void save_bank(const Bank *b) {
+    char err[MAC_ERR];
+    if (bank_save(b, bank_path, err) != 0) die("%s", err);
+}
+
+static void read_corpus(Corpus *c, const char *path) {
+    char err[DATA_ERR];
+    if ((paragraphs ? corpus_read_paragraphs : corpus_read)(c, path, err) != 0) die("%s", err);
+    if (c->n_skipped) fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
+}
+
+typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
+static Ids ids_of(Prompt prompt, const char *text, int cap) { /* in the tape's arena */
+    int *id = need(tape_alloc(tape, (size_t)cap * sizeof *id));
+    int n = prompt(tok, text, id, cap, &n_cut);
+    if (n < 0) die("out of memory");
+    return (Ids){id, n};
+}
+
+static Ids document_ids(const char *text) { return ids_of(prompt_document, text, model->c.D); }
+static Ids question_ids(const char *text) { return ids_of(prompt_question, text, model->c.Q); }
+
+static void warn_cut(void) {
+    if (n_cut) fprintf(stderr, "%d texts were longer than the model's window (documents %d, questions %d tokens) and cut\n",
+                       n_cut, model->c.D, model->c.Q);
+    n_cut = 0;
+}
+
+/* Answer as text without blanks at its ends, malloc'd. */
+static char *answer_text(const int *ids, int n) {
+    size_t len, from = 0;
+    char *s = need(tok_decode(tok, ids, n, &len));
+    while (s[from] == ' ') from++;
+    memmove(s, s + from, len - from + 1);
+    for (len -= from; len > 0 && s[len - 1] == ' ';) s[--len] = 0;
+    return s;
+}
+
+static void json_string(const char *s) {
+    putchar('"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') printf("\\%c", *s);
+        else if ((unsigned char)*s < 32) printf("\\u%04x", (unsigned)*s);
+        else putchar(*s);
+    }
+    putchar('"');
+}
+
+/* ==== learn, list, forget ==================================================================== */
+#define LEARN_BATCH 64
+
+/* Forward passes only: documents first..last-1 of c into the bank; how many were new. */
+static int learn(Bank *b, const Corpus *c, int first, int last) {
+    size_t per = (size_t)model->c.T * (size_t)model->c.d;
+    int added = 0, n = last - first;
+    tape_reset(tape);
+    tape_record(tape, 0);
+    Ids *x = need(tape_alloc(tape, (size_t)n * sizeof *x));
+    for (int i = 0; i < n; i++) x[i] = document_ids(c->docs[first + i].text);
+    Tensor *phi = mac_encode(model, tape, x, n);
+    if (!phi) die("%s", tape_error(tape));
+    for (int i = 0; i < n; i++) {
+        const Doc *d = &c->docs[first + i];
+        int got = bank_add(b, d->id, d->title, text_hash(d->text), phi->data + (size_t)i * per);
+        if (got < 0) die("out of memory");
+        added += got;
+    }
+    tape_record(tape, 1);
+    return added;
+}
+
+static void command_learn(void) {
+    if (n_words == 0) usage("learn needs files");
+    open_model();
+    Bank *b = open_bank(1);
+    int seen = 0, added = 0;
+    double began = mac_seconds(), shown = began;
+    for (int i = 0; i < n_words; i++) { /* a file at a time, a batch at a time */
+        Corpus c = {0};
+        read_corpus(&c, words[i]);
+        for (int at = 0; at < c.n_docs; at += LEARN_BATCH) {
+            int last = at + LEARN_BATCH < c.n_docs ? at + LEARN_BATCH : c.n_docs;
+            added += learn(b, &c, at, last);
+            seen += last - at;
+            if (mac_seconds() - shown < 1) continue;
+            shown = mac_seconds();
+            fprintf(stderr, "%d documents, %.0f a second\n", seen, seen / (shown - began));
+        }
+        corpus_free(&c);
+    }
+    double took = mac_seconds() - began;
+    save_bank(b);
+    warn_cut();
+    if (json) printf("{\"documents\": %d, \"new\": %d, \"held\": %d, \"seconds\": %.3f}\n", seen, added, b->K, took);
+    else printf("learned %d documents, %d of them new, in %.2f s (%.0f a second); the bank holds %d\n", seen,
+                added, took, seen / (took + 1e-9), b->K);
+    bank_free(b);
+}
+
+static void command_list(void) {
+    Bank *b = open_bank(0);
+    for (int i = 0; i < b->K; i++) {
+        if (!json) { printf("%s\t%s\n", b->entry[i].id, b->entry[i].title); continue; }
+        printf("{\"id\": ");
+        json_string(b->entry[i].id);
+        printf(", \"title\": ");
+        json_string(b->entry[i].title);
+        printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)b->entry[i].hash);
+    }
+    if (!json) fprintf(stderr, "%d documents, %d vectors of %d numbers each\n", b->K, b->T, b->d);
+    bank_free(b);
+}
+
+static void command_forget(void) {
+    if (n_words == 0) usage("forget needs the ids of documents");
+    Bank *b = open_bank(0);
+    for (int i = 0; i < n_words; i++)
+        if (bank_remove(b, words[i]) != 0) die("%s holds no document \"%s\"; nothing was forgotten", bank_path, words[i]);
+    save_bank(b);
+    if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", n_words, b->K);
+    else printf("forgot %d; the bank holds %d\n", n_words, b->K);
+    bank_free(b);
+}
+
+/* ==== ask, chat ============================================================================== */
+static void show_sources(const Bank *b, real *received) { /* the `top` documents, heaviest first */
+    for (int i = 0; i < top && i < b->K; i++) {
+        int best = 0;
+        for (int k = 1; k < b->K; k++)
+            if (received[k] > received[best]) best = k;
+        const BankEntry *e = &b->entry[best];
+        if (json) {
+            printf("%s{\"weight\": %.4f, \"id\": ", i ? ", " : "", (double)received[best]);
+            json_string(e->id);
+            printf(", \"title\": ");
+            json_string(e->title);
+            putchar('}');
+        } else printf("  %5.1f%%  %s  %s\n", 100 * (double)received[best], e->id, e->title);
+        received[best] = -1;
+    }
+}
+
+static void ask(const Bank *b, const char *question) {
+    int cap = model->c.A, n;
+    tape_reset(tape);
+    int *out = need(tape_alloc(tape, (size_t)cap * sizeof *out));
+    real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received + 1));
+    Ids q = question_ids(question);
+    AnswerOptions o = {.beams = beams, .hierarchy = hierarchy, .received = received};
+    if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
+    char *text = answer_text(out, n);
+    if (json) {
+        printf("{\"question\": ");
+        json_string(question);
+        printf(", \"answer\": ");
+        json_string(text);
+        printf(", \"documents\": [");
+        show_sources(b, received);
+        puts("]}");
+    } else {
+        puts(text);
+        show_sources(b, received);
+    }
+    fflush(stdout);
+    free(text);
+    warn_cut();
+}
+
+/* Some questions of a corpus, each with the right answer in front. */
+static void ask_corpus(const Bank *b) {
+    Corpus c = {0};
+    uint64_t rng = (uint64_t)seed;
+    read_corpus(&c, data_path);
+    for (int i = 0; c.n_qas && i < (limit ? limit : 5); i++) {
+        const Qa *qa = &c.qas[rng_below(&rng, c.n_qas)];
+        if (!json) printf("%s\n  right: %s\n  answer: ", qa->q, qa->target);
+        ask(b, qa->q);
+    }
+    corpus_free(&c);
+}
+
+static void command_ask(void) {
+    if (n_words == 0 && !data_path) usage("ask needs a question");
+    open_model();
+    Bank *b = open_bank(0);
+    if (b->K == 0) fprintf(stderr, "%s holds no document: this is what the model answers without\n", bank_path);
+    for (int i = 0; i < n_words; i++) ask(b, words[i]);
+    if (data_path) ask_corpus(b);
+    bank_free(b);
+}
+
+/* One line from stdin without its end, malloc'd; NULL at the end of input. */
+static char *read_line(void) {
+    size_t n = 0, cap = 256;
+    char *s = need(malloc(cap));
+    int ch;
+    while ((ch = getchar()) != EOF && ch != '\n') {
+        if (n + 2 > cap) s = need(realloc(s, cap *= 2));
+        s[n++] = (char)ch;
+    }
+    if (ch == EOF && n == 0) { free(s); return NULL; }
+    if (n && s[n - 1] == '\r') n--;
+    s[n] = 0;
+    return s;
+}
+
+static void command_chat(void) {
+    open_model();
+    Bank *b = open_bank(1);
+    fprintf(stderr, "A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.\n");
+    for (char *line; (line = read_line()); free(line)) {
+        size_t n = strlen(line);
+        if (n == 0) continue;
+        if (line[n - 1] == '?') { ask(b, line); continue; }
+        Corpus c = {0};
+        char title[41];
+        snprintf(title, sizeof title, "%.40s", line);
+        if (corpus_add(&c, title, line) < 0) die("out of memory");
+        puts(learn(b, &c, 0, 1) ? "learned" : "known already");
+        fflush(stdout);
+        warn_cut();
+        corpus_free(&c);
+        save_bank(b);
+    }
+    bank_free(b);
+}
+
+/* ==== eval =================================================================================== */
+typedef struct { int n, em, prefix; double f1; } Score;
+typedef struct { const char *rel; Score s; } RelScore;
+
+static Corpus corpus;
+static RelScore *by_rel;
+static int n_rels;
+static double adapt_seconds, answer_seconds;
+
+static void score_add(Score *s, const Qa *qa, const char *pred) {
+    s->n++;
+    s->em += score_em(pred, qa->a, qa->n_a);
+    s->prefix += score_em_prefix(pred, qa->target);
+    s->f1 += score_f1(pred, qa->a, qa->n_a);
+}
+
+static Score *rel_score(const char *rel) {
+    for (int i = 0; i < n_rels; i++)
+        if (!strcmp(by_rel[i].rel, rel)) return &by_rel[i].s;
+    by_rel = need(realloc(by_rel, (size_t)(n_rels + 1) * sizeof *by_rel));
+    by_rel[n_rels] = (RelScore){rel, {0, 0, 0, 0}};
+    return &by_rel[n_rels++].s;
+}
+
+#define ANSWER_BATCH 64
+
+/* Questions qa[0..n) against the bank (NULL: none) and, for gold, with their document in context. */
+static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score *total) {
+    int cap = model->c.A;
+    double began = mac_seconds();
+    tape_reset(tape);
+    Ids *q = need(tape_alloc(tape, 2 * (size_t)n * sizeof *q)), *context = q + n;
+    int *out = need(tape_alloc(tape, (size_t)(n * cap) * sizeof *out));
+    int *len = need(tape_alloc(tape, (size_t)n * sizeof *len));
+    for (int i = 0; i < n; i++) {
+        q[i] = question_ids(corpus.qas[qa[i]].q);
+        if (gold) context[i] = document_ids(corpus.docs[corpus.qas[qa[i]].doc].text);
+    }
+    AnswerOptions o = {.beams = beams, .hierarchy = hierarchy, .context = gold ? context : NULL};
+    if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
+    for (int i = 0; i < n; i++) {
+        const Qa *x = &corpus.qas[qa[i]];
+        char *text = answer_text(out + i * cap, len[i]);
+        score_add(total, x, text);
+        score_add(rel_score(x->rel), x, text);
+        free(text);
+    }
+    answer_seconds += mac_seconds() - began;
+}
+
+/* The documents of one round: they are learned into a bank of their own, and their questions asked
+ * of it; `shuffled` asks them of the documents `other` instead. */
+static void eval_round(const Bank *all, const int *doc, const int *other, int K, Score *total) {
+    size_t per = (size_t)model->c.T * (size_t)model->c.d;
+    int gold = !strcmp(memory, "gold"), none = gold || !strcmp(memory, "none");
+    const int *from = !strcmp(memory, "shuffled") ? other : doc;
+    Bank bank = *all;
+    bank.K = K;
+    bank.phi = need(malloc((size_t)K * per * sizeof *bank.phi));
+    for (int k = 0; k < K; k++)
+        memcpy(bank.phi + (size_t)k * per, all->phi + (size_t)from[k] * per, per * sizeof *bank.phi);
+    int batch[ANSWER_BATCH], n = 0;
+    for (int k = 0; k < K; k++) {
+        const Doc *d = &corpus.docs[doc[k]];
+        for (int i = 0; i < d->n_qas && (!limit || total->n + n < limit); i++) {
+            batch[n++] = d->qas[i];
+            if (n < ANSWER_BATCH) continue;
+            answer_batch(batch, n, none ? NULL : &bank, gold, total);
+            n = 0;
+        }
+    }
+    if (n) answer_batch(batch, n, none ? NULL : &bank, gold, total);
+    free(bank.phi);
+}
+
+static void print_score(const char *what, const Score *s) {
+    double n = s->n ? s->n : 1;
+    if (json) {
+        printf("{\"what\": ");
+        json_string(what);
+        printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n, s->em / n,
+               s->prefix / n, s->f1 / n);
+    } else printf("%-24s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f", what, s->n, s->em / n, s->prefix / n, s->f1 / n);
+}
+
+static void print_eval(int K, int rounds, const Score *total) {
+    char what[64];
+    snprintf(what, sizeof what, "%s, bank of %d", memory, K);
+    print_score(what, total);
+    if (json)
+        printf(", \"memory\": \"%s\", \"docs\": %d, \"banks\": %d, \"seed\": %d, \"adapt_seconds\": %.3f, "
+               "\"answer_seconds\": %.3f, \"peak_mb\": %.0f}\n", memory, K, rounds, seed, adapt_seconds,
+               answer_seconds, (double)mac_peak_memory() / 1e6);
+    else
+        printf("\n  %d banks; %.2f s to adapt to %d documents, %.2f s to answer, peak memory %.0f MB\n", rounds,
+               adapt_seconds, corpus.n_docs, answer_seconds, (double)mac_peak_memory() / 1e6);
+    for (int i = 0; relations && i < n_rels; i++) {
+        print_score(by_rel[i].rel[0] ? by_rel[i].rel : "(no relation)", &by_rel[i].s);
+        puts(json ? "}" : "");
+    }
+}
+
+static Bank *eval_bank;         /* all documents of the corpus, encoded once */
+static int *eval_order;         /* a random order of them */
+
+static void eval_open(void) {
+    if (!data_path) usage("--data is missing");
+    open_model();
+    read_corpus(&corpus, data_path);
+    if (corpus.n_qas == 0) die("%s: there is no question in it", data_path);
+    int n = corpus.n_docs;
+    eval_bank = need(bank_new(&model->c, 0));
+    double began = mac_seconds();
+    for (int at = 0; at < n; at += LEARN_BATCH)
+        learn(eval_bank, &corpus, at, at + LEARN_BATCH < n ? at + LEARN_BATCH : n);
+    adapt_seconds = mac_seconds() - began;
+    if (eval_bank->K != n) die("%s: two documents have the same hash", data_path);
+    eval_order = need(malloc((size_t)n * sizeof *eval_order));
+    uint64_t rng = (uint64_t)seed;
+    for (int i = 0; i < n; i++) {
+        int j = rng_below(&rng, i + 1);
+        eval_order[i] = eval_order[j];
+        eval_order[j] = i;
+    }
+}
+
+/* The documents are dealt into banks of K, each bank is asked its documents' questions; what is left
+ * over and fills no bank is left out.  The number of banks. */
+static int evaluate(int K, Score *total) {
+    int n = corpus.n_docs, rounds = n / K;
+    *total = (Score){0, 0, 0, 0};
+    n_rels = 0;
+    answer_seconds = 0;
+    if (rounds == 1 && !strcmp(memory, "shuffled"))
+        die("a shuffled bank of %d needs as many other documents: choose --docs %d or fewer", K, n / 2);
+    int *other = need(malloc((size_t)n * sizeof *other));
+    for (int i = 0; i < n; i++) other[i] = eval_order[(i + K) % n]; /* the next bank's documents */
+    for (int r = 0; r < rounds; r++) eval_round(eval_bank, eval_order + r * K, other + r * K, K, total);
+    free(other);
+    return rounds;
+}
+
+static void eval_close(void) {
+    warn_cut();
+    free(eval_order), free(by_rel);
+    bank_free(eval_bank);
+    corpus_free(&corpus);
+}
+
+static void command_eval(void) {
+    static const char *const known[] = {"mac", "none", "shuffled", "gold"};
+    int ok = 0;
+    for (int i = 0; i < 4; i++) ok |= !strcmp(memory, known[i]);
+    if (!ok) usage("--memory %s is not one of mac, none, shuffled, gold", memory);
+    eval_open();
+    Score total;
+    int K = docs > 0 && docs < corpus.n_docs ? docs : corpus.n_docs;
+    int rounds = evaluate(K, &total);
+    print_eval(K, rounds, &total);
+    eval_close();
+}
+
+/* What the memory brings, with its controls, in one table; --out FILE.svg draws it. */
+static void command_table(void) {
+    static const struct { const char *memory, *what; int K; } rows[] = {
+        {"none", "question alone", 16}, {"shuffled", "other documents", 16}, {"mac", "MAC, bank of 1", 1},
+        {"mac", "MAC, bank of 16", 16}, {"mac", "MAC, bank of 64", 64}, {"mac", "MAC, bank of 256", 256},
+        {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", 16}};
+    const char *name[8];
+    double em[8];
+    int n = 0;
+    eval_open();
+    for (int i = 0; i < 8; i++) {
+        Score total;
+        int all = rows[i].K == INT_MAX, K = all ? corpus.n_docs : rows[i].K;
+        if (!all && 2 * K > corpus.n_docs && !(K == 256 && K < corpus.n_docs)) continue;
+        memory = rows[i].memory;
+        evaluate(K, &total);
+        print_score(rows[i].what, &total);
+        puts(json ? "}" : "");
+        fflush(stdout);
+        name[n] = rows[i].what;
+        em[n++] = (double)total.em / (total.n ? total.n : 1);
+    }
+    char err[DATA_ERR];
+    if (out_path && svg_bars(out_path, "Exact match on documents never trained on", "EM", name, em, n, 1, err) != 0)
+        die("%s", err);
+    eval_close();
+}
+
+/* ==== inspect, people ======================================================================== */
+static void command_inspect(void) {
+    char err[MAC_ERR];
+    if (n_words != 1) usage("inspect needs one file");
+    StFile *f = st_open(words[0], err);
+    if (!f) die("%s", err);
+    const char *format = st_meta(f, "format");
+    printf("%s: %s\n", words[0], format ? format : "a safetensors file of other origin");
+    for (const MacField *field = mac_fields; field->name; field++) {
+        const char *value = st_meta(f, field->name);
+        if (value) printf("  %-8s %6s  %s\n", field->name, value, field->help);
+    }
+    double total = 0;
+    for (int i = 0; i < st_count(f); i++) {
+        const char *dtype;
+        const int64_t *shape;
+        int ndim;
+        const char *name = st_info(f, i, &dtype, &ndim, &shape);
+        printf("  %-4s [", dtype);
+        for (int k = 0; k < ndim; k++) printf("%s%lld", k ? "," : "", (long long)shape[k]);
+        printf("]  %s\n", name);
+        total += (double)st_size(f, name);
+    }
+    printf("%d tensors, %.0f numbers\n", st_count(f), total);
+    st_close(f);
+}
+
+static void command_people(void) {
+    char err[DATA_ERR];
+    if (!out_path) usage("--out is missing");
+    if (people_write(out_path, docs > 0 ? docs : 4000, (uint64_t)seed, err) != 0) die("%s", err);
+}
+
+int main(int argc, char **argv) {
+    static const struct { const char *name; void (*run)(void); } commands[] = {
+        {"learn", command_learn}, {"ask", command_ask},         {"list", command_list},
+        {"forget", command_forget}, {"chat", command_chat},     {"eval", command_eval},
+        {"table", command_table}, {"inspect", command_inspect}, {"people", command_people}, {NULL, NULL}};
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) { help(); return 0; }
+    if (argc < 2) usage("a command is missing");
+    parse(argc, argv);
+    for (int i = 0; commands[i].name; i++)
+        if (!strcmp(commands[i].name, argv[1])) {
+            commands[i].run();
+            if (fflush(stdout) != 0) die("the result cannot be written");
+            return 0;
+        }
+    usage("there is no command \"%s\"", argv[1]);
+}

@@ -1,0 +1,679 @@
+/* test_data.c - the data/ room.  Runs from the top of the repository; its argument is a folder
+ * for scratch files, "." when there is none. */
+#include "../data/data.h"
+#include "../data/json.h"
+#include "check.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const char *scratch = ".";
+static char err[DATA_ERR];
+
+static uint64_t rng_next(uint64_t *state) {
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static char *read_all(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    size_t cap = 1 << 22;
+    char *buf = malloc(cap);
+    CHECK(f && buf, "%s: not there", path);
+    *n = f && buf ? fread(buf, 1, cap - 1, f) : 0;
+    if (buf) buf[*n] = 0;
+    if (f) fclose(f);
+    return buf;
+}
+
+static void write_all(const char *path, const char *bytes, size_t n) {
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fwrite(bytes, 1, n, f) == n, "%s: cannot write", path);
+    if (f) fclose(f);
+}
+
+/* ---- corpus ---- */
+
+typedef struct {
+    const char *name;
+    int n_docs, n_skipped;
+    const char *why[2];          /* words of the reason when it must be refused               */
+} Sample;
+
+static const Sample samples[] = {
+    {"squad_ok.json", 3, 0, {0}}, {"squad_bom_crlf.json", 3, 0, {0}},
+    {"squad_nasty.json", 4, 4, {0}}, {"squad_utf8.json", 1, 0, {0}},
+    {"squad_lone_surrogate.json", 1, 0, {0}}, {"squad_dup_keys.json", 1, 0, {0}},
+    {"squad_hf.csv", 4, 0, {0}}, {"streamingqa_ok.csv", 2, 0, {0}},
+    {"streamingqa_nasty.csv", 14, 7, {0}}, {"streamingqa_bom_crlf.csv", 2, 0, {0}},
+    {"streamingqa_all_quoted.csv", 2, 0, {0}}, {"streamingqa_no_final_newline.csv", 2, 0, {0}},
+    {"streamingqa_cr_only.csv", 1, 0, {0}}, {"streamingqa_long_field.csv", 1, 0, {0}},
+    {"streamingqa_header_only.csv", 0, 0, {0}}, {"archivalqa_ok.csv", 3, 0, {0}},
+    {"archivalqa_nasty.csv", 5, 2, {0}}, {"qa_ok.jsonl", 4, 2, {0}},
+    {"qa_bom_crlf.jsonl", 4, 2, {0}},
+    {"archivalqa_bad_missing_column.csv", 0, 0, {"\"ans_paragraph\"", "\"ans_text\""}},
+    {"qa_bad_line.jsonl", 0, 0, {"line 2", "unexpected end of input inside a string"}},
+    {"squad_bad_deep.json", 0, 0, {"byte 72:", "nested too deeply"}},
+    {"squad_bad_empty.json", 0, 0, {"squad_bad_empty.json", "empty file"}},
+    {"squad_bad_escape.json", 0, 0, {"byte 22:", "bad escape"}},
+    {"squad_bad_garbage_after.json", 0, 0, {"byte 1476:", "extra data after the top-level"}},
+    {"squad_bad_nan.json", 0, 0, {"byte 43:", "found NaN, expected a value"}},
+    {"squad_bad_no_data.json", 0, 0, {"no member", "\"data\""}},
+    {"squad_bad_raw_newline.json", 0, 0, {"byte 21:", "unescaped control character"}},
+    {"squad_bad_trailing_comma.json", 0, 0, {"byte 39:", "trailing comma before '}'"}},
+    {"squad_bad_truncated.json", 0, 0, {"byte 401:", "unexpected end of input"}},
+    {"squad_bad_type.json", 0, 0, {"\"paragraphs\"", "not an array"}},
+    {"squad_bad_utf8.json", 0, 0, {"byte 20:", "invalid UTF-8"}},
+    {"streamingqa_bad_empty.csv", 0, 0, {"streamingqa_bad_empty.csv", "empty file"}},
+    {"streamingqa_bad_missing_column.csv", 0, 0,
+     {"no column \"answers\"", "(found: , qa_id, question, question_ts, evidence_ts, text)"}},
+    {"streamingqa_bad_nul.csv", 0, 0, {"line 2, byte 4:", "NUL byte"}},
+    {"streamingqa_bad_unterminated.csv", 0, 0, {"line 2", "end of file inside a quoted field"}},
+    {"streamingqa_bad_utf8.csv", 0, 0, {"line 2, byte 9:", "invalid UTF-8"}},
+    {"streamingqa_original.jsonl", 0, 0, {"line 1", "no text"}}};
+enum { N_SAMPLES = sizeof samples / sizeof *samples };
+
+static const char *member(const Json *o, const char *key) {
+    const Json *v = json_get(o, key);
+    return v && v->type == JSON_STRING ? v->str : "";
+}
+
+/* Rows of equal text are one document, which has the first of their titles. */
+static const char *expected_title(Json *const *row, int n, const char *text) {
+    for (int i = 0; i < n; i++)
+        if (strcmp(member(row[i], "text"), text) == 0 && *member(row[i], "title"))
+            return member(row[i], "title");
+    return "";
+}
+
+static void check_row(const char *name, int i, const Corpus *c, const Json *want,
+                      const char *title) {
+    const Qa *qa = &c->qas[i];
+    const Doc *d = &c->docs[qa->doc];
+    const Json *list = json_get(want, "answers"), *a = list ? list->child : NULL;
+    CHECK(strcmp(d->title, title) == 0, "%s %d: title %s, not %s", name, i, d->title, title);
+    CHECK(strcmp(d->text, member(want, "text")) == 0, "%s %d: text %s", name, i, d->text);
+    CHECK(strcmp(qa->q, member(want, "q")) == 0, "%s %d: q %s", name, i, qa->q);
+    CHECK(strcmp(qa->target, member(want, "target")) == 0, "%s %d: %s", name, i, qa->target);
+    for (int k = 0; k < qa->n_a; k++, a = a ? a->next : NULL)
+        CHECK(a && strcmp(qa->a[k], a->str) == 0, "%s %d: answer %s", name, i, qa->a[k]);
+    CHECK(!a, "%s %d: answer %s is missing", name, i, a ? a->str : "");
+}
+
+static void check_expected(const char *name, const Corpus *c) {
+    char path[200];
+    size_t n;
+    Json *row[100];
+    JsonPool pool = {0};
+    int n_rows = 0;
+    snprintf(path, sizeof path, "tests/samples/expected/%s.jsonl", name);
+    char *text = read_all(path, &n);
+    for (char *p = text, *stop; p && *p && n_rows < 100; p = stop + 1) {
+        stop = strchr(p, '\n');
+        row[n_rows] = json_parse(&pool, p, (size_t)(stop - p), n_rows + 1, err);
+        CHECK(row[n_rows], "%s: %s", path, err);
+        if (!row[n_rows++]) return;
+    }
+    CHECK(c->n_qas == n_rows, "%s: %d questions, expected %d", name, c->n_qas, n_rows);
+    for (int i = 0; i < n_rows && i < c->n_qas; i++)
+        check_row(name, i, c, row[i], expected_title(row, n_rows, member(row[i], "text")));
+    json_free(&pool);
+    free(text);
+}
+
+/* Every question is in the list of its document, in order, and in no other. */
+static void check_index(const char *name, const Corpus *c) {
+    int listed = 0;
+    for (int i = 0; i < c->n_docs; i++)
+        for (int k = 0; k < c->docs[i].n_qas; k++, listed++) {
+            int qa = c->docs[i].qas[k];
+            CHECK(c->qas[qa].doc == i, "%s: question %d is not of document %d", name, qa, i);
+            CHECK(k == 0 || qa > c->docs[i].qas[k - 1], "%s: document %d out of order", name, i);
+        }
+    CHECK(listed == c->n_qas, "%s: %d of %d questions listed", name, listed, c->n_qas);
+}
+
+static void test_samples(void) {
+    char path[200];
+    Corpus all = {0};
+    int n_qas = 0, n_skipped = 0;
+    for (int i = 0; i < N_SAMPLES; i++) {
+        const Sample *s = &samples[i];
+        Corpus c = {0};
+        snprintf(path, sizeof path, "tests/samples/%s", s->name);
+        int failed = corpus_read(&c, path, err);
+        CHECK((failed != 0) == (s->why[0] != NULL), "%s: %s", s->name, failed ? err : "read");
+        for (int k = 0; k < 2 && failed && s->why[0]; k++)
+            CHECK(strstr(err, s->why[k]) && strstr(err, path), "%s: %s", s->name, err);
+        CHECK(c.n_docs == s->n_docs, "%s: %d documents", s->name, c.n_docs);
+        CHECK(c.n_skipped == s->n_skipped, "%s: %d skipped", s->name, c.n_skipped);
+        CHECK(!c.n_skipped || strstr(c.skipped, "skipped"), "%s: %s", s->name, c.skipped);
+        if (!failed) check_expected(s->name, &c);
+        check_index(s->name, &c);
+        n_qas += c.n_qas;
+        n_skipped += c.n_skipped;
+        corpus_free(&c);
+        corpus_read(&all, path, err);
+    }
+    CHECK(all.n_qas == n_qas && all.n_skipped == n_skipped, "together: %d questions", all.n_qas);
+    CHECK(strstr(all.skipped, "question n3: row skipped, it has no answer"), "%s", all.skipped);
+    check_index("together", &all);
+    corpus_free(&all);
+}
+
+/* Reads these bytes under this name: refused with a reason and an empty corpus, or accepted. */
+static int try_bytes(const char *ext, const char *bytes, size_t n) {
+    char path[500];
+    Corpus c = {0};
+    snprintf(path, sizeof path, "%s/test_data.tmp%s", scratch, ext);
+    write_all(path, bytes, n);
+    err[0] = 0;
+    int failed = corpus_read(&c, path, err);
+    CHECK(!failed || strstr(err, path), "no reason given: '%s'", err);
+    CHECK(!failed || (c.n_docs == 0 && c.n_qas == 0), "%s: refused, yet not empty", err);
+    corpus_free(&c);
+    remove(path);
+    return failed;
+}
+
+static void test_malformed(void) {
+    uint64_t rng = 7;
+    char path[200];
+    for (int i = 0; i < N_SAMPLES; i++) {
+        const char *ext = strrchr(samples[i].name, '.');
+        size_t n;
+        snprintf(path, sizeof path, "tests/samples/%s", samples[i].name);
+        char *bytes = read_all(path, &n), *end = strrchr(bytes, '}');
+        int is_json = strcmp(ext, ".json") == 0 && end;
+        for (size_t k = 0; k < n && n <= 10240; k++) {
+            int failed = try_bytes(ext, bytes, k);
+            CHECK(failed || !is_json || bytes + k > end, "%s cut at %d: read", path, (int)k);
+        }
+        for (int k = 0; k < 100 && n > 0 && n <= 10240; k++) {
+            size_t at = rng_next(&rng) % n;
+            char was = bytes[at];
+            bytes[at] = "\"\\[{]},:'\r\n\0u\xC3"[rng_next(&rng) % 14];
+            try_bytes(ext, bytes, n);
+            bytes[at] = was;
+        }
+        free(bytes);
+    }
+}
+
+/* What no sample shows; `why` NULL: must be read. */
+static void test_details(void) {
+    static const struct { const char *ext, *bytes, *why; } cases[] = {
+        {".jsonl", "{\"text\":\"a\\u0000b\"}", "\\u0000"},
+        {".jsonl", "{\"text\":5}", "no text"}, {".jsonl", "[]", "expected an object"},
+        {".jsonl", "{\"text\":\"a\"}\n\n{\"text\":007}", "line 3, byte 10: found 07"},
+        {".jsonl", "{\"text\":\"a\",\"n\":-0.5e+7}", NULL},
+        {".jsonl", "{\"text\":\"a\",\"qas\":{}}", "\"qas\" is not an array"},
+        {".txt", "\xED\x9F\xBF \xEE\x80\x80 \xF4\x8F\xBF\xBF \xC2\x80 \xF0\x90\x80\x80", NULL},
+        {".txt", "x\ny \xED\xA0\x80", "line 2, byte 3: invalid UTF-8 (0xED)"},
+        {".txt", "\xC0\x80", "invalid"}, {".txt", "\xC1\xBF", "invalid"},
+        {".txt", "\xE0\x9F\xBF", "invalid"}, {".txt", "\xF0\x8F\xBF\xBF", "invalid"},
+        {".txt", "\xF4\x90\x80\x80", "invalid"}, {".txt", "\xF5\x80\x80\x80", "invalid"},
+        {".txt", "\xE2\x82", "invalid"}, {".txt", "\x80", "invalid"},
+        {".JSON", "{\"data\":[]}", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int failed = try_bytes(cases[i].ext, cases[i].bytes, strlen(cases[i].bytes));
+        CHECK(failed == -(cases[i].why != NULL), "case %d: %s", (int)i, err);
+        CHECK(!failed || strstr(err, cases[i].why), "case %d: %s", (int)i, err);
+    }
+}
+
+static void test_csv_details(void) {
+    static const char squad[] = "context,question,answers\r\r"
+        "c,q,\"{'answer_start': array([5]), "
+        "'text': array(['a\\'\\\\\\n\\xe9\\u20ac', \"\"b\"\"])}\"\r"
+        "c,q,\"{'text': ['never closed\"\rc,q,\"{'text': 'd', 'answer_start': [1]}\"\r";
+    char path[500];
+    Corpus c = {0};
+    snprintf(path, sizeof path, "%s/test_data.tmp.csv", scratch);
+    write_all(path, squad, sizeof squad - 1);
+    CHECK(corpus_read(&c, path, err) == 0, "%s", err);
+    CHECK(c.n_qas == 1 && c.n_skipped == 2, "%d rows, %d skipped", c.n_qas, c.n_skipped);
+    CHECK(strstr(c.skipped, "line 4: row skipped, it has no answer"), "%s", c.skipped);
+    CHECK(c.n_qas == 1 && c.qas[0].n_a == 2 && strcmp(c.qas[0].target, "b") == 0
+          && strcmp(c.qas[0].a[0], "a'\\\n\xC3\xA9\xE2\x82\xAC") == 0, "Python's strings");
+    corpus_free(&c);
+    remove(path);
+    CHECK(corpus_read(&c, "tests/samples/streamingqa_nasty.csv", err) == 0, "%s", err);
+    CHECK(strstr(c.skipped, "line 12: "), "%s", c.skipped);
+    corpus_free(&c);
+}
+
+static void test_texts(void) {
+    static const char text[] = "One line\r\nof two.\r\n \r\nSecond.\r\n\nOne line\rof two.\n";
+    char path[500];
+    Corpus c = {0};
+    snprintf(path, sizeof path, "%s/test_data.tmp.txt", scratch);
+    write_all(path, text, sizeof text - 1);
+    CHECK(corpus_read(&c, path, err) == 0 && c.n_docs == 1, "plain text: %s", err);
+    CHECK(strcmp(c.docs[0].title, "test_data.tmp") == 0, "title %s", c.docs[0].title);
+    CHECK(strcmp(c.docs[0].text, "One line\nof two.\n \nSecond.\n\nOne line\nof two.") == 0,
+          "text '%s'", c.docs[0].text);
+    CHECK(corpus_read_paragraphs(&c, path, err) == 0 && c.n_docs == 3, "paragraphs: %s", err);
+    CHECK(strcmp(c.docs[1].text, "One line\nof two.") == 0, "text '%s'", c.docs[1].text);
+    CHECK(strcmp(c.docs[1].title, "test_data.tmp 1") == 0, "title %s", c.docs[1].title);
+    CHECK(strcmp(c.docs[2].title, "test_data.tmp 2") == 0, "title %s", c.docs[2].title);
+    CHECK(corpus_add(&c, "x", "Second.") == 2, "an equal text is another document");
+    CHECK(corpus_add(&c, "", "Third.") == 3 && corpus_add(&c, "3", "Third.") == 3, "corpus_add");
+    CHECK(strcmp(c.docs[3].title, "3") == 0, "title '%s'", c.docs[3].title);
+    CHECK(text_hash("") == 0xCBF29CE484222325u && text_hash("a") == 0xAF63DC4C8601EC8Cu, "FNV-1a");
+    CHECK(corpus_add(&c, "a", "a") == 4 && strcmp(c.docs[4].id, "af63dc4c8601ec8c") == 0,
+          "id %s", c.docs[4].id);
+    write_all(path, " \n ", 3);
+    CHECK(corpus_read(&c, path, err) != 0 && strstr(err, "empty"), "blank file: %s", err);
+    CHECK(corpus_read_paragraphs(&c, path, err) != 0 && c.n_docs == 5, "blank paragraphs");
+    remove(path);
+    CHECK(corpus_read(&c, path, err) != 0 && strstr(err, "cannot open"), "no file: %s", err);
+    corpus_free(&c);
+}
+
+/* ---- tokenizer ---- */
+
+static void check_restored(Tokenizer *t, Tokenizer *other, const char *s, size_t n) {
+    static int ids[4096], again[4096];
+    size_t len;
+    int k = tok_encode(t, s, n, ids, 4096), k2 = tok_encode(other, s, n, again, 4096);
+    CHECK(k == k2 && memcmp(ids, again, (size_t)k * sizeof *ids) == 0, "ids depend on the cache");
+    CHECK(tok_encode(t, s, n, ids, 0) == k, "the number of ids depends on cap");
+    for (int i = 0; i < k; i++) CHECK(ids[i] >= 0 && ids[i] < tok_eos(t), "id %d", ids[i]);
+    char *back = tok_decode(t, ids, k, &len);
+    CHECK(back && len == n && memcmp(back, s, n) == 0, "%d bytes not restored", (int)n);
+    free(back);
+}
+
+static void test_restores(Tokenizer *warm, const char *dump) {
+    static const char common[] = "the  The\nof in 1998 12345 ,.\t'(e";
+    uint64_t rng = 3;
+    char s[300];
+    Tokenizer *cold = NULL;
+    for (int i = 0; i < 10000; i++) {
+        size_t n = rng_next(&rng) % sizeof s;
+        for (size_t k = 0; k < n; k++)                 /* half of them look like text         */
+            s[k] = i % 2 ? (char)rng_next(&rng) : common[rng_next(&rng) % (sizeof common - 1)];
+        if (i % 100 == 0) {                            /* its cache never gets warm           */
+            tok_free(cold);
+            cold = tok_load(dump, err);
+        }
+        check_restored(warm, cold, s, n);
+    }
+    tok_free(cold);
+}
+
+static void test_merges(void) {
+    const char *texts[2] = {"abab abab ab\n", "cdcd cd"};
+    int ids[16];
+    Tokenizer *t = tok_train(texts, 2, 300);
+    char *dump = tok_dump(t);
+    /* "ab" comes 5 times, "cd" 3 times; then " (ab)" and "(ab)(ab)" twice: the smaller pair is
+     * taken, which leaves one of the other */
+    CHECK(strcmp(dump, "97 98\n99 100\n32 256\n") == 0, "merges %s", dump);
+    CHECK(tok_encode(t, "ab", 2, ids, 16) == 1 && ids[0] == 256, "ab is %d", ids[0]);
+    CHECK(tok_size(t) < 300 && tok_eos(t) == tok_size(t) - 1, "size %d", tok_size(t));
+    ids[1] = tok_eos(t);
+    ids[2] = 97;
+    char *s = tok_decode(t, ids, 3, NULL);
+    CHECK(strcmp(s, "ab") == 0, "EOS does not end the text: %s", s);
+    free(s);
+    free(dump);
+    tok_free(t);
+    t = tok_train(texts, 0, 0);
+    CHECK(t && tok_size(t) == 257, "no texts");
+    tok_free(t);
+}
+
+/* Everything that may be merged is: an id is a chunk. */
+static void test_chunks(void) {
+    static const char *const chunks[] = {"I", " was", " born", "\n\t ", " in", " 1998", "76", ",",
+                                         " (", "(", " \xC3\xB6l", ")", "  ", " x", "\n"};
+    enum { N = sizeof chunks / sizeof *chunks };
+    char text[200] = "";
+    int ids[100];
+    for (int i = 0; i < N; i++) strcat(text, chunks[i]);
+    const char *twice[2] = {text, text};
+    Tokenizer *t = tok_train(twice, 2, 1000);
+    int n = tok_encode(t, text, strlen(text), ids, 100);
+    CHECK(n == N, "%d chunks, expected %d", n, N);
+    for (int i = 0; i < N && i < n; i++) {
+        char *s = tok_decode(t, &ids[i], 1, NULL);
+        CHECK(strcmp(s, chunks[i]) == 0, "chunk '%s', expected '%s'", s, chunks[i]);
+        free(s);
+    }
+    tok_free(t);
+}
+
+static void test_tokenizer(const Corpus *c) {
+    static const char *const hostile[] = {"x", "1", "1 ", "1 2", "1  2\n", " 1 2\n", "1 2 \n",
+        "256 1\n", "1 256\n", "1 2\n257 1\n", "1 2\n1 2\n", "-1 2\n", "01 2\n", "1 2\n\n",
+        "99999999999999 1\n", "1 2\r\n", "1 2\n3",
+        "1 1\n256 256\n257 257\n258 258\n259 259\n260 260\n261 261\n"};   /* 128 bytes in one */
+    const char **texts = malloc((size_t)c->n_docs * sizeof *texts);
+    for (int i = 0; i < c->n_docs; i++) texts[i] = c->docs[i].text;
+    Tokenizer *t = tok_train(texts, c->n_docs, 600), *u = tok_train(texts, c->n_docs, 600);
+    char *dump = tok_dump(t), *dump2 = tok_dump(u);
+    CHECK(tok_size(t) == 600, "size %d", tok_size(t));
+    CHECK(strcmp(dump, dump2) == 0, "training twice gives two tokenizers");
+    tok_free(u);
+    free(dump2);
+    u = tok_load(dump, err);
+    dump2 = tok_dump(u);
+    CHECK(tok_size(u) == 600 && strcmp(dump, dump2) == 0, "a dump does not come back");
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        err[0] = 0;
+        CHECK(!tok_load(hostile[i], err) && strstr(err, "tokenizer"), "took '%s'", hostile[i]);
+    }
+    test_restores(t, dump);
+    tok_free(t);
+    tok_free(u);
+    free(dump);
+    free(dump2);
+    free(texts);
+}
+
+/* ---- score: the numbers are those of SQuAD's Python script ---- */
+
+static void test_score(void) {
+    static const char *const norm[][2] = {
+        {"The  Cat's hat, a-b!", "cats hat ab"}, {"A an the", ""}, {"C++", "c"}, {"2.5%", "25"},
+        {"Anthem theory a", "anthem theory"}, {"U.S.A. and the UK", "usa and uk"},
+        {"  \tThe\nend ", "end"}, {"an apple a day, the best", "apple day best"},
+        {"x\001the\001y", "x\001 \001y"}, {"a\034b", "b"}, {"_the_ a_b", "ab"},
+        {"thea the.a", "thea thea"}, {"\xC3\xA9" "a the \xC3\xB6", "\xC3\xA9" "a \xC3\xB6"}};
+    static const struct { const char *pred, *a[2]; int em, prefix; double f1; } cases[] = {
+        {"the cat sat", {"cat", "x"}, 0, 1, 2.0 / 3}, {"cat cat dog", {"cat dog dog", "x"}, 0, 0,
+        2.0 / 3}, {"", {"the", "x"}, 1, 1, 1}, {"", {"x", "y"}, 0, 0, 0},
+        {"Isold Karr", {"the salt merchant Isold Karr", "Karr"}, 0, 0, 2.0 / 3},
+        {"1880", {"18", "80"}, 0, 1, 0}, {"The cat.", {"dog", "cat"}, 1, 0, 1},
+        {"one two three", {"three two one", "one"}, 0, 0, 1},
+        {"May 26, 1988", {"26 May 1988", "May"}, 0, 0, 1}};
+    for (size_t i = 0; i < sizeof norm / sizeof *norm; i++) {
+        char *s = score_normalize(norm[i][0]);
+        CHECK(strcmp(s, norm[i][1]) == 0, "'%s' became '%s'", norm[i][0], s);
+        free(s);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *a[2] = {(char *)cases[i].a[0], (char *)cases[i].a[1]};
+        const char *p = cases[i].pred;
+        double f1 = score_f1(p, a, 2) - cases[i].f1;
+        CHECK(score_em(p, a, 2) == cases[i].em, "em of '%s'", p);
+        CHECK(score_em_prefix(p, a[0]) == cases[i].prefix, "prefix em of '%s'", p);
+        CHECK(f1 < 1e-12 && f1 > -1e-12, "f1 of '%s' is off by %g", p, f1);
+    }
+    CHECK(score_em("x", NULL, 0) == 0 && score_f1("x", NULL, 0) == 0, "no answers");
+}
+
+/* ---- people ---- */
+
+static const char *const splits[3] = {"train", "valid", "test"};
+
+static int has_title(const Corpus *c, const char *title) {
+    for (int i = 0; i < c->n_docs; i++)
+        if (strcmp(c->docs[i].title, title) == 0) return 1;
+    return 0;
+}
+
+static void check_person(const Corpus *c, const Doc *d) {
+    static const char *const rels[3] = {"city", "job", "pet"};
+    int words = 1;
+    for (const char *p = d->text; *p; p++) words += *p == ' ';
+    CHECK(d->n_qas % 3 == 0 && d->n_qas > 0, "%s: %d questions", d->id, d->n_qas);
+    CHECK(words >= 18 && words <= 28, "%s: %d words", d->id, words);
+    for (int k = 0; k < d->n_qas; k++) {
+        const Qa *qa = &c->qas[d->qas[k]];
+        CHECK(strcmp(qa->rel, rels[k % 3]) == 0, "%s: relation %s", d->id, qa->rel);
+        CHECK(strstr(d->text, qa->target), "%s: no %s in %s", d->id, qa->target, d->text);
+        CHECK(strstr(qa->q, d->title), "%s: not named in %s", d->id, qa->q);
+    }
+}
+
+/* A value belongs to one relation and is nobody's name. */
+static void check_values(const Corpus *c) {
+    for (int i = 0; i < c->n_qas; i += 7)
+        for (int k = 0; k < c->n_qas; k++) {
+            const Qa *a = &c->qas[i], *b = &c->qas[k];
+            CHECK(strcmp(a->target, b->target) != 0 || strcmp(a->rel, b->rel) == 0,
+                  "%s is a %s and a %s", a->target, a->rel, b->rel);
+        }
+    for (int i = 0; i < c->n_qas; i++)
+        for (int k = 0; k < c->n_docs; k += 29)
+            CHECK(!strstr(c->docs[k].title, c->qas[i].target), "%s is in the name %s",
+                  c->qas[i].target, c->docs[k].title);
+}
+
+static void test_people(Corpus *train) {
+    char dir[400], path[500];
+    Corpus c[3] = {{0}, {0}, {0}};
+    size_t n, n2;
+    snprintf(dir, sizeof dir, "%s/test_data_people", scratch);
+    CHECK(people_write(dir, 600, 1, err) == 0, "%s", err);
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s.jsonl", dir, splits[i]);
+        CHECK(corpus_read(&c[i], path, err) == 0, "%s", err);
+        for (int k = 0; k < c[i].n_docs; k++) check_person(&c[i], &c[i].docs[k]);
+        for (int k = 0; k < c[i].n_docs && i > 0; k++)
+            for (int j = 0; j < i; j++)
+                CHECK(!has_title(&c[j], c[i].docs[k].title), "%s is in %s and %s",
+                      c[i].docs[k].title, splits[j], splits[i]);
+    }
+    CHECK(c[0].n_qas == 1800, "%d training questions", c[0].n_qas);
+    CHECK(c[1].n_docs > 100 && c[1].n_docs < 160, "%d to validate", c[1].n_docs);
+    CHECK(c[2].n_docs > 460 && c[2].n_docs < 570, "%d to test", c[2].n_docs);
+    check_values(&c[0]);
+    char *a = read_all(path, &n), *b;                  /* the test file                       */
+    CHECK(people_write(dir, 5, 1, err) == 0, "%s", err);
+    b = read_all(path, &n2);
+    CHECK(n == n2 && memcmp(a, b, n) == 0, "the test depends on n_train");
+    free(b);
+    CHECK(people_write(dir, 5, 2, err) == 0, "%s", err);
+    b = read_all(path, &n2);
+    CHECK(n != n2 || memcmp(a, b, n) != 0, "the test does not depend on the seed");
+    free(b);
+    free(a);
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s.jsonl", dir, splits[i]);
+        remove(path);
+    }
+    remove(dir);
+    CHECK(people_write("tests/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
+    *train = c[0];
+    corpus_free(&c[1]);
+    corpus_free(&c[2]);
+}
+
+/* ---- augment ---- */
+
+static void check_same(const AugDoc *a, const Corpus *c, const Doc *d) {
+    CHECK(strcmp(a->title, d->title) == 0 && strcmp(a->text, d->text) == 0, "%s changed", d->id);
+    CHECK(a->n == d->n_qas, "%s: %d questions", d->id, a->n);
+    for (int k = 0; k < a->n; k++)
+        CHECK(strcmp(a->q[k], c->qas[d->qas[k]].q) == 0
+              && strcmp(a->a[k], c->qas[d->qas[k]].target) == 0, "%s: question %d", d->id, k);
+}
+
+/* Different answers must not become the same. */
+static void check_distinct(const AugDoc *a, const Corpus *c, const Doc *d) {
+    for (int i = 0; i < a->n; i++)
+        for (int k = 0; k < i; k++)
+            CHECK((strcmp(a->a[i], a->a[k]) == 0) == (strcmp(c->qas[d->qas[i]].target,
+                  c->qas[d->qas[k]].target) == 0), "%s: %s and %s", d->id, a->a[i], a->a[k]);
+}
+
+/* Whatever is drawn, the text holds every answer that it held, and draws are counted. */
+static void test_augment_corpus(const Corpus *c, int min_renamed, int min_replaced) {
+    Augment *g = aug_new(c);
+    uint64_t rng = 5, all = 5, none = 5;
+    int renamed = 0, replaced = 0;
+    for (int i = 0; i < c->n_docs; i++) {
+        const Doc *d = &c->docs[i];
+        const char *title = c->docs[(i + c->n_docs / 2) % c->n_docs].title;
+        AugDoc a;
+        CHECK(aug_draw(g, i, title, 0, 0, &none, &a) == 0, "memory");
+        check_same(&a, c, d);
+        aug_drop(&a);
+        CHECK(aug_draw(g, i, title, 0.5, 0.5, &rng, &a) == 0, "memory");
+        for (int k = 0; k < a.n; k++)
+            CHECK(strstr(a.text, a.a[k]) || !strstr(d->text, c->qas[d->qas[k]].target),
+                  "%s: no %s in %s", d->id, a.a[k], a.text);
+        aug_drop(&a);
+        CHECK(aug_draw(g, i, title, 1, 1, &all, &a) == 0, "memory");
+        renamed += strcmp(a.title, d->title) != 0;
+        for (int k = 0; k < a.n; k++) replaced += strcmp(a.a[k], c->qas[d->qas[k]].target) != 0;
+        check_distinct(&a, c, d);
+        CHECK(rng == all && rng == none, "%s: the number of draws varies", d->id);
+        aug_drop(&a);
+    }
+    CHECK(renamed * 100 >= min_renamed * c->n_docs, "%d of %d renamed", renamed, c->n_docs);
+    CHECK(replaced * 100 >= min_replaced * c->n_qas, "%d of %d replaced", replaced, c->n_qas);
+    aug_free(g);
+}
+
+/* Documents of which it is clear by eye what may change. */
+static void test_augment_cases(void) {
+    static const char json[] =
+        "{\"title\":\"Ara (land)\",\"text\":\"Ara's capital is Bo, semi-Bo. Aran: 5 July 1962,"
+        " 1962 (4,000 of 4). Ara!\",\"qas\":[{\"q\":\"Capital of Ara?\",\"a\":[\"Bo\"],\"rel\":"
+        "\"capital\"},{\"q\":\"Date of Bo, is it 4?\",\"a\":[\"5 July 1962\"],\"rel\":\"date\"},"
+        "{\"q\":\"Year?\",\"a\":[\"1962\"],\"rel\":\"year\"},{\"q\":\"How many, 4 or 5?\",\"a\":["
+        "\"4\"],\"rel\":\"n\"},{\"q\":\"Name?\",\"a\":[\"Aran\"],\"rel\":\"\"}]}\n"
+        "{\"title\":\"Cu\",\"text\":\"Cu: Di, 7 May 1950, 1950, 9; Aran.\",\"qas\":[{\"q\":\"Cu?\","
+        "\"a\":[\"Di\"],\"rel\":\"capital\"},{\"q\":\"?\",\"a\":[\"7 May 1950\"],\"rel\":\"date\"},"
+        "{\"q\":\"?\",\"a\":[\"1950\"],\"rel\":\"year\"},{\"q\":\"?\",\"a\":[\"9\"],\"rel\":\"n\"}"
+        "]}\n{\"title\":\"Ed\",\"text\":\"The Ed Hotel of Ed.\",\"qas\":[{\"q\":\"Ed?\",\"a\":["
+        "\"Ed Hotel\"],\"rel\":\"capital\"}]}\n";
+    char path[500];
+    Corpus c = {0};
+    AugDoc a;
+    uint64_t rng = 1;
+    snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
+    write_all(path, json, sizeof json - 1);
+    CHECK(corpus_read(&c, path, err) == 0, "%s", err);
+    remove(path);
+    Augment *g = aug_new(&c);
+    aug_draw(g, 0, "Xi (sea)", 1, 0, &rng, &a);
+    CHECK(strcmp(a.title, "Xi (land)") == 0, "title %s", a.title);
+    CHECK(strcmp(a.text, "Xi's capital is Bo, semi-Bo. Aran: 5 July 1962, 1962 (4,000 of 4). Xi!")
+          == 0, "text %s", a.text);
+    CHECK(strcmp(a.q[0], "Capital of Xi?") == 0, "question %s", a.q[0]);
+    aug_drop(&a);
+    int n_di = 0;
+    for (int i = 0; i < 20; i++) {                     /* of capitals Di and Ed Hotel may come */
+        aug_draw(g, 0, NULL, 1, 1, &rng, &a);
+        int di = strcmp(a.a[0], "Di") == 0;
+        n_di += di;
+        CHECK(strcmp(a.title, "Ara (land)") == 0, "title %s", a.title);
+        CHECK(strcmp(a.text, di
+              ? "Ara's capital is Di, semi-Bo. Aran: 5 July 1962, 1962 (4,000 of 9). Ara!"
+              : "Ara's capital is Ed Hotel, semi-Bo. Aran: 5 July 1962, 1962 (4,000 of 9). Ara!")
+              == 0, "text %s", a.text);
+        CHECK(strcmp(a.q[1], di ? "Date of Di, is it 9?" : "Date of Ed Hotel, is it 9?") == 0,
+              "question %s", a.q[1]);
+        CHECK(strcmp(a.q[3], "How many, 4 or 5?") == 0, "its own question: %s", a.q[3]);
+        CHECK(strcmp(a.a[3], "9") == 0 && strcmp(a.a[2], "1962") == 0, "%s %s", a.a[3], a.a[2]);
+        aug_drop(&a);
+    }
+    CHECK(n_di > 0 && n_di < 20, "Di was drawn %d times of 20", n_di);
+    uint64_t state = 0, golden = 0x9E3779B97F4A7C15u;
+    aug_draw(g, 0, NULL, 1, 1, &state, &a);            /* one draw and two for each answer    */
+    CHECK(state == 11 * golden, "%d draws", (int)(state * 0xF1DE83E19937733Du));
+    aug_drop(&a);
+    aug_draw(g, 2, "Cu", 1, 1, &rng, &a);              /* its name is part of an answer       */
+    check_same(&a, &c, &c.docs[2]);
+    aug_drop(&a);
+    aug_free(g);
+    corpus_free(&c);
+}
+
+/* Old names are gone, equal states draw the same. */
+static void test_augment_people(const Corpus *c) {
+    Augment *g = aug_new(c);
+    uint64_t rng = 9;
+    for (int i = 0; i < c->n_docs; i++) {
+        AugDoc a, b;
+        uint64_t state = rng;
+        aug_draw(g, i, "Zed Zorro", 1, 1, &rng, &a);
+        aug_draw(g, i, "Zed Zorro", 1, 1, &state, &b);
+        CHECK(strcmp(a.text, b.text) == 0 && rng == state, "not deterministic");
+        CHECK(strcmp(a.title, "Zed Zorro") == 0, "title %s", a.title);
+        CHECK(!strstr(a.text, c->docs[i].title), "the old name in %s", a.text);
+        for (int k = 0; k < a.n; k++) {
+            CHECK(!strstr(a.q[k], c->docs[i].title), "the old name in %s", a.q[k]);
+            CHECK(strcmp(a.a[k], c->qas[c->docs[i].qas[k]].target) != 0, "%s stayed", a.a[k]);
+            CHECK(strstr(a.text, a.a[k]), "no %s in %s", a.a[k], a.text);
+        }
+        aug_drop(&a);
+        aug_drop(&b);
+    }
+    aug_free(g);
+}
+
+/* ---- svg ---- */
+
+static int count(const char *s, const char *what) {
+    int n = 0;
+    for (; (s = strstr(s, what)) != NULL; s++) n++;
+    return n;
+}
+
+static void test_svg(void) {
+    static const double x[5] = {0, 250, 500, 750, 1000}, y[5] = {0.2, 0.5, 0, 0.9, 1};
+    double gap[5] = {1, 2, 3, 4, 5}, zero = 0, bars[2] = {42.5, 7};
+    const SvgLine lines[2] = {{"<a & b>", x, y, 5}, {"gap", x, gap, 5}};
+    const char *names[2] = {"with memory", "without"};
+    char path[500];
+    size_t n;
+    gap[2] = zero / zero;                              /* NaN                                 */
+    snprintf(path, sizeof path, "%s/test_data.tmp.svg", scratch);
+    CHECK(svg_lines(path, "T", "X", "Y", lines, 2, err) == 0, "%s", err);
+    char *s = read_all(path, &n);
+    CHECK(strncmp(s, "<svg xmlns=\"http://www.w3.org/2000/svg\"", 39) == 0, "starts %.40s", s);
+    CHECK(n > 7 && strcmp(s + n - 7, "</svg>\n") == 0, "does not end in </svg>");
+    CHECK(count(s, "<path ") == 2 && count(s, "M") == 3, "two lines, one in two parts");
+    CHECK(strstr(s, ">&lt;a &amp; b&gt;<"), "names are not escaped");
+    CHECK(strstr(s, ">1000<") && strstr(s, ">200<") && !strstr(s, ">250<"), "ticks of x");
+    CHECK(!strstr(s, "nan") && !strstr(s, "inf") && !strstr(s, ","), "a number like nan or 0,5");
+    CHECK(count(s, "<text") == count(s, "</text>") && count(s, "<g") == count(s, "</g>"), "tags");
+    free(s);
+    CHECK(svg_lines(path, "T", "X", "Y", lines + 1, 1, err) == 0, "%s", err);
+    s = read_all(path, &n);
+    CHECK(strstr(s, "text-anchor=\"end\">0<"), "y from 1 to 5 does not start at 0");
+    free(s);
+    CHECK(svg_bars(path, "T", "Y", names, bars, 2, 300, err) == 0, "%s", err);
+    s = read_all(path, &n);
+    CHECK(count(s, "<rect ") == 3 && strstr(s, ">42.5<") && strstr(s, ">250<"), "two bars");
+    CHECK(strstr(s, "height=\"43.6\""), "42.5 of 300 is 43.6 of 308 high");
+    CHECK(!strstr(s, ">25<") && !strstr(s, ">20<"), "ticks of y");
+    free(s);
+    remove(path);
+    CHECK(svg_bars("no/such/folder/x.svg", "T", "Y", names, bars, 2, 100, err) != 0
+          && strstr(err, "no/such/folder/x.svg"), "no folder: %s", err);
+}
+
+int main(int argc, char **argv) {
+    Corpus elements = {0}, factbook = {0}, people;
+    if (argc > 1) scratch = argv[1];
+    test_samples();
+    test_malformed();
+    test_texts();
+    test_details();
+    test_csv_details();
+    test_merges();
+    test_chunks();
+    test_score();
+    CHECK(corpus_read(&elements, "data/elements/train.jsonl", err) == 0, "%s", err);
+    CHECK(corpus_read(&factbook, "data/factbook/valid.jsonl", err) == 0, "%s", err);
+    test_tokenizer(&elements);
+    test_people(&people);
+    test_augment_cases();
+    test_augment_people(&people);
+    test_augment_corpus(&elements, 95, 95);
+    test_augment_corpus(&factbook, 75, 80);
+    test_svg();
+    corpus_free(&elements);
+    corpus_free(&factbook);
+    corpus_free(&people);
+    return check_done("test_data");
+}

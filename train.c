@@ -1,0 +1,601 @@
+/* train.c - a program: corpus -> tokenizer -> LM -> MAC -> model file.
+ *
+ *   ./train --data data/wnnames --out model.safetensors
+ *
+ * Stage "lm" pretrains the base LM to read: to answer from a document in its context.  Stage "mac"
+ * freezes it and trains everything else to answer from the memory.  Beside the best model there is
+ * always the last state, FILE.last, from which --resume goes on to the very same bits. */
+#include "data/data.h"
+#include "mac.h"
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void die(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("train: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+/* ==== options ================================================================================ */
+typedef struct { const char *name, *help; double value, least, most; int given; } Option;
+static Option options[] = {
+    {"vocab", "tokens of the tokenizer at most", 1536, 257, 65536, 0},
+    {"steps-lm", "steps of LM pretraining", 3000, 0, 1e9, 0},
+    {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
+    {"lr-lm", "learning rate of the LM", 2e-3, 0, 1, 0},
+    {"steps", "steps of meta-training", 6000, 0, 1e9, 0},
+    {"docs", "documents per step: a power of two", 32, 1, 4096, 0},
+    {"questions", "questions per document", 1, 1, 64, 0},
+    {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
+    {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6, 0},
+    {"cosine", "1: the rates then fall to a tenth along a cosine, 0: they stay", 1, 0, 1, 0},
+    {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
+    {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
+    {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.1, 0, 100, 0},
+    {"group", "largest bank at the start of meta-training", 8, 1, 4096, 0},
+    {"harder", "answer loss below which the largest bank doubles, up to docs", 0.4, 0, 100, 0},
+    {"drop", "share of documents without a gradient (backpropagation dropout)", 0, 0, 0.99, 0},
+    {"accumulate", "batches per step", 1, 1, 1024, 0},
+    {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
+    {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
+    {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0, 1, 0},
+    {"eval-every", "steps between validations", 250, 1, 1e9, 0},
+    {"eval-docs", "documents of a validation bank", 16, 1, 1e6, 0},
+    {"eval-questions", "questions of a validation at most", 256, 1, 1e6, 0},
+    {"seed", "of everything random", 1, 0, 1e15, 0},
+    {"threads", "threads", 2, 1, 64, 0},
+    {NULL, NULL, 0, 0, 0, 0}};
+
+static MacConfig config;
+static const char *data_dir, *out_path;
+static int resume;
+
+static Option *option_find(const char *name) {
+    for (Option *o = options; o->name; o++)
+        if (!strcmp(o->name, name)) return o;
+    return NULL;
+}
+
+static double opt(const char *name) { return option_find(name)->value; }
+static int opt_int(const char *name) { return (int)opt(name); }
+
+static int *size_find(const char *name) { /* of the model: --d 64 */
+    for (const MacField *f = mac_fields; f->name; f++)
+        if (!strcmp(f->name, name) && strcmp(name, "V") && strcmp(name, "S"))
+            return (int *)(void *)((char *)&config + f->offset);
+    return NULL;
+}
+
+static void help(void) {
+    puts("usage: train --data DIR --out FILE.safetensors [--name value ...]\n"
+         "       train --resume --out FILE.safetensors\n\n"
+         "DIR holds train.jsonl and valid.jsonl (or .json as SQuAD, or .csv); see README.md.\n"
+         "FILE gets the best model, FILE.last the last state, FILE.svg the curves.\n");
+    for (const Option *o = options; o->name; o++)
+        printf("  --%-15s %-6g  %s\n", o->name, o->value, o->help);
+    puts("\nSizes of the model:");
+    for (const MacField *f = mac_fields; f->name; f++)
+        if (size_find(f->name)) printf("  --%-15s %-6d  %s\n", f->name, *size_find(f->name), f->help);
+}
+
+static void usage(const char *format, const char *what) {
+    fputs("train: ", stderr);
+    fprintf(stderr, format, what);
+    fputs("; see train --help\n", stderr);
+    exit(2);
+}
+
+static void parse(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i];
+        if (!strcmp(name, "--help") || !strcmp(name, "-h")) { help(); exit(0); }
+        if (!strcmp(name, "--resume")) { resume = 1; continue; }
+        if (strncmp(name, "--", 2)) usage("\"%s\" is not an option", name);
+        if (i + 1 == argc) usage("%s needs a value", name);
+        const char *value = argv[++i];
+        if (!strcmp(name, "--data")) { data_dir = value; continue; }
+        if (!strcmp(name, "--out")) { out_path = value; continue; }
+        Option *o = option_find(name + 2);
+        int *size = size_find(name + 2);
+        char *end;
+        double x = strtod(value, &end);
+        if (!o && !size) usage("there is no option %s", name);
+        if (*end || end == value || !(x >= (o ? o->least : 1) && x <= (o ? o->most : 1 << 20)))
+            usage("the value of %s is no number, or too small or too large", name);
+        if (o) o->value = x, o->given = 1;
+        else *size = (int)x;
+    }
+    if (!out_path) usage("--out is missing%s", "");
+    if (!resume && !data_dir) usage("--data is missing%s", "");
+}
+
+/* ==== state ================================================================================== */
+enum { STAGE_LM, STAGE_MAC, STAGE_DONE };
+#define CURVE 6 /* of a point: stage, step, loss, answer loss, attention mass, validation EM */
+
+typedef struct {
+    int stage, step, group;  /* group: the largest bank at present */
+    uint64_t rng;
+    real loss, answer, mass; /* running means; answer: at the largest bank */
+    real best;               /* best validation EM, -1: none yet */
+    real *curve;             /* [n_curve][CURVE] */
+    int n_curve;
+} State;
+
+static Corpus train_set, valid_set;
+static Tokenizer *tok;
+static Augment *aug;
+static Model *model;
+static Tape *tape;
+static Adam adam;
+static State state;
+static int n_cut;            /* documents, questions and answers that were too long */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig) { (void)sig; interrupted = 1; }
+
+/* The files of a corpus may have any of the kinds that data/ reads. */
+static void read_split(Corpus *c, const char *split, int needed) {
+    static const char *const kinds[] = {".jsonl", ".json", ".csv"};
+    for (int i = 0; i < 3; i++) {
+        char path[1024], err[DATA_ERR];
+        snprintf(path, sizeof path, "%s/%s%s", data_dir, split, kinds[i]);
+        FILE *f = fopen(path, "rb");
+        if (!f) continue;
+        fclose(f);
+        if (corpus_read(c, path, err) != 0) die("%s", err);
+        if (c->n_skipped) fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
+        if (c->n_qas == 0) die("%s: there is no question in it to train on", path);
+        return;
+    }
+    if (needed) die("%s: there is no %s.jsonl, .json or .csv in it", data_dir, split);
+}
+
+static void make_tokenizer(void) {
+    int n = 0, cap = train_set.n_docs + 2 * train_set.n_qas;
+    const char **texts = malloc((size_t)cap * sizeof *texts);
+    char **answers = calloc((size_t)train_set.n_qas, sizeof *answers);
+    if (!texts || !answers) die("out of memory");
+    for (int i = 0; i < train_set.n_docs; i++) texts[n++] = train_set.docs[i].text;
+    for (int i = 0; i < train_set.n_qas; i++) {
+        size_t len = strlen(train_set.qas[i].target);
+        answers[i] = malloc(len + 2);
+        if (!answers[i]) die("out of memory");
+        sprintf(answers[i], " %s", train_set.qas[i].target);
+        texts[n++] = train_set.qas[i].q;
+        texts[n++] = answers[i];
+    }
+    tok = tok_train(texts, n, opt_int("vocab"));
+    if (!tok) die("out of memory for the tokenizer");
+    for (int i = 0; i < train_set.n_qas; i++) free(answers[i]);
+    free(answers), free(texts);
+}
+
+/* ---- the last state: the model, Adam's moments, where we were, every option ---- */
+static void put_number(StWriter *w, const char *before, const char *name, double x) {
+    char key[64], value[64];
+    snprintf(key, sizeof key, "%s%s", before, name);
+    snprintf(value, sizeof value, "%.17g", x);
+    st_add_meta(w, key, value);
+}
+
+static double get_number(StFile *f, const char *before, const char *name) {
+    char key[64];
+    snprintf(key, sizeof key, "%s%s", before, name);
+    const char *value = st_meta(f, key);
+    if (!value) die("%s.last: \"%s\" is missing: it was not written by train", out_path, key);
+    return strtod(value, NULL);
+}
+
+static void save(const char *path, int with_state) {
+    char err[MAC_ERR], rng[32], *dump = tok_dump(tok);
+    StWriter *w = st_new();
+    if (!w || !dump) die("out of memory while saving");
+    model_save(model, w, with_state);
+    st_add_meta(w, "tokenizer", dump);
+    if (with_state) {
+        snprintf(rng, sizeof rng, "%016llx", (unsigned long long)state.rng);
+        st_add_meta(w, "data", data_dir);
+        st_add_meta(w, "state.rng", rng);
+        put_number(w, "state.", "stage", state.stage);
+        put_number(w, "state.", "step", state.step);
+        put_number(w, "state.", "group", state.group);
+        put_number(w, "state.", "loss", state.loss);
+        put_number(w, "state.", "answer", state.answer);
+        put_number(w, "state.", "mass", state.mass);
+        put_number(w, "state.", "best", state.best);
+        put_number(w, "state.", "adam", adam.step);
+        for (const Option *o = options; o->name; o++) put_number(w, "opt.", o->name, o->value);
+        st_add(w, "curve", state.curve, 2, (int[]){state.n_curve, CURVE});
+    }
+    if (st_write(w, path, err) != 0) die("%s", err);
+    free(dump);
+}
+
+static void last_path(char *to, size_t n) { snprintf(to, n, "%s.last", out_path); }
+
+static void save_last(void) {
+    char path[1100];
+    last_path(path, sizeof path);
+    save(path, 1);
+}
+
+/* Options and sizes come from the file, but for those given again on the command line. */
+static StFile *resume_open(void) {
+    char path[1100], err[MAC_ERR];
+    last_path(path, sizeof path);
+    StFile *f = st_open(path, err);
+    if (!f) die("nothing to resume: %s", err);
+    const char *dir = st_meta(f, "data"), *dump = st_meta(f, "tokenizer");
+    if (!dir || !dump) die("%s: was not written by train", path);
+    if (!data_dir) {
+        char *kept = malloc(strlen(dir) + 1);
+        if (!kept) die("out of memory");
+        data_dir = strcpy(kept, dir);
+    }
+    for (Option *o = options; o->name; o++)
+        if (!o->given) o->value = get_number(f, "opt.", o->name);
+    tok = tok_load(dump, err);
+    if (!tok) die("%s: %s", path, err);
+    return f;
+}
+
+static void resume_state(StFile *f) {
+    char err[MAC_ERR];
+    model = model_load(f, err);
+    if (!model) die("%s.last: %s", out_path, err);
+    state.stage = (int)get_number(f, "state.", "stage");
+    state.step = (int)get_number(f, "state.", "step");
+    state.group = (int)get_number(f, "state.", "group");
+    state.loss = (real)get_number(f, "state.", "loss");
+    state.answer = (real)get_number(f, "state.", "answer");
+    state.mass = (real)get_number(f, "state.", "mass");
+    state.best = (real)get_number(f, "state.", "best");
+    const char *rng = st_meta(f, "state.rng");
+    int64_t n = st_size(f, "curve");
+    if (!rng || n < 0 || n % CURVE) die("%s.last: was not written by train", out_path);
+    state.rng = strtoull(rng, NULL, 16);
+    state.n_curve = (int)(n / CURVE);
+    state.curve = malloc((size_t)(n + 1) * sizeof(real));
+    if (!state.curve) die("out of memory");
+    param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM);
+    if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0) die("%s", err);
+    adam.step = (int)get_number(f, "state.", "adam");
+    st_close(f);
+}
+
+/* ==== progress =============================================================================== */
+static double stage_began, last_shown;
+static long stage_tokens;
+static int stage_first; /* step at which this process took the stage up */
+
+static void progress_start(void) {
+    stage_began = mac_seconds();
+    last_shown = 0;
+    stage_tokens = 0;
+    stage_first = state.step;
+}
+
+static void progress(const char *stage, int steps, int force) {
+    double now = mac_seconds(), took = now - stage_began;
+    if (!force && now - last_shown < (mac_terminal() ? 0.2 : 1.9)) return;
+    last_shown = now;
+    int done = state.step - stage_first;
+    double left = done > 0 ? took / done * (steps - state.step) : 0;
+    fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal() ? "\r\033[K" : "", stage, state.step, steps,
+            (double)state.loss);
+    if (state.stage == STAGE_MAC)
+        fprintf(stderr, "  answer %.3f  attention %.2f  bank %d", (double)state.answer, (double)state.mass,
+                state.group);
+    if (state.best >= 0) fprintf(stderr, "  best EM %.3f", (double)state.best);
+    fprintf(stderr, "  %.0f tokens/s  %d:%02d left%s", (double)stage_tokens / (took + 1e-9), (int)left / 60,
+            (int)left % 60, mac_terminal() && !force ? "" : "\n");
+    fflush(stderr);
+}
+
+static void curve_add(real em) {
+    real *grown = realloc(state.curve, (size_t)(state.n_curve + 1) * CURVE * sizeof *grown);
+    if (!grown) die("out of memory");
+    state.curve = grown;
+    const real point[CURVE] = {(real)state.stage, (real)state.step, state.loss, state.answer, state.mass, em};
+    memcpy(grown + CURVE * state.n_curve++, point, sizeof point);
+}
+
+/* FILE.svg: of the last stage that has points, against the step. */
+static void curve_draw(void) {
+    static const char *const name[] = {"loss", "answer loss", "attention on the right document",
+                                       "exact match on valid"};
+    int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
+    double *at = malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at);
+    SvgLine line[4];
+    char path[1100], err[DATA_ERR];
+    if (!at) die("out of memory");
+    for (int i = 0; i < state.n_curve; i++) {
+        const real *p = state.curve + CURVE * i;
+        if ((int)p[0] != stage) continue;
+        for (int k = 1; k < CURVE; k++) at[k * state.n_curve + n] = (double)p[k];
+        n++;
+    }
+    int lines = stage == STAGE_LM ? 1 : 4;
+    for (int k = 0; k < lines; k++)
+        line[k] = (SvgLine){name[k], at + state.n_curve, at + (k + 2) * state.n_curve, n};
+    snprintf(path, sizeof path, "%s.svg", out_path);
+    if (n > 1 && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
+                           lines, err) != 0)
+        die("%s", err);
+    free(at);
+}
+
+/* ==== batches ================================================================================ */
+/* Ids of at most cap tokens in the step's arena. */
+typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
+static Ids ids_of(Prompt prompt, const char *text, int cap) {
+    int *id = tape_alloc(tape, (size_t)cap * sizeof *id);
+    int n = id ? prompt(tok, text, id, cap, &n_cut) : -1;
+    if (n < 0) die("out of memory for a batch");
+    return (Ids){id, n};
+}
+
+static Ids joined(Ids a, Ids b) {
+    int *id = tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id + 1);
+    if (!id) die("out of memory for a batch");
+    memcpy(id, a.id, (size_t)a.n * sizeof *id);
+    memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
+    return (Ids){id, a.n + b.n};
+}
+
+/* A training document, perhaps renamed and re-answered. */
+static void draw(AugDoc *out) {
+    int doc = rng_below(&state.rng, train_set.n_docs), other = rng_below(&state.rng, train_set.n_docs);
+    if (aug_draw(aug, doc, train_set.docs[other].title, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
+        die("out of memory for a batch");
+}
+
+/* One in four a question and its answer alone, the others behind their document; two of these
+ * three count the answer's tokens only, for that is what reading means. */
+static Tensor *lm_batch_loss(void) {
+    int B = opt_int("batch-lm");
+    Ids *x = tape_alloc(tape, (size_t)B * sizeof *x);
+    int *from = tape_alloc(tape, (size_t)B * sizeof *from);
+    if (!x || !from) die("out of memory for a batch");
+    for (int b = 0; b < B; b++) {
+        AugDoc d;
+        do {
+            draw(&d);
+            if (d.n == 0) aug_drop(&d);
+        } while (d.n == 0);
+        int qa = rng_below(&state.rng, d.n), kind = rng_below(&state.rng, 4);
+        Ids q = ids_of(prompt_question, d.q[qa], model->c.Q), a = ids_of(prompt_answer, d.a[qa], model->c.A);
+        if (kind > 0) q = joined(ids_of(prompt_document, d.text, model->c.D), q);
+        x[b] = joined(q, a);
+        from[b] = kind > 1 ? q.n : 1;
+        stage_tokens += x[b].n;
+        aug_drop(&d);
+    }
+    return lm_loss(model, tape, x, from, B, NULL);
+}
+
+/* Documents whose names are not in the batch yet: in one bank a name must mean one document. */
+static void draw_batch(AugDoc *d, int n, int asked) {
+    for (int i = 0; i < n; i++) {
+        int again = 1;
+        for (int tries = 0; again; tries++) {
+            draw(&d[i]);
+            again = i < asked && d[i].n == 0;
+            for (int j = 0; j < i && !again && tries < 50; j++) again = !strcmp(d[j].title, d[i].title);
+            if (again) aug_drop(&d[i]);
+        }
+    }
+}
+
+/* The size of this step's banks: a power of two up to the largest, half of the time the largest,
+ * so that answering (small banks) and selecting (large ones) are learned together. */
+static int draw_group(void) {
+    int powers = 0, largest = state.group, pick = rng_below(&state.rng, 2);
+    while (1 << (powers + 1) <= largest) powers++;
+    int other = rng_below(&state.rng, powers + 1);
+    return pick ? largest : 1 << other;
+}
+
+static Tensor *mac_batch_loss(MacStats *stats, int *group) {
+    int n = opt_int("docs"), per = opt_int("questions"), n_q = 0;
+    int n_grad = n - (int)(n * opt("drop"));
+    AugDoc *d = calloc((size_t)n, sizeof *d);
+    Ids *docs = tape_alloc(tape, (size_t)n * sizeof *docs);
+    Ids *q = tape_alloc(tape, 2 * (size_t)(n * per) * sizeof *q), *qa = q + n * per;
+    int *doc = tape_alloc(tape, (size_t)(n * per) * sizeof *doc);
+    if (!d || !docs || !q || !doc) die("out of memory for a batch");
+    draw_batch(d, n, n_grad);
+    *group = draw_group();
+    for (int i = 0; i < n; i++) {
+        docs[i] = ids_of(prompt_document, d[i].text, model->c.D);
+        stage_tokens += docs[i].n;
+        for (int k = 0; k < per && i < n_grad; k++) {
+            int pick = rng_below(&state.rng, d[i].n);
+            q[n_q] = ids_of(prompt_question, d[i].q[pick], model->c.Q);
+            qa[n_q] = joined(q[n_q], ids_of(prompt_answer, d[i].a[pick], model->c.A));
+            stage_tokens += q[n_q].n + qa[n_q].n;
+            doc[n_q++] = i;
+        }
+        aug_drop(&d[i]);
+    }
+    free(d);
+    MacBatch b = {docs, n, n_grad, q, qa, n_q, doc, *group, (real)opt("guidance")};
+    return mac_loss(model, tape, &b, stats);
+}
+
+/* ==== validation ============================================================================= */
+/* Exact match, token by token, of greedy answers to valid's questions: in stage lm with the right
+ * document in the context, in stage mac from banks of eval-docs documents. */
+static int validate_bank(int first, int n_docs, int *asked, int most) {
+    int hits = 0, cap = model->c.A, n_q = 0, with_bank = state.stage == STAGE_MAC;
+    tape_reset(tape);
+    tape_record(tape, 0);
+    for (int i = first; i < first + n_docs; i++) n_q += valid_set.docs[i].n_qas;
+    Ids *docs = tape_alloc(tape, (size_t)n_docs * sizeof *docs), *q = tape_alloc(tape, 3 * (size_t)n_q * sizeof *q + 1);
+    Ids *want = q + n_q, *context = want + n_q;
+    int *out = tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out + 1), *n = tape_alloc(tape, (size_t)n_q * sizeof *n + 1);
+    if (!docs || !q || !out || !n) die("out of memory for a validation");
+    int at = 0;
+    for (int i = 0; i < n_docs; i++) {
+        const Doc *d = &valid_set.docs[first + i];
+        docs[i] = ids_of(prompt_document, d->text, model->c.D);
+        for (int k = 0; k < d->n_qas && at < most; k++) {
+            q[at] = ids_of(prompt_question, valid_set.qas[d->qas[k]].q, model->c.Q);
+            want[at] = ids_of(prompt_answer, valid_set.qas[d->qas[k]].target, model->c.A);
+            context[at++] = docs[i];
+        }
+    }
+    Bank bank = {n_docs, model->c.T, model->c.d, NULL, NULL, 0};
+    Tensor *phi = with_bank ? mac_encode(model, tape, docs, n_docs) : NULL;
+    AnswerOptions o = {.context = with_bank ? NULL : context};
+    if (phi) bank.phi = phi->data;
+    if ((with_bank && !phi) || (at && mac_answer(model, tape, q, at, phi ? &bank : NULL, cap, out, n, &o) != 0))
+        die("validation: %s", tape_error(tape));
+    for (int i = 0; i < at; i++)
+        hits += n[i] == want[i].n - 1 && !memcmp(out + i * cap, want[i].id, (size_t)n[i] * sizeof *out);
+    tape_record(tape, 1);
+    *asked = at;
+    return hits;
+}
+
+static real validate(void) {
+    int K = opt_int("eval-docs") < valid_set.n_docs ? opt_int("eval-docs") : valid_set.n_docs;
+    int hits = 0, asked = 0, most = opt_int("eval-questions");
+    for (int first = 0; K > 0 && first + K <= valid_set.n_docs && asked < most; first += K) {
+        int more;
+        hits += validate_bank(first, K, &more, most - asked);
+        asked += more;
+    }
+    return asked ? (real)hits / (real)asked : 0;
+}
+
+/* ==== training =============================================================================== */
+static void step_lm(void) {
+    tape_reset(tape);
+    Tensor *loss = lm_batch_loss();
+    if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
+    state.loss += (loss->data[0] - state.loss) * (state.step == 0 ? 1 : (real)0.02);
+}
+
+static void step_mac(void) {
+    int parts = opt_int("accumulate");
+    for (int i = 0; i < parts; i++) {
+        MacStats s;
+        int group, largest = state.group;
+        tape_reset(tape);
+        Tensor *loss = mac_batch_loss(&s, &group);
+        if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
+        if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
+        real rate = state.step == 0 ? 1 : (real)0.02;
+        state.loss += (s.loss - state.loss) * rate;
+        if (group != largest) continue;
+        state.answer += (s.answer - state.answer) * rate;
+        state.mass += (s.mass - state.mass) * rate;
+        if (state.answer < (real)opt("harder") && 2 * largest <= opt_int("docs")) {
+            state.group *= 2;
+            state.answer = 2 * (real)opt("harder"); /* measured anew for the larger bank */
+        }
+    }
+}
+
+static void checkpoint(const char *stage, int steps) {
+    real em = validate();
+    curve_add(em);
+    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid %.3f (%s)\n", mac_terminal() ? "\r\033[K" : "", stage,
+            state.step, steps, (double)state.loss, (double)em,
+            state.stage == STAGE_LM ? "document in the context" : "from the memory");
+    if (state.stage == STAGE_MAC && (em >= state.best || valid_set.n_qas == 0)) {
+        state.best = em;
+        save(out_path, 0);
+    }
+    curve_draw();
+    save_last();
+}
+
+static void run_stage(const char *name, int steps, double lr, void (*one_step)(void)) {
+    adam.clip = (real)opt("clip");
+    adam.decay = (real)opt("decay");
+    progress_start();
+    while (state.step < steps) {
+        adam.lr = lr_schedule(opt("cosine") > 0 ? LR_COSINE : LR_CONSTANT, (real)lr, state.step,
+                              opt_int("warmup"), steps);
+        one_step();
+        real norm = adam_step(&model->ps, &adam);
+        if (!(norm == norm)) fprintf(stderr, "%s %d: the gradient is not finite, step left out\n", name, state.step);
+        state.step++;
+        if (state.step % opt_int("eval-every") == 0 || state.step == steps) checkpoint(name, steps);
+        else progress(name, steps, 0);
+        if (!interrupted) continue;
+        save_last();
+        fprintf(stderr, "\nstopped at step %d of stage %s; to go on: ./train --resume --out %s\n", state.step,
+                name, out_path);
+        exit(130);
+    }
+}
+
+static void start_mac(void) {
+    param_freeze(&model->ps, "base_lm.", 1);
+    if (opt("share-start") > 0) model_share_start(model);
+    int step_keep = 0;
+    state.stage = STAGE_MAC;
+    state.step = step_keep;
+    state.group = opt_int("group") < opt_int("docs") ? opt_int("group") : opt_int("docs");
+    state.loss = state.answer = state.mass = 0;
+    state.best = -1;
+    adam = adam_default(0);
+}
+
+static void start(void) {
+    char err[MAC_ERR];
+    make_tokenizer();
+    config.V = tok_size(tok);
+    config.S = config.P + config.D + config.Q + config.A;
+    if (mac_config_check(&config, err) != 0) die("%s", err);
+    model = model_new(&config, (uint64_t)opt("seed"));
+    if (!model) die("out of memory for the model");
+    state = (State){.stage = STAGE_LM, .rng = (uint64_t)opt("seed") + 1, .best = -1};
+}
+
+static void report(void) {
+    fprintf(stderr, "%d documents and %d questions to train on, %d and %d to validate\n", train_set.n_docs,
+            train_set.n_qas, valid_set.n_docs, valid_set.n_qas);
+    fprintf(stderr, "vocabulary %d, %zu weights, %zu of them the LM's; seed %.0f, %.0f threads\n", tok_size(tok),
+            param_count(&model->ps, ""), param_count(&model->ps, "base_lm."), opt("seed"), opt("threads"));
+}
+
+int main(int argc, char **argv) {
+    config = mac_config_default();
+    parse(argc, argv);
+    adam = adam_default(0);
+    StFile *last = resume ? resume_open() : NULL;
+    int docs = opt_int("docs");
+    if (docs & (docs - 1)) usage("--docs must be a power of two%s", "");
+    read_split(&train_set, "train", 1);
+    read_split(&valid_set, "valid", 0);
+    aug = aug_new(&train_set);
+    tape = tape_new(0);
+    if (!aug || !tape) die("out of memory");
+    if (last) resume_state(last);
+    else start();
+    pool_start(opt_int("threads"));
+    report();
+    signal(SIGINT, on_interrupt);
+    signal(SIGTERM, on_interrupt);
+    if (state.stage == STAGE_LM) {
+        run_stage("lm", opt_int("steps-lm"), opt("lr-lm"), step_lm);
+        start_mac();
+    }
+    run_stage("mac", opt_int("steps"), opt("lr"), step_mac);
+    if (n_cut) fprintf(stderr, "%d documents, questions or answers were longer than the model's window and cut\n", n_cut);
+    fprintf(stderr, "best model: %s\n", out_path);
+    return 0;
+}
