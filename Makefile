@@ -54,13 +54,13 @@ $(B):
 
 # ---- tests: every program in float, the numbers and the model in double too, then the programs
 test: $(TESTS) train run
-	@for t in $(TESTS); do $$t || exit 1; done
+	@for t in $(TESTS); do $$t $(B) || exit 1; done
 ifneq ($(REAL),double)
 	@$(MAKE) -s --no-print-directory test-double REAL=double
 endif
 	@sh tests/programs.sh
 test-double: $(B)/test_ops $(B)/test_model
-	@for t in $^; do $$t double || exit 1; done
+	@for t in $^; do $$t $(B) || exit 1; done
 
 mutants:
 	@sh tests/mutants.sh

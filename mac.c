@@ -38,18 +38,23 @@ MacConfig mac_config_default(void) {
                        .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
 }
 
-static int *config_at(MacConfig *c, const MacField *f) { return (int *)(void *)((char *)c + f->offset); }
+static int *config_at(MacConfig *c, const MacField *f) {
+    return (int *)(void *)((char *)c + f->offset);
+}
 
 int mac_config_check(const MacConfig *c, char *err) {
     MacConfig copy = *c;
     for (const MacField *f = mac_fields; f->name; f++) {
         int x = *config_at(&copy, f);
         if (x >= 1 && x <= 1 << 20) continue;
-        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in 1 to %d", f->name, f->help, x, 1 << 20);
+        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in 1 to %d", f->name, f->help, x,
+                 1 << 20);
         return -1;
     }
-    if (c->d % c->H) snprintf(err, MAC_ERR, "LM width d = %d is not a multiple of its heads H = %d", c->d, c->H);
-    else if (c->S <= c->P) snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
+    if (c->d % c->H)
+        snprintf(err, MAC_ERR, "LM width d = %d is not a multiple of its heads H = %d", c->d, c->H);
+    else if (c->S <= c->P)
+        snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
     else return 0;
     return -1;
 }
@@ -88,8 +93,8 @@ static Tensor *weight(Builder *b, const char *prefix, const char *name, real std
     return t;
 }
 
-static Affine affine(Builder *b, const char *prefix, const char *name, real std, int g, int rows, int cols,
-                     int n_bias) {
+static Affine affine(Builder *b, const char *prefix, const char *name, real std, int g, int rows,
+                     int cols, int n_bias) {
     char w[MAC_NAME], bias[MAC_NAME];
     snprintf(w, sizeof w, "%s.weight", name);
     snprintf(bias, sizeof bias, "%s.bias", name);
@@ -131,7 +136,8 @@ static LmWeights *lm_new(Builder *b, const MacConfig *c) {
     return w;
 }
 
-static T5Attn t5_attn_new(Builder *b, const MacConfig *c, const char *at, const char *kind, int sub) {
+static T5Attn t5_attn_new(Builder *b, const MacConfig *c, const char *at, const char *kind,
+                          int sub) {
     char pre[MAC_NAME], norm[MAC_NAME];
     snprintf(pre, sizeof pre, "%slayer.%d.%s.", at, sub, kind);
     snprintf(norm, sizeof norm, "layer.%d.layer_norm.weight", sub);
@@ -215,7 +221,8 @@ static AggWeights *agg_new(Builder *b, const MacConfig *c) {
     }
     w->expand = (Mlp){norm_new(b, "token_SA.", "mlp_layers.%d.net.0", n, d),
                       linear_new(b, "token_SA.", "mlp_layers.%d.net.1", n, d, c->pre_ff),
-                      linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d), {NULL, NULL}};
+                      linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d),
+                      {NULL, NULL}};
     return w;
 }
 
@@ -265,7 +272,8 @@ Model *model_load(StFile *f, char *err) {
     const char *format = st_meta(f, "format");
     if (!format || strcmp(format, "mac-model")) {
         snprintf(err, MAC_ERR, "this is %s, not a model made by train",
-                 format && !strcmp(format, "mac-bank") ? "a memory bank" : "a foreign safetensors file");
+                 format && !strcmp(format, "mac-bank") ? "a memory bank"
+                                                       : "a foreign safetensors file");
         return NULL;
     }
     for (const MacField *field = mac_fields; field->name; field++) {
@@ -274,7 +282,8 @@ Model *model_load(StFile *f, char *err) {
     }
     if (mac_config_check(&c, err) != 0) return NULL;
     if (st_size(f, "base_lm.base_lm.transformer.wte.weight") != (int64_t)c.V * c.d) {
-        snprintf(err, MAC_ERR, "the sizes V = %d and d = %d in the file do not fit its weights", c.V, c.d);
+        snprintf(err, MAC_ERR, "the sizes V = %d and d = %d in the file do not fit its weights",
+                 c.V, c.d);
         return NULL;
     }
     Model *m = model_new(&c, 0);
@@ -305,8 +314,8 @@ uint64_t model_fingerprint(const Model *m) {
             float x = (float)t->data[j];
             uint32_t u;
             memcpy(&u, &x, sizeof u);
-            unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8), (unsigned char)(u >> 16),
-                                   (unsigned char)(u >> 24)};
+            unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8),
+                                   (unsigned char)(u >> 16), (unsigned char)(u >> 24)};
             hash = fnv1a(hash, le, sizeof le);
         }
     }
@@ -328,7 +337,8 @@ void model_share_start(Model *m) {
         static const char doc[] = "enc_decoder.";
         char twin[2 * MAC_NAME];
         if (strncmp(m->ps.p[i]->name, doc, sizeof doc - 1)) continue;
-        snprintf(twin, sizeof twin, "aggregator.question_encoder.%s", m->ps.p[i]->name + sizeof doc - 1);
+        snprintf(twin, sizeof twin, "aggregator.question_encoder.%s",
+                 m->ps.p[i]->name + sizeof doc - 1);
         Tensor *to = param_find(&m->ps, twin), *from = &m->ps.p[i]->t;
         memcpy(to->data, from->data, size_of(from) * sizeof(real));
     }
@@ -343,7 +353,8 @@ void model_share_start(Model *m) {
 typedef struct { int *first, *n, *ids, rows; } Ragged;
 
 static int ragged(Tape *tp, Ragged *r, const Ids *x, int B) {
-    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1), tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, 0};
+    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1),
+                  tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, 0};
     if (!r->first || !r->n) return -1;
     for (int b = 0; b < B; b++) {
         r->first[b] = r->rows;
@@ -358,7 +369,8 @@ static int ragged(Tape *tp, Ragged *r, const Ids *x, int B) {
 
 /* B sequences of n rows each. */
 static int even(Tape *tp, Ragged *r, int B, int n) {
-    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1), tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, B * n};
+    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1),
+                  tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, B * n};
     for (int b = 0; r->first && r->n && b < B; b++) r->first[b] = b * n, r->n[b] = n;
     return r->first && r->n ? 0 : -1;
 }
@@ -380,8 +392,12 @@ struct LmCache {
 static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
     LmCache *c = tape_alloc(tp, sizeof *c);
     if (!c) return NULL;
-    *c = (LmCache){B, cap, tape_alloc(tp, (size_t)B * sizeof(int)), tape_alloc(tp, (size_t)B * sizeof(int)),
-                   tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *)), tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *))};
+    *c = (LmCache){B,
+                   cap,
+                   tape_alloc(tp, (size_t)B * sizeof(int)),
+                   tape_alloc(tp, (size_t)B * sizeof(int)),
+                   tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *)),
+                   tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *))};
     if (!c->keys || !c->read || !c->k || !c->v) return NULL;
     for (int l = 0; l < m->c.L; l++) {
         c->k[l] = tape_tensor(tp, B * cap, m->c.d);
@@ -395,7 +411,8 @@ static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
  * expansion's [n*B, d], `which` being 0 for keys and 1 for values: the official layout. */
 static Tensor *behind_prefix(const Model *m, Tape *tp, Tensor *prefix, Tensor *own, const Ragged *r,
                              int B, int l, int which) {
-    int P = m->c.P, n = P * 2 * m->c.L, *idx = tape_alloc(tp, (size_t)(r->rows + B * P) * sizeof *idx + 1);
+    int P = m->c.P, n = P * 2 * m->c.L,
+        *idx = tape_alloc(tp, (size_t)(r->rows + B * P) * sizeof *idx + 1);
     if (!idx || !own) return NULL;
     for (int b = 0, at = 0; b < B; b++) {
         for (int p = 0; p < P; p++) idx[at++] = (p * 2 * m->c.L + 2 * l + which) * B + b;
@@ -409,8 +426,8 @@ static Tensor *cache_append(const LmCache *c, Tensor *held, const Tensor *x, con
     if (!x) return NULL;
     size_t d = (size_t)x->shape[1];
     for (int b = 0; b < c->B; b++)
-        memcpy(held->data + (size_t)(b * c->cap + c->keys[b]) * d, x->data + (size_t)r->first[b] * d,
-               (size_t)r->n[b] * d * sizeof(real));
+        memcpy(held->data + (size_t)(b * c->cap + c->keys[b]) * d,
+               x->data + (size_t)r->first[b] * d, (size_t)r->n[b] * d * sizeof(real));
     return held;
 }
 
@@ -437,7 +454,8 @@ static Tensor *lm_attention(Model *m, Tape *tp, int l, Tensor *x, Tensor *prefix
 Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
     Ragged q, fresh, k;
     int P = m->c.P, more = prefix ? P : 0;
-    if (ragged(tp, &q, x, B) != 0 || even(tp, &fresh, B, 0) != 0 || even(tp, &k, B, 0) != 0) return NULL;
+    if (ragged(tp, &q, x, B) != 0 || even(tp, &fresh, B, 0) != 0 || even(tp, &k, B, 0) != 0)
+        return NULL;
     int *pos = tape_alloc(tp, (size_t)q.rows * sizeof *pos + 1);
     if (!pos) return NULL;
     for (int b = 0, at = 0; b < B; b++) {
@@ -447,8 +465,10 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
         k.first[b] = cache ? b * cache->cap : at, k.n[b] = held + fresh.n[b];
         at += fresh.n[b];
         if (P + read + q.n[b] > m->c.S || (cache && k.n[b] > cache->cap))
-            return tape_fail(tp, "sequence %d has %d tokens, the LM's window S = %d leaves room for "
-                                 "%d", b, read + q.n[b], m->c.S, m->c.S - P);
+            return tape_fail(tp,
+                             "sequence %d has %d tokens, the LM's window S = %d leaves room for "
+                             "%d",
+                             b, read + q.n[b], m->c.S, m->c.S - P);
     }
     Tensor *h = op_add(tp, op_rows(tp, m->lm->wte, NULL, q.ids, q.rows),
                        op_rows(tp, m->lm->wpe, NULL, pos, q.rows), 1);
@@ -456,7 +476,8 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
         const LmLayer *w = &m->lm->layer[l];
         h = lm_attention(m, tp, l, h, prefix, cache, &q, &fresh, &k, B);
         Tensor *f = op_linear(tp, op_layernorm(tp, h, w->ln2.w, w->ln2.b), w->fc.w, w->fc.b, 1);
-        h = op_add(tp, h, op_linear(tp, op_act(tp, f, ACT_GELU_TANH), w->fc_out.w, w->fc_out.b, 1), 1);
+        h = op_add(tp, h, op_linear(tp, op_act(tp, f, ACT_GELU_TANH), w->fc_out.w, w->fc_out.b, 1),
+                   1);
     }
     for (int b = 0; h && cache && b < B; b++) cache->keys[b] = k.n[b], cache->read[b] += q.n[b];
     return op_layernorm(tp, h, m->lm->ln_f.w, m->lm->ln_f.b);
@@ -485,8 +506,8 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor
 
 /* ==== amortization network and question encoder: T5 ========================================== */
 /* Attention of T5: no scale, no biases.  x: [Nq,e] reads from: [Nk,e]. */
-static Tensor *t5_attention(Model *m, Tape *tp, const T5Attn *w, Tensor *x, Tensor *from, const Ragged *q,
-                            const Ragged *k, int B, Tensor *bias, int causal) {
+static Tensor *t5_attention(Model *m, Tape *tp, const T5Attn *w, Tensor *x, Tensor *from,
+                            const Ragged *q, const Ragged *k, int B, Tensor *bias, int causal) {
     Tensor *n = op_rmsnorm(tp, x, w->norm), *src = from ? from : n;
     Attention a = {.B = B, .H = m->c.enc_H, .q0 = q->first, .qn = q->n, .k0 = k->first, .kn = k->n,
                    .scale = 1, .causal = causal, .bias = bias};
@@ -542,14 +563,18 @@ Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
 /* ==== aggregator [E3]: a question picks from the bank ======================================== */
 /* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
  * hold, so the order of documents does not matter. */
-static Tensor *agg_block(Model *m, Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
+static Tensor *agg_block(Model *m, Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi,
+                         Attention *a) {
     Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
-    Tensor *y = op_attention(tp, op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0),
-                             op_linear(tp, c, w->k, NULL, 0), op_linear(tp, c, w->v, NULL, 0), a);
+    Tensor *y =
+        op_attention(tp, op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0),
+                     op_linear(tp, c, w->k, NULL, 0), op_linear(tp, c, w->v, NULL, 0), a);
     q = op_add(tp, q, op_linear(tp, y, w->out.w, w->out.b, 0), 1);
-    Tensor *f = op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
+    Tensor *f =
+        op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
     (void)m;
-    return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0), 1);
+    return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0),
+                  1);
 }
 
 /* Adds what each key received in one block to its document's share of r->received. */
@@ -564,15 +589,22 @@ static void agg_received(const Model *m, const AggReads *r, const real *keys, in
 static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
     int T = m->c.T, total = 0;
     Ragged qs, keys, gold;
-    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0) return NULL;
+    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0)
+        return NULL;
     for (int b = 0; b < B; b++) {
         keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
         if (r->gold) gold.first[b] = r->gold[b] * T;
         total += r->docs[b];
     }
-    Attention a = {.B = B, .H = m->c.agg_H, .q0 = qs.first, .qn = qs.n, .k0 = keys.first, .kn = keys.n,
+    Attention a = {.B = B,
+                   .H = m->c.agg_H,
+                   .q0 = qs.first,
+                   .qn = qs.n,
+                   .k0 = keys.first,
+                   .kn = keys.n,
                    .scale = 1 / (real)sqrt((double)m->c.agg_dh),
-                   .t0 = r->gold ? gold.first : NULL, .tn = gold.n};
+                   .t0 = r->gold ? gold.first : NULL,
+                   .tn = gold.n};
     if (r->received) {
         a.received = tape_alloc(tp, (size_t)total * (size_t)T * sizeof(real) + 1);
         if (!a.received) return NULL;
@@ -711,7 +743,8 @@ int bank_remove(Bank *b, const char *id) {
     free(b->entry[i].id), free(b->entry[i].title);
     b->K--;
     memmove(b->entry + i, b->entry + i + 1, (size_t)(b->K - i) * sizeof *b->entry);
-    memmove(b->phi + (size_t)i * n, b->phi + (size_t)(i + 1) * n, (size_t)(b->K - i) * n * sizeof *b->phi);
+    memmove(b->phi + (size_t)i * n, b->phi + (size_t)(i + 1) * n,
+            (size_t)(b->K - i) * n * sizeof *b->phi);
     return 0;
 }
 
@@ -719,13 +752,20 @@ int bank_remove(Bank *b, const char *id) {
 int bank_save(const Bank *b, const char *path, char *err) {
     size_t n = 0, at = 0;
     for (int i = 0; i < b->K; i++) n += strlen(b->entry[i].id) + strlen(b->entry[i].title) + 19;
-    if (n > INT_MAX) { snprintf(err, MAC_ERR, "%s: too many entries for one file", path); return -1; }
+    if (n > INT_MAX) {
+        snprintf(err, MAC_ERR, "%s: too many entries for one file", path);
+        return -1;
+    }
     char *text = malloc(n + 1), model[20];
     StWriter *w = st_new();
-    if (!text || !w) { free(text), free(w); snprintf(err, MAC_ERR, "%s: out of memory", path); return -1; }
+    if (!text || !w) {
+        free(text), free(w);
+        snprintf(err, MAC_ERR, "%s: out of memory", path);
+        return -1;
+    }
     for (int i = 0; i < b->K; i++)
-        at += (size_t)snprintf(text + at, n + 1 - at, "%s%c%s%c%016llx%c", b->entry[i].id, 0, b->entry[i].title,
-                               0, (unsigned long long)b->entry[i].hash, 0);
+        at += (size_t)snprintf(text + at, n + 1 - at, "%s%c%s%c%016llx%c", b->entry[i].id, 0,
+                               b->entry[i].title, 0, (unsigned long long)b->entry[i].hash, 0);
     snprintf(model, sizeof model, "%016llx", (unsigned long long)b->model);
     st_add_meta(w, "format", "mac-bank");
     st_add_meta(w, "model", model);
@@ -753,7 +793,8 @@ static Bank *bank_read(StFile *f, const char *path, char *err) {
     }
     int64_t text_n = st_size(f, "entries"), n = st_size(f, "phi");
     if (!format || strcmp(format, "mac-bank") || !model || !shape || text_n < 0 || text_n > INT_MAX
-        || shape[0] > INT_MAX || shape[1] < 1 || shape[1] > 1 << 20 || shape[2] < 1 || shape[2] > 1 << 20) {
+        || shape[0] > INT_MAX || shape[1] < 1 || shape[1] > 1 << 20 || shape[2] < 1
+        || shape[2] > 1 << 20) {
         snprintf(err, MAC_ERR, "%s: this is not a memory bank made by learn", path);
         return NULL;
     }
@@ -763,12 +804,17 @@ static Bank *bank_read(StFile *f, const char *path, char *err) {
     real *phi = malloc(((size_t)n + 1) * sizeof *phi);
     int bad = !b || !text || !phi;
     if (bad) snprintf(err, MAC_ERR, "%s: out of memory for the bank", path);
-    bad = bad || st_read_bytes(f, "entries", text, text_n, err) != 0 || st_read(f, "phi", phi, n, err) != 0;
+    bad = bad || st_read_bytes(f, "entries", text, text_n, err) != 0
+          || st_read(f, "phi", phi, n, err) != 0;
     const char *p = text, *end = text ? text + text_n : NULL;
     for (int64_t i = 0; !bad && i < shape[0]; i++) {
-        const char *id = next_string(&p, end), *title = next_string(&p, end), *hash = next_string(&p, end);
-        bad = !hash || bank_add(b, id, title, strtoull(hash, NULL, 16), phi + i * shape[1] * shape[2]) != 1;
-        if (bad) snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path, (long long)i + 1);
+        const char *id = next_string(&p, end), *title = next_string(&p, end),
+                   *hash = next_string(&p, end);
+        bad =
+            !hash
+            || bank_add(b, id, title, strtoull(hash, NULL, 16), phi + i * shape[1] * shape[2]) != 1;
+        if (bad)
+            snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path, (long long)i + 1);
     }
     free(text), free(phi);
     if (!bad) return b;
@@ -787,12 +833,15 @@ Bank *bank_load(const char *path, char *err) {
 /* The prefix that B questions draw from the bank.  With M = o->hierarchy, groups of M documents are
  * aggregated apart and their results aggregated again, until one modulation is left.  The official
  * code loops over the question's length here; this loops over the bank. */
-static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, const AnswerOptions *o) {
-    int K = bank->K, M = o->hierarchy > 0 && o->hierarchy < K ? o->hierarchy : K, own = 0, T = m->c.T;
+static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
+                             const AnswerOptions *o) {
+    int K = bank->K, M = o->hierarchy > 0 && o->hierarchy < K ? o->hierarchy : K, own = 0,
+        T = m->c.T;
     if (bank->T != T || bank->d != m->c.d)
         return tape_fail(tp, "the bank holds %d vectors of %d a document, the model makes %d of %d",
                          bank->T, bank->d, T, m->c.d);
-    if (K > 1 && M == 1) return tape_fail(tp, "hierarchy: groups of one document never become fewer");
+    if (K > 1 && M == 1)
+        return tape_fail(tp, "hierarchy: groups of one document never become fewer");
     Tensor held = {2, {K * T, bank->d, 1}, bank->phi, NULL}, *phi = &held;
     Tensor *first = encode_question(m, tp, q, B), *z;
     for (;;) { /* `own`: each question has K modulations of its own, from the round before */
@@ -817,7 +866,8 @@ static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank
 static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
     Ids *x = tape_alloc(tp, (size_t)B * sizeof *x);
     for (int b = 0; x && b < B; b++) {
-        int n = context ? context[b].n : 0, *id = tape_alloc(tp, (size_t)(n + q[b].n) * sizeof *id + 1);
+        int n = context ? context[b].n : 0,
+            *id = tape_alloc(tp, (size_t)(n + q[b].n) * sizeof *id + 1);
         if (!id) return NULL;
         if (n) memcpy(id, context[b].id, (size_t)n * sizeof *id);
         memcpy(id + n, q[b].id, (size_t)q[b].n * sizeof *id);
@@ -827,7 +877,8 @@ static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
 }
 
 /* Logits after the last token of each sequence that got new ones, in order; others are skipped. */
-static Tensor *last_logits(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
+static Tensor *last_logits(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix,
+                           LmCache *cache) {
     Tensor *h = lm_hidden(m, tp, x, B, prefix, cache);
     int *row = tape_alloc(tp, (size_t)B * sizeof *row), n = 0;
     for (int b = 0, at = 0; row && b < B; b++) {
@@ -863,14 +914,15 @@ static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCa
 typedef struct { real score; int parent, token; } Candidate;
 typedef struct {
     int W, cap, step;          /* beams; longest answer; tokens so far */
-    int *live, *next;          /* [W][cap] tokens of the running beams, and room for the next ones */
+    int *live, *next; /* [W][cap] tokens of the running beams, and room for the next ones */
     real *score;               /* [W] sum of log-probabilities; -INFINITY: not in use */
     int *best, best_n, ended;  /* the best ended answer, and how many have ended */
     real best_score;           /* mean log-probability of its tokens, EOS included */
 } Beams;
 
 /* Keeps the 2W best continuations, best first; the earlier one where two are equal. */
-static int beam_candidates(Tape *tp, const Beams *s, Tensor *logits, const int *row_beam, Candidate *c) {
+static int beam_candidates(Tape *tp, const Beams *s, Tensor *logits, const int *row_beam,
+                           Candidate *c) {
     int V = logits->shape[1], n = 0;
     Tensor *p = op_softmax(tp, logits);
     if (!p) return -1;
@@ -902,7 +954,8 @@ static int cache_follow(const Model *m, Tape *tp, LmCache *c, const int *parent)
         Tensor *fresh = tape_tensor(tp, c->B * c->cap, m->c.d);
         if (!fresh) return -1;
         for (int b = 0; b < c->B; b++)
-            memcpy(fresh->data + (size_t)b * row, old->data + (size_t)parent[b] * row, row * sizeof(real));
+            memcpy(fresh->data + (size_t)b * row, old->data + (size_t)parent[b] * row,
+                   row * sizeof(real));
         *held = fresh;
     }
     return 0;
@@ -929,11 +982,19 @@ static void beam_advance(Beams *s, const Candidate *c, int n, int eos, int *pare
     s->step++;
 }
 
-static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, LmCache *cache, int W, int cap,
-                        int *out, int *n) {
+static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, LmCache *cache,
+                        int W, int cap, int *out, int *n) {
     size_t room = (size_t)W * (size_t)cap * sizeof(int);
-    Beams s = {W, cap, 0, tape_alloc(tp, room), tape_alloc(tp, room), tape_alloc(tp, (size_t)W * sizeof(real)),
-               out, -1, 0, 0};
+    Beams s = {W,
+               cap,
+               0,
+               tape_alloc(tp, room),
+               tape_alloc(tp, room),
+               tape_alloc(tp, (size_t)W * sizeof(real)),
+               out,
+               -1,
+               0,
+               0};
     Candidate *c = tape_alloc(tp, 2 * (size_t)W * sizeof *c);
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
     int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent), *row_beam = parent + W;
@@ -972,7 +1033,8 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     for (int b = 0; !bad && W > 1 && b < B; b++) {
         Tensor *own = prefix ? prefix_of(m, tp, prefix, B, b, W) : NULL;
         LmCache *cache = cache_new(m, tp, W, m->c.S);
-        bad = !cache || (prefix && !own) || answer_beams(m, tp, &x[b], own, cache, W, cap, out + b * cap, &n[b]);
+        bad = !cache || (prefix && !own)
+              || answer_beams(m, tp, &x[b], own, cache, W, cap, out + b * cap, &n[b]);
     }
     if (!bad && W == 1) {
         LmCache *cache = cache_new(m, tp, B, m->c.S);

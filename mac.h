@@ -65,7 +65,7 @@ size_t mac_peak_memory(void);                    /* bytes of this process so far
 int    mac_terminal(void);                       /* 1 when stderr is shown to a person           */
 
 /* ==== tensor.c: threads.  Bits do not depend on their number ================================ */
-int  pool_start(int n_threads);                  /* the number really running (1 without pthreads) */
+int  pool_start(int n_threads);                  /* how many run now: 1 without pthreads         */
 void pool_stop(void);
 
 /* ==== tensor.c: tensors, parameters, tape ==================================================== */
@@ -82,14 +82,14 @@ typedef struct {                                 /* lives as long as the program
 } Param;
 typedef struct { Param **p; int n; } Params;
 
-Tensor *param_new(Params *ps, const char *name, int ndim, ...);  /* zeros, with gradient; shape: ints */
+Tensor *param_new(Params *ps, const char *name, int ndim, ...);  /* zeros; shape: ints */
 Tensor *param_find(Params *ps, const char *name);                /* NULL when there is none      */
 void    param_freeze(Params *ps, const char *prefix, int freeze);/* by the start of their names  */
 size_t  param_count(const Params *ps, const char *prefix);       /* numbers in them              */
 void    params_free(Params *ps);
 
 typedef struct Tape Tape;                        /* the ops of one step, and their memory        */
-typedef struct Node {                            /* one recorded op; the tape is an array of these */
+typedef struct Node {                            /* one recorded op; the tape is their array     */
     const char *op;
     Tensor *out, *in[MAC_MAX_IN];
     void *saved;                                 /* what backward needs besides in and out       */
@@ -219,7 +219,8 @@ typedef struct {                                 /* which vectors of phi questio
     Tensor **mass;                               /* out [agg_B] attention on it, NULL: not asked */
     real *received;                              /* out [B][docs] mass of each, NULL: not asked  */
 } AggReads;
-Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3] [B*T,d] */
+Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3]
+                                                    [B*T,d]                                      */
 Tensor  *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B);                  /* [E4] [n*B,d] */
 
 /* ---- training ---- */
@@ -246,7 +247,7 @@ typedef struct {
 Bank    *bank_new(const MacConfig *c, uint64_t model);
 void     bank_free(Bank *b);
 int      bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi);
-                                                 /* 1 added, 0 held already (same hash), -1 memory */
+                                                 /* 1 added, 0 held (same hash), -1 memory       */
 int      bank_find(const Bank *b, const char *id);               /* index or -1                  */
 int      bank_remove(Bank *b, const char *id);                   /* 0, or -1: no such document   */
 int      bank_save(const Bank *b, const char *path, char *err);
@@ -255,7 +256,7 @@ Bank    *bank_load(const char *path, char *err);
 /* ---- answers ---- */
 typedef struct {
     int beams;                                   /* 0 or 1: greedy                               */
-    int hierarchy;                               /* M documents a group; 0: the whole bank at once */
+    int hierarchy;                               /* M documents a group; 0: all at once          */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
     real *received;                              /* out [B,K] attention mass; NULL: not asked    */
 } AnswerOptions;

@@ -3,8 +3,10 @@
  *   ./run learn --model M --bank B FILE...      forward passes only: the bank grows
  *   ./run ask   --model M --bank B "question"   an answer, and where it came from
  *
- * Results go to stdout, all else to stderr; exit 1 with one sentence on failure, 2 on wrong usage. */
+ * Results go to stdout, all else to stderr; exit 1 with one sentence on failure, 2 on
+ * wrong usage. */
 #include "data/data.h"
+#include "data/json.h"
 #include "mac.h"
 #include <limits.h>
 #include <stdarg.h>
@@ -39,7 +41,8 @@ static void *need(void *p) {
 
 /* ==== options ================================================================================ */
 static const char *model_path, *bank_path, *data_path, *out_path, *memory = "mac";
-static int docs, seed = 1, threads = 2, beams = 1, hierarchy, top = 3, limit, json, paragraphs, relations;
+static int docs, seed = 1, threads = 2, beams = 1, hierarchy, top = 3, limit, json, paragraphs,
+                 relations;
 static char **words; /* what is no option */
 static int n_words;
 
@@ -61,7 +64,8 @@ static void help(void) {
          "          [--paragraphs]                  a document per paragraph of a text file\n"
          "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"
          "          [--beams N] [--hierarchy M]     beam search; aggregation in groups of M\n"
-         "          [--data FILE --limit N]         N questions of a corpus, with the right answers\n"
+         "          [--data FILE --limit N]         N questions of a corpus, with the right "
+         "answers\n"
          "  list    --bank B                        what the bank holds\n"
          "  forget  --bank B ID...                  as if it had never been learned\n"
          "  chat    --model M --bank B              paste documents, ask with a question mark\n"
@@ -75,7 +79,7 @@ static void help(void) {
 }
 
 static void parse(int argc, char **argv) {
-    words = argv;
+    words = argv + 2;
     for (int i = 2; i < argc; i++) {
         const Option *o = options;
         while (o->name && strcmp(o->name, argv[i])) o++;
@@ -86,7 +90,8 @@ static void parse(int argc, char **argv) {
         if (o->text) { *o->text = argv[i]; continue; }
         char *end;
         long x = strtol(argv[i], &end, 10);
-        if (*end || end == argv[i] || x < 0 || x > 1000000000) usage("%s %s is not a number", o->name, argv[i]);
+        if (*end || end == argv[i] || x < 0 || x > 1000000000)
+            usage("%s %s is not a number", o->name, argv[i]);
         *o->number = (int)x;
     }
 }
@@ -125,7 +130,8 @@ static Bank *open_bank(int create) {
     char err[MAC_ERR];
     if (!bank_path) usage("--bank is missing");
     uint64_t made_by = model ? model_fingerprint(model) : 0;
-    Bank *b = create && !exists(bank_path) ? bank_new(&model->c, made_by) : bank_load(bank_path, err);
+    Bank *b =
+        create && !exists(bank_path) ? bank_new(&model->c, made_by) : bank_load(bank_path, err);
     if (!b) die("%s", create && !exists(bank_path) ? "out of memory" : err);
     if (model && b->model != made_by)
         die("%s was made by another model: learn its documents again with this one", bank_path);
@@ -140,7 +146,8 @@ static void save_bank(const Bank *b) {
 static void read_corpus(Corpus *c, const char *path) {
     char err[DATA_ERR];
     if ((paragraphs ? corpus_read_paragraphs : corpus_read)(c, path, err) != 0) die("%s", err);
-    if (c->n_skipped) fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
+    if (c->n_skipped)
+        fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
 }
 
 typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
@@ -155,8 +162,11 @@ static Ids document_ids(const char *text) { return ids_of(prompt_document, text,
 static Ids question_ids(const char *text) { return ids_of(prompt_question, text, model->c.Q); }
 
 static void warn_cut(void) {
-    if (n_cut) fprintf(stderr, "%d texts were longer than the model's window (documents %d, questions %d tokens) and cut\n",
-                       n_cut, model->c.D, model->c.Q);
+    if (n_cut)
+        fprintf(stderr,
+                "%d texts were longer than the model's window (documents %d, questions %d tokens) "
+                "and cut\n",
+                n_cut, model->c.D, model->c.Q);
     n_cut = 0;
 }
 
@@ -170,12 +180,17 @@ static char *answer_text(const int *ids, int n) {
     return s;
 }
 
+/* A model may spell bytes that are no UTF-8: JSON gets U+FFFD for each of them. */
 static void json_string(const char *s) {
+    const unsigned char *p = (const unsigned char *)s, *end = p + strlen(s);
     putchar('"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') printf("\\%c", *s);
-        else if ((unsigned char)*s < 32) printf("\\u%04x", (unsigned)*s);
-        else putchar(*s);
+    while (p < end) {
+        int n = utf8_len(p, end);
+        if (*p == '"' || *p == '\\') printf("\\%c", *p);
+        else if (*p < 32) printf("\\u%04x", (unsigned)*p);
+        else if (n == 0) fputs("\\ufffd", stdout);
+        else fwrite(p, 1, (size_t)n, stdout);
+        p += n ? n : 1;
     }
     putchar('"');
 }
@@ -225,9 +240,13 @@ static void command_learn(void) {
     double took = mac_seconds() - began;
     save_bank(b);
     warn_cut();
-    if (json) printf("{\"documents\": %d, \"new\": %d, \"held\": %d, \"seconds\": %.3f}\n", seen, added, b->K, took);
-    else printf("learned %d documents, %d of them new, in %.2f s (%.0f a second); the bank holds %d\n", seen,
-                added, took, seen / (took + 1e-9), b->K);
+    if (json)
+        printf("{\"documents\": %d, \"new\": %d, \"held\": %d, \"seconds\": %.3f}\n", seen, added,
+               b->K, took);
+    else
+        printf(
+            "learned %d documents, %d of them new, in %.2f s (%.0f a second); the bank holds %d\n",
+            seen, added, took, seen / (took + 1e-9), b->K);
     bank_free(b);
 }
 
@@ -249,7 +268,8 @@ static void command_forget(void) {
     if (n_words == 0) usage("forget needs the ids of documents");
     Bank *b = open_bank(0);
     for (int i = 0; i < n_words; i++)
-        if (bank_remove(b, words[i]) != 0) die("%s holds no document \"%s\"; nothing was forgotten", bank_path, words[i]);
+        if (bank_remove(b, words[i]) != 0)
+            die("%s holds no document \"%s\"; nothing was forgotten", bank_path, words[i]);
     save_bank(b);
     if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", n_words, b->K);
     else printf("forgot %d; the bank holds %d\n", n_words, b->K);
@@ -300,13 +320,15 @@ static void ask(const Bank *b, const char *question) {
     warn_cut();
 }
 
-/* Some questions of a corpus, each with the right answer in front. */
+/* Some questions of a corpus, spread over it, each with the right answer in front. */
 static void ask_corpus(const Bank *b) {
     Corpus c = {0};
     uint64_t rng = (uint64_t)seed;
     read_corpus(&c, data_path);
-    for (int i = 0; c.n_qas && i < (limit ? limit : 5); i++) {
-        const Qa *qa = &c.qas[rng_below(&rng, c.n_qas)];
+    int n = limit ? limit : 5, first = c.n_qas ? rng_below(&rng, c.n_qas) : 0;
+    if (n > c.n_qas) n = c.n_qas;
+    for (int i = 0; i < n; i++) {
+        const Qa *qa = &c.qas[(first + (int)((int64_t)i * c.n_qas / n)) % c.n_qas];
         if (!json) printf("%s\n  right: %s\n  answer: ", qa->q, qa->target);
         ask(b, qa->q);
     }
@@ -317,7 +339,9 @@ static void command_ask(void) {
     if (n_words == 0 && !data_path) usage("ask needs a question");
     open_model();
     Bank *b = open_bank(0);
-    if (b->K == 0) fprintf(stderr, "%s holds no document: this is what the model answers without\n", bank_path);
+    if (b->K == 0)
+        fprintf(stderr, "%s holds no document: this is what the model answers without\n",
+                bank_path);
     for (int i = 0; i < n_words; i++) ask(b, words[i]);
     if (data_path) ask_corpus(b);
     bank_free(b);
@@ -341,7 +365,9 @@ static char *read_line(void) {
 static void command_chat(void) {
     open_model();
     Bank *b = open_bank(1);
-    fprintf(stderr, "A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.\n");
+    fprintf(
+        stderr,
+        "A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.\n");
     for (char *line; (line = read_line()); free(line)) {
         size_t n = strlen(line);
         if (n == 0) continue;
@@ -385,7 +411,7 @@ static Score *rel_score(const char *rel) {
 
 #define ANSWER_BATCH 64
 
-/* Questions qa[0..n) against the bank (NULL: none) and, for gold, with their document in context. */
+/* Questions qa[0..n) against the bank (NULL: none); for gold, with their document in context. */
 static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score *total) {
     int cap = model->c.A;
     double began = mac_seconds();
@@ -419,7 +445,8 @@ static void eval_round(const Bank *all, const int *doc, const int *other, int K,
     bank.K = K;
     bank.phi = need(malloc((size_t)K * per * sizeof *bank.phi));
     for (int k = 0; k < K; k++)
-        memcpy(bank.phi + (size_t)k * per, all->phi + (size_t)from[k] * per, per * sizeof *bank.phi);
+        memcpy(bank.phi + (size_t)k * per, all->phi + (size_t)from[k] * per,
+               per * sizeof *bank.phi);
     int batch[ANSWER_BATCH], n = 0;
     for (int k = 0; k < K; k++) {
         const Doc *d = &corpus.docs[doc[k]];
@@ -439,9 +466,11 @@ static void print_score(const char *what, const Score *s) {
     if (json) {
         printf("{\"what\": ");
         json_string(what);
-        printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n, s->em / n,
+        printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n,
+               s->em / n, s->prefix / n, s->f1 / n);
+    } else
+        printf("%-24s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f", what, s->n, s->em / n,
                s->prefix / n, s->f1 / n);
-    } else printf("%-24s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f", what, s->n, s->em / n, s->prefix / n, s->f1 / n);
 }
 
 static void print_eval(int K, int rounds, const Score *total) {
@@ -449,12 +478,16 @@ static void print_eval(int K, int rounds, const Score *total) {
     snprintf(what, sizeof what, "%s, bank of %d", memory, K);
     print_score(what, total);
     if (json)
-        printf(", \"memory\": \"%s\", \"docs\": %d, \"banks\": %d, \"seed\": %d, \"adapt_seconds\": %.3f, "
-               "\"answer_seconds\": %.3f, \"peak_mb\": %.0f}\n", memory, K, rounds, seed, adapt_seconds,
-               answer_seconds, (double)mac_peak_memory() / 1e6);
+        printf(", \"memory\": \"%s\", \"docs\": %d, \"banks\": %d, \"seed\": %d, "
+               "\"adapt_seconds\": %.3f, "
+               "\"answer_seconds\": %.3f, \"peak_mb\": %.0f}\n",
+               memory, K, rounds, seed, adapt_seconds, answer_seconds,
+               (double)mac_peak_memory() / 1e6);
     else
-        printf("\n  %d banks; %.2f s to adapt to %d documents, %.2f s to answer, peak memory %.0f MB\n", rounds,
-               adapt_seconds, corpus.n_docs, answer_seconds, (double)mac_peak_memory() / 1e6);
+        printf("\n  %d banks; %.2f s to adapt to %d documents, %.2f s to answer, peak memory %.0f "
+               "MB\n",
+               rounds, adapt_seconds, corpus.n_docs, answer_seconds,
+               (double)mac_peak_memory() / 1e6);
     for (int i = 0; relations && i < n_rels; i++) {
         print_score(by_rel[i].rel[0] ? by_rel[i].rel : "(no relation)", &by_rel[i].s);
         puts(json ? "}" : "");
@@ -485,18 +518,20 @@ static void eval_open(void) {
     }
 }
 
-/* The documents are dealt into banks of K, each bank is asked its documents' questions; what is left
- * over and fills no bank is left out.  The number of banks. */
+/* The documents are dealt into banks of K, each bank is asked its documents' questions; what is
+ * left over and fills no bank is left out.  The number of banks. */
 static int evaluate(int K, Score *total) {
     int n = corpus.n_docs, rounds = n / K;
     *total = (Score){0, 0, 0, 0};
     n_rels = 0;
     answer_seconds = 0;
     if (rounds == 1 && !strcmp(memory, "shuffled"))
-        die("a shuffled bank of %d needs as many other documents: choose --docs %d or fewer", K, n / 2);
+        die("a shuffled bank of %d needs as many other documents: choose --docs %d or fewer", K,
+            n / 2);
     int *other = need(malloc((size_t)n * sizeof *other));
     for (int i = 0; i < n; i++) other[i] = eval_order[(i + K) % n]; /* the next bank's documents */
-    for (int r = 0; r < rounds; r++) eval_round(eval_bank, eval_order + r * K, other + r * K, K, total);
+    for (int r = 0; r < rounds; r++)
+        eval_round(eval_bank, eval_order + r * K, other + r * K, K, total);
     free(other);
     return rounds;
 }
@@ -523,10 +558,11 @@ static void command_eval(void) {
 
 /* What the memory brings, with its controls, in one table; --out FILE.svg draws it. */
 static void command_table(void) {
-    static const struct { const char *memory, *what; int K; } rows[] = {
-        {"none", "question alone", 16}, {"shuffled", "other documents", 16}, {"mac", "MAC, bank of 1", 1},
-        {"mac", "MAC, bank of 16", 16}, {"mac", "MAC, bank of 64", 64}, {"mac", "MAC, bank of 256", 256},
-        {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", 16}};
+    static const struct { const char *memory, *what; int K;
+    } rows[] = {{"none", "question alone", 16},         {"shuffled", "other documents", 16},
+                {"mac", "MAC, bank of 1", 1},           {"mac", "MAC, bank of 16", 16},
+                {"mac", "MAC, bank of 64", 64},         {"mac", "MAC, bank of 256", 256},
+                {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", 16}};
     const char *name[8];
     double em[8];
     int n = 0;
@@ -544,7 +580,10 @@ static void command_table(void) {
         em[n++] = (double)total.em / (total.n ? total.n : 1);
     }
     char err[DATA_ERR];
-    if (out_path && svg_bars(out_path, "Exact match on documents never trained on", "EM", name, em, n, 1, err) != 0)
+    if (out_path
+        && svg_bars(out_path, "Exact match on documents never trained on", "EM", name, em, n, 1,
+                    err)
+               != 0)
         die("%s", err);
     eval_close();
 }
@@ -583,10 +622,12 @@ static void command_people(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct { const char *name; void (*run)(void); } commands[] = {
-        {"learn", command_learn}, {"ask", command_ask},         {"list", command_list},
-        {"forget", command_forget}, {"chat", command_chat},     {"eval", command_eval},
-        {"table", command_table}, {"inspect", command_inspect}, {"people", command_people}, {NULL, NULL}};
+    static const struct { const char *name; void (*run)(void);
+    } commands[] = {{"learn", command_learn},   {"ask", command_ask},
+                    {"list", command_list},     {"forget", command_forget},
+                    {"chat", command_chat},     {"eval", command_eval},
+                    {"table", command_table},   {"inspect", command_inspect},
+                    {"people", command_people}, {NULL, NULL}};
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) { help(); return 0; }
     if (argc < 2) usage("a command is missing");
     parse(argc, argv);

@@ -218,7 +218,9 @@ real exact_sin(real x) { return sin_quadrant(x, 0); }
 real exact_cos(real x) { return sin_quadrant(x, 1); }
 
 /* Square roots are exact everywhere, whatever else libm does. */
-INLINE real real_sqrt(real x) { return sizeof x == sizeof(float) ? (real)sqrtf((float)x) : (real)sqrt(x); }
+INLINE real real_sqrt(real x) {
+    return sizeof x == sizeof(float) ? (real)sqrtf((float)x) : (real)sqrt(x);
+}
 
 /* x^n for n >= 0, by squaring: Adam's bias correction. */
 static real real_power(real x, int n) {
@@ -533,7 +535,9 @@ static size_t tensor_size(const Tensor *t) {
 
 /* The last dimension, and the product of the others: how ops see a tensor. */
 static int cols_of(const Tensor *t) { return t->shape[t->ndim - 1]; }
-static int rows_of(const Tensor *t) { return t->ndim == 1 ? 1 : (int)(tensor_size(t) / (size_t)(cols_of(t) ? cols_of(t) : 1)); }
+static int rows_of(const Tensor *t) {
+    return t->ndim == 1 ? 1 : (int)(tensor_size(t) / (size_t)(cols_of(t) ? cols_of(t) : 1));
+}
 
 /* Records the op that made `out`.  An op none of whose inputs has a gradient needs no node: its
  * output has none either.  Inputs may be NULL.  Returns out. */
@@ -639,7 +643,7 @@ void params_free(Params *ps) {
 }
 
 /* ==== matmul ================================================================================= */
-/* A matrix to be read: element (i, j) is p[i*rs + j*cs], so a transpose is an exchange of strides. */
+/* A matrix to be read: element (i, j) is p[i*rs + j*cs]; a transpose exchanges the strides. */
 typedef struct { const real *p; size_t rs, cs; } Mat;
 static Mat mat(const real *p, int cols) { return (Mat){p, (size_t)cols, 1}; }
 static Mat mat_t(const real *p, int cols) { return (Mat){p, 1, (size_t)cols}; }
@@ -709,7 +713,8 @@ static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc) {
             }
             for (int p = 0; p < kn; p++)
                 for (int l = 0; l < TILE_COLS; l++)
-                    panel[p * TILE_COLS + l] = l < jn ? Bj.p[(size_t)p * B.rs + (size_t)l * B.cs] : 0;
+                    panel[p * TILE_COLS + l] =
+                        l < jn ? Bj.p[(size_t)p * B.rs + (size_t)l * B.cs] : 0;
             if (jn == TILE_COLS) {
                 tile_column(M, kn, Ak, panel, TILE_COLS, C + j, ldc);
                 continue;
@@ -932,7 +937,7 @@ Tensor *op_cols(Tape *tp, Tensor *x, int first, int n) {
 /* Layer norm and RMS norm are one op: y = g z + b with z = (x - mu) / sigma per row and
  * sigma^2 = mean (x - mu)^2 + eps; RMS norm has mu = 0 and no b.  x,y,z: [R,N]; g,b: [G,N], row r
  * taking number r / (R/G).  With u = g dy:
- * dx = (u - [mean u] - z mean(u z)) / sigma, dg = sum dy z, db = sum dy, rows from top to bottom. */
+ * dx = (u - [mean u] - z mean(u z)) / sigma, dg = sum dy z, db = sum dy, rows from the top. */
 typedef struct { int R, N, G, center; real eps; Tensor *x, *g, *b, *y; real *z, *inv; } Norm;
 
 static void norm_job(void *ctx, int lo, int hi, int thread) { /* items: rows */
@@ -983,7 +988,8 @@ static void norm_backward(Node *nd) {
     if (s->g->grad || (s->b && s->b->grad)) pool_run(s->N, 6.0 * s->R, norm_dg_job, s);
 }
 
-static Tensor *norm(Tape *tp, const char *op, Tensor *x, Tensor *g, Tensor *b, int center, real eps) {
+static Tensor *norm(Tape *tp, const char *op, Tensor *x, Tensor *g, Tensor *b, int center,
+                    real eps) {
     if (!x || !g) return NULL;
     int R = rows_of(x), N = cols_of(x), G = rows_of(g);
     if (cols_of(g) != N || R % G != 0 || (b && tensor_size(b) != tensor_size(g)))
@@ -1308,7 +1314,8 @@ static void attn_received(const AttnSaved *s) {
         int qn = s->a.qn[b], kn = s->a.kn[b], n = s->a.H * qn;
         memset(to, 0, (size_t)kn * sizeof *to);
         for (int i = 0; i < n; i++)
-            for (int j = 0; j < kn; j++) to[j] += s->w[attn_at(s, b, 0) + (size_t)i * (size_t)kn + (size_t)j];
+            for (int j = 0; j < kn; j++)
+                to[j] += s->w[attn_at(s, b, 0) + (size_t)i * (size_t)kn + (size_t)j];
         for (int j = 0; j < kn; j++) to[j] /= (real)n;
         to += kn;
     }
@@ -1339,7 +1346,8 @@ static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const At
     const int *from[6] = {a->q0, a->qn, a->k0, a->kn, a->t0, a->tn};
     for (int i = 0; i < 6; i++) /* the caller's arrays need not live until backward */
         if (from[i]) memcpy(n + i * a->B, from[i], (size_t)a->B * sizeof *n);
-    *s = (AttnSaved){.a = *a, .q = q, .k = k, .v = v, .width = cols_of(q), .dh = cols_of(q) / a->H, .at = at};
+    *s = (AttnSaved){
+        .a = *a, .q = q, .k = k, .v = v, .width = cols_of(q), .dh = cols_of(q) / a->H, .at = at};
     s->a.q0 = n, s->a.qn = n + a->B, s->a.k0 = n + 2 * a->B, s->a.kn = n + 3 * a->B;
     s->a.t0 = a->t0 ? n + 4 * a->B : NULL, s->a.tn = n + 5 * a->B;
     for (int b = 0; b < a->B; b++) {
@@ -1474,7 +1482,8 @@ static int scan_fail(Scan *s, const char *wrong) {
 }
 
 static int scan_char(Scan *s, char c) { /* 1 and past it, when the next one is c */
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+        s->p++;
     if (s->p == s->end || *s->p != c) return 0;
     s->p++;
     return 1;
@@ -1667,12 +1676,15 @@ static int st_check(StFile *f, char *err) {
         const StEntry *e = sorted[i];
         int64_t n = entry_count(e);
         uint64_t size = dtype_size(e->dtype);
-        if (!size) bad = st_fail(f, err, "tensor \"%.80s\" has the unknown dtype \"%s\"", e->name, e->dtype);
+        if (!size)
+            bad =
+                st_fail(f, err, "tensor \"%.80s\" has the unknown dtype \"%s\"", e->name, e->dtype);
         else if (e->begin != at || e->end < e->begin || e->end > f->data_len)
             bad = st_fail(f, err, "tensor \"%.80s\" does not lie where the one before ends, or "
                                   "beyond the end of the file", e->name);
         else if (n < 0 || (uint64_t)n * size != e->end - e->begin)
-            bad = st_fail(f, err, "tensor \"%.80s\" has a shape that does not fit its bytes", e->name);
+            bad = st_fail(f, err, "tensor \"%.80s\" has a shape that does not fit its bytes",
+                          e->name);
         at = e->end;
     }
     if (!bad && at != f->data_len)
@@ -1919,7 +1931,8 @@ static int put_numbers(FILE *file, const real *x, uint64_t n) {
         int part = n - i < (uint64_t)per ? (int)(n - i) : per;
         for (int j = 0; j < part; j++) {
             real v = x[i + (uint64_t)j];
-            uint64_t bits = (uint64_t)to_bits(v == v ? v : from_bits(((rbits)(2 * BIAS + 3) << (MANTISSA - 1))));
+            uint64_t bits = (uint64_t)to_bits(
+                v == v ? v : from_bits(((rbits)(2 * BIAS + 3) << (MANTISSA - 1))));
             for (int k = 0; k < size; k++) buffer[j * size + k] = (unsigned char)(bits >> (8 * k));
         }
         if (fwrite(buffer, (size_t)size, (size_t)part, file) != (size_t)part) return -1;
@@ -1956,11 +1969,14 @@ int st_write(StWriter *w, const char *path, char *err) {
     text_header(&t, &w->f);
     int bad = t.failed ? st_fail(&w->f, err, "out of memory, nothing was written") : 0;
     FILE *file = bad ? NULL : fopen(beside, "wb");
-    if (!bad && !file) bad = st_fail(&w->f, err, "cannot be written: is there such a folder, and may you write to it?");
+    if (!bad && !file)
+        bad = st_fail(&w->f, err,
+                      "cannot be written: is there such a folder, and may you write to it?");
     if (file) {
         int failed = put_file(&w->f, &t, file) != 0;
         if (fclose(file) != 0 || failed)
-            bad = st_fail(&w->f, err, "cannot be written (disk full?); what stood there is untouched");
+            bad = st_fail(&w->f, err,
+                          "cannot be written (disk full?); what stood there is untouched");
         else if (REPLACE(beside, path) != 0)
             bad = st_fail(&w->f, err, "cannot be replaced; what stood there is untouched");
         if (bad) remove(beside);
@@ -1974,7 +1990,9 @@ int st_write(StWriter *w, const char *path, char *err) {
 static void param_file_name(char *to, const char *before, const Param *p, int group) {
     const char *mark = strstr(p->name, "%d");
     if (!mark) snprintf(to, MAC_NAME + 16, "%s%s", before, p->name);
-    else snprintf(to, MAC_NAME + 16, "%s%.*s%d%s", before, (int)(mark - p->name), p->name, group, mark + 2);
+    else
+        snprintf(to, MAC_NAME + 16, "%s%.*s%d%s", before, (int)(mark - p->name), p->name, group,
+                 mark + 2);
 }
 
 typedef int (*ParamVisit)(void *ctx, const char *name, real *data, int ndim, const int *shape);
@@ -1991,7 +2009,9 @@ static int params_visit(const Params *ps, int moments, ParamVisit visit, void *c
             for (int g = 0; g < G; g++) {
                 char name[MAC_NAME + 16];
                 param_file_name(name, before[k], p, g);
-                if (visit(ctx, name, data[k] + (size_t)g * part, p->t.ndim - grouped, p->t.shape + grouped) != 0)
+                if (visit(ctx, name, data[k] + (size_t)g * part, p->t.ndim - grouped,
+                          p->t.shape + grouped)
+                    != 0)
                     return -1;
             }
     }
@@ -2018,7 +2038,10 @@ static int visit_load(void *ctx, const char *name, real *data, int ndim, const i
         n *= shape[i];
         fits = fits && e->shape[i] == shape[i];
     }
-    if (e && !fits) return st_fail(l->f, l->err, "tensor \"%.100s\" does not have the shape that the sizes in the file ask for", name);
+    if (e && !fits)
+        return st_fail(
+            l->f, l->err,
+            "tensor \"%.100s\" does not have the shape that the sizes in the file ask for", name);
     return st_read(l->f, name, data, n, l->err);
 }
 

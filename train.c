@@ -33,20 +33,22 @@ static Option options[] = {
     {"lr-lm", "learning rate of the LM", 2e-3, 0, 1, 0},
     {"steps", "steps of meta-training", 6000, 0, 1e9, 0},
     {"docs", "documents per step: a power of two", 32, 1, 4096, 0},
-    {"questions", "questions per document", 1, 1, 64, 0},
+    {"questions", "questions per document at most", 3, 1, 64, 0},
     {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
     {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6, 0},
     {"cosine", "1: the rates then fall to a tenth along a cosine, 0: they stay", 1, 0, 1, 0},
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
-    {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.1, 0, 100, 0},
+    {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.1, 0, 100,
+     0},
     {"group", "largest bank at the start of meta-training", 8, 1, 4096, 0},
     {"harder", "answer loss below which the largest bank doubles, up to docs", 0.4, 0, 100, 0},
     {"drop", "share of documents without a gradient (backpropagation dropout)", 0, 0, 0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
-    {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0, 1, 0},
+    {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
+     1, 0},
     {"eval-every", "steps between validations", 250, 1, 1e9, 0},
     {"eval-docs", "documents of a validation bank", 16, 1, 1e6, 0},
     {"eval-questions", "questions of a validation at most", 256, 1, 1e6, 0},
@@ -83,7 +85,8 @@ static void help(void) {
         printf("  --%-15s %-6g  %s\n", o->name, o->value, o->help);
     puts("\nSizes of the model:");
     for (const MacField *f = mac_fields; f->name; f++)
-        if (size_find(f->name)) printf("  --%-15s %-6d  %s\n", f->name, *size_find(f->name), f->help);
+        if (size_find(f->name))
+            printf("  --%-15s %-6d  %s\n", f->name, *size_find(f->name), f->help);
 }
 
 static void usage(const char *format, const char *what) {
@@ -152,7 +155,9 @@ static void read_split(Corpus *c, const char *split, int needed) {
         if (!f) continue;
         fclose(f);
         if (corpus_read(c, path, err) != 0) die("%s", err);
-        if (c->n_skipped) fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
+        if (c->n_skipped)
+            fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped,
+                    c->skipped);
         if (c->n_qas == 0) die("%s: there is no question in it to train on", path);
         return;
     }
@@ -267,7 +272,8 @@ static void resume_state(StFile *f) {
     state.curve = malloc((size_t)(n + 1) * sizeof(real));
     if (!state.curve) die("out of memory");
     param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM);
-    if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0) die("%s", err);
+    if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0)
+        die("%s", err);
     adam.step = (int)get_number(f, "state.", "adam");
     st_close(f);
 }
@@ -290,14 +296,14 @@ static void progress(const char *stage, int steps, int force) {
     last_shown = now;
     int done = state.step - stage_first;
     double left = done > 0 ? took / done * (steps - state.step) : 0;
-    fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal() ? "\r\033[K" : "", stage, state.step, steps,
-            (double)state.loss);
+    fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal() ? "\r\033[K" : "", stage, state.step,
+            steps, (double)state.loss);
     if (state.stage == STAGE_MAC)
-        fprintf(stderr, "  answer %.3f  attention %.2f  bank %d", (double)state.answer, (double)state.mass,
-                state.group);
+        fprintf(stderr, "  answer %.3f  attention %.2f  bank %d", (double)state.answer,
+                (double)state.mass, state.group);
     if (state.best >= 0) fprintf(stderr, "  best EM %.3f", (double)state.best);
-    fprintf(stderr, "  %.0f tokens/s  %d:%02d left%s", (double)stage_tokens / (took + 1e-9), (int)left / 60,
-            (int)left % 60, mac_terminal() && !force ? "" : "\n");
+    fprintf(stderr, "  %.0f tokens/s  %d:%02d left%s", (double)stage_tokens / (took + 1e-9),
+            (int)left / 60, (int)left % 60, mac_terminal() && !force ? "" : "\n");
     fflush(stderr);
 }
 
@@ -305,7 +311,8 @@ static void curve_add(real em) {
     real *grown = realloc(state.curve, (size_t)(state.n_curve + 1) * CURVE * sizeof *grown);
     if (!grown) die("out of memory");
     state.curve = grown;
-    const real point[CURVE] = {(real)state.stage, (real)state.step, state.loss, state.answer, state.mass, em};
+    const real point[CURVE] = {(real)state.stage, (real)state.step, state.loss,
+                               state.answer,      state.mass,       em};
     memcpy(grown + CURVE * state.n_curve++, point, sizeof point);
 }
 
@@ -328,8 +335,10 @@ static void curve_draw(void) {
     for (int k = 0; k < lines; k++)
         line[k] = (SvgLine){name[k], at + state.n_curve, at + (k + 2) * state.n_curve, n};
     snprintf(path, sizeof path, "%s.svg", out_path);
-    if (n > 1 && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
-                           lines, err) != 0)
+    if (n > 1
+        && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
+                     lines, err)
+               != 0)
         die("%s", err);
     free(at);
 }
@@ -354,8 +363,11 @@ static Ids joined(Ids a, Ids b) {
 
 /* A training document, perhaps renamed and re-answered. */
 static void draw(AugDoc *out) {
-    int doc = rng_below(&state.rng, train_set.n_docs), other = rng_below(&state.rng, train_set.n_docs);
-    if (aug_draw(aug, doc, train_set.docs[other].title, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
+    int doc = rng_below(&state.rng, train_set.n_docs),
+        other = rng_below(&state.rng, train_set.n_docs);
+    if (aug_draw(aug, doc, train_set.docs[other].title, opt("rename"), opt("reanswer"), &state.rng,
+                 out)
+        != 0)
         die("out of memory for a batch");
 }
 
@@ -373,7 +385,8 @@ static Tensor *lm_batch_loss(void) {
             if (d.n == 0) aug_drop(&d);
         } while (d.n == 0);
         int qa = rng_below(&state.rng, d.n), kind = rng_below(&state.rng, 4);
-        Ids q = ids_of(prompt_question, d.q[qa], model->c.Q), a = ids_of(prompt_answer, d.a[qa], model->c.A);
+        Ids q = ids_of(prompt_question, d.q[qa], model->c.Q),
+            a = ids_of(prompt_answer, d.a[qa], model->c.A);
         if (kind > 0) q = joined(ids_of(prompt_document, d.text, model->c.D), q);
         x[b] = joined(q, a);
         from[b] = kind > 1 ? q.n : 1;
@@ -390,7 +403,8 @@ static void draw_batch(AugDoc *d, int n, int asked) {
         for (int tries = 0; again; tries++) {
             draw(&d[i]);
             again = i < asked && d[i].n == 0;
-            for (int j = 0; j < i && !again && tries < 50; j++) again = !strcmp(d[j].title, d[i].title);
+            for (int j = 0; j < i && !again && tries < 50; j++)
+                again = !strcmp(d[j].title, d[i].title);
             if (again) aug_drop(&d[i]);
         }
     }
@@ -418,8 +432,9 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     for (int i = 0; i < n; i++) {
         docs[i] = ids_of(prompt_document, d[i].text, model->c.D);
         stage_tokens += docs[i].n;
-        for (int k = 0; k < per && i < n_grad; k++) {
-            int pick = rng_below(&state.rng, d[i].n);
+        int first = d[i].n ? rng_below(&state.rng, d[i].n) : 0;
+        for (int k = 0; k < per && k < d[i].n && i < n_grad; k++) {
+            int pick = (first + k) % d[i].n; /* neighbours: none twice */
             q[n_q] = ids_of(prompt_question, d[i].q[pick], model->c.Q);
             qa[n_q] = joined(q[n_q], ids_of(prompt_answer, d[i].a[pick], model->c.A));
             stage_tokens += q[n_q].n + qa[n_q].n;
@@ -440,9 +455,11 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
     tape_reset(tape);
     tape_record(tape, 0);
     for (int i = first; i < first + n_docs; i++) n_q += valid_set.docs[i].n_qas;
-    Ids *docs = tape_alloc(tape, (size_t)n_docs * sizeof *docs), *q = tape_alloc(tape, 3 * (size_t)n_q * sizeof *q + 1);
+    Ids *docs = tape_alloc(tape, (size_t)n_docs * sizeof *docs),
+        *q = tape_alloc(tape, 3 * (size_t)n_q * sizeof *q + 1);
     Ids *want = q + n_q, *context = want + n_q;
-    int *out = tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out + 1), *n = tape_alloc(tape, (size_t)n_q * sizeof *n + 1);
+    int *out = tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out + 1),
+        *n = tape_alloc(tape, (size_t)n_q * sizeof *n + 1);
     if (!docs || !q || !out || !n) die("out of memory for a validation");
     int at = 0;
     for (int i = 0; i < n_docs; i++) {
@@ -458,10 +475,12 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
     Tensor *phi = with_bank ? mac_encode(model, tape, docs, n_docs) : NULL;
     AnswerOptions o = {.context = with_bank ? NULL : context};
     if (phi) bank.phi = phi->data;
-    if ((with_bank && !phi) || (at && mac_answer(model, tape, q, at, phi ? &bank : NULL, cap, out, n, &o) != 0))
+    if ((with_bank && !phi)
+        || (at && mac_answer(model, tape, q, at, phi ? &bank : NULL, cap, out, n, &o) != 0))
         die("validation: %s", tape_error(tape));
     for (int i = 0; i < at; i++)
-        hits += n[i] == want[i].n - 1 && !memcmp(out + i * cap, want[i].id, (size_t)n[i] * sizeof *out);
+        hits +=
+            n[i] == want[i].n - 1 && !memcmp(out + i * cap, want[i].id, (size_t)n[i] * sizeof *out);
     tape_record(tape, 1);
     *asked = at;
     return hits;
@@ -510,9 +529,9 @@ static void step_mac(void) {
 static void checkpoint(const char *stage, int steps) {
     real em = validate();
     curve_add(em);
-    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid %.3f (%s)\n", mac_terminal() ? "\r\033[K" : "", stage,
-            state.step, steps, (double)state.loss, (double)em,
-            state.stage == STAGE_LM ? "document in the context" : "from the memory");
+    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid %.3f (%s)\n",
+            mac_terminal() ? "\r\033[K" : "", stage, state.step, steps, (double)state.loss,
+            (double)em, state.stage == STAGE_LM ? "document in the context" : "from the memory");
     if (state.stage == STAGE_MAC && (em >= state.best || valid_set.n_qas == 0)) {
         state.best = em;
         save(out_path, 0);
@@ -530,14 +549,15 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
                               opt_int("warmup"), steps);
         one_step();
         real norm = adam_step(&model->ps, &adam);
-        if (!(norm == norm)) fprintf(stderr, "%s %d: the gradient is not finite, step left out\n", name, state.step);
+        if (!(norm == norm))
+            fprintf(stderr, "%s %d: the gradient is not finite, step left out\n", name, state.step);
         state.step++;
         if (state.step % opt_int("eval-every") == 0 || state.step == steps) checkpoint(name, steps);
         else progress(name, steps, 0);
         if (!interrupted) continue;
         save_last();
-        fprintf(stderr, "\nstopped at step %d of stage %s; to go on: ./train --resume --out %s\n", state.step,
-                name, out_path);
+        fprintf(stderr, "\nstopped at step %d of stage %s; to go on: ./train --resume --out %s\n",
+                state.step, name, out_path);
         exit(130);
     }
 }
@@ -545,9 +565,8 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
 static void start_mac(void) {
     param_freeze(&model->ps, "base_lm.", 1);
     if (opt("share-start") > 0) model_share_start(model);
-    int step_keep = 0;
     state.stage = STAGE_MAC;
-    state.step = step_keep;
+    state.step = 0;
     state.group = opt_int("group") < opt_int("docs") ? opt_int("group") : opt_int("docs");
     state.loss = state.answer = state.mass = 0;
     state.best = -1;
@@ -566,10 +585,11 @@ static void start(void) {
 }
 
 static void report(void) {
-    fprintf(stderr, "%d documents and %d questions to train on, %d and %d to validate\n", train_set.n_docs,
-            train_set.n_qas, valid_set.n_docs, valid_set.n_qas);
-    fprintf(stderr, "vocabulary %d, %zu weights, %zu of them the LM's; seed %.0f, %.0f threads\n", tok_size(tok),
-            param_count(&model->ps, ""), param_count(&model->ps, "base_lm."), opt("seed"), opt("threads"));
+    fprintf(stderr, "%d documents and %d questions to train on, %d and %d to validate\n",
+            train_set.n_docs, train_set.n_qas, valid_set.n_docs, valid_set.n_qas);
+    fprintf(stderr, "vocabulary %d, %zu weights, %zu of them the LM's; seed %.0f, %.0f threads\n",
+            tok_size(tok), param_count(&model->ps, ""), param_count(&model->ps, "base_lm."),
+            opt("seed"), opt("threads"));
 }
 
 int main(int argc, char **argv) {
@@ -587,6 +607,7 @@ int main(int argc, char **argv) {
     if (last) resume_state(last);
     else start();
     pool_start(opt_int("threads"));
+    save_last(); /* whoever cannot write should hear of it now */
     report();
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
@@ -595,7 +616,10 @@ int main(int argc, char **argv) {
         start_mac();
     }
     run_stage("mac", opt_int("steps"), opt("lr"), step_mac);
-    if (n_cut) fprintf(stderr, "%d documents, questions or answers were longer than the model's window and cut\n", n_cut);
+    if (n_cut)
+        fprintf(stderr,
+                "%d documents, questions or answers were longer than the model's window and cut\n",
+                n_cut);
     fprintf(stderr, "best model: %s\n", out_path);
     return 0;
 }

@@ -47,18 +47,6 @@ static void *room(void *p, int n, int *cap, size_t size) {
 
 /* ---- the bytes of a file ---- */
 
-/* Length of the UTF-8 character at p, 0 when it is invalid (overlong forms, surrogates and codes
- * beyond U+10FFFF included). */
-static int utf8_len(const unsigned char *p, const unsigned char *end) {
-    int n = *p < 0x80 ? 1 : *p < 0xC2 ? 0 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : *p < 0xF5 ? 4 : 0;
-    if (end - p < n) return 0;
-    for (int i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80) return 0;
-    if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F)) return 0;
-    if ((*p == 0xF0 && p[1] < 0x90) || (*p == 0xF4 && p[1] > 0x8F)) return 0;
-    return n;
-}
-
 static int check_utf8(const char *path, const char *text, size_t n, char *err) {
     const unsigned char *p = (const unsigned char *)text, *end = p + n;
     long line = 1, start = 0;

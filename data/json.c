@@ -80,6 +80,16 @@ static char peek(const Parser *s) {
     return s->p < s->end ? *s->p : 0;
 }
 
+int utf8_len(const unsigned char *p, const unsigned char *end) {
+    int n = *p < 0x80 ? 1 : *p < 0xC2 ? 0 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : *p < 0xF5 ? 4 : 0;
+    if (end - p < n) return 0;
+    for (int i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F)) return 0;
+    if ((*p == 0xF0 && p[1] < 0x90) || (*p == 0xF4 && p[1] > 0x8F)) return 0;
+    return n;
+}
+
 int utf8_put(char *out, unsigned code) {
     static const unsigned char lead[5] = {0, 0, 0xC0, 0xE0, 0xF0};
     int n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;

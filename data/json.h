@@ -22,6 +22,9 @@ Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err);
 Json *json_get(const Json *object, const char *key);         /* last of that name, or NULL    */
 void  json_free(JsonPool *pool);
 int   utf8_put(char *out, unsigned code);                    /* number of bytes written, <= 4 */
+int   utf8_len(const unsigned char *p, const unsigned char *end);    /* bytes of the character at
+                                                                p, 0: invalid (overlong forms,
+                                                                surrogates, > U+10FFFF too)   */
 int   hex_read(const char *p, const char *end, int n);       /* n <= 8 hex digits as a code
                                                                 point, -1 for anything else   */
 #endif

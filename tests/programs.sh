@@ -1,0 +1,106 @@
+# programs.sh - train and run as their users call them: a smoke training, resume, threads, the bank,
+# and every kind of bad input.  Ends with a line of counts; exit 1 when a check failed.
+dir=$(mktemp -d "${TMPDIR:-/tmp}/mac_programs.XXXXXX") || exit 1
+trap 'rm -rf "$dir"' EXIT
+checks=0 failed=0
+check() { # check WHAT COMMAND...: the command must succeed
+    what=$1
+    shift
+    checks=$((checks + 1))
+    "$@" > "$dir/log" 2>&1 && return
+    failed=$((failed + 1))
+    echo "programs.sh: $what"
+    head -3 "$dir/log"
+}
+refused() { # refused STATUS WORDS COMMAND...: fails with STATUS, in one sentence that holds WORDS
+    status=$1 words=$2
+    shift 2
+    checks=$((checks + 1))
+    "$@" > "$dir/out" 2> "$dir/log" < /dev/null
+    got=$?
+    if [ $got -ne "$status" ] || ! grep -q -- "$words" "$dir/log" || [ "$(wc -l < "$dir/log")" -gt 2 ]; then
+        failed=$((failed + 1))
+        echo "programs.sh: exit $got instead of $status, or not \"$words\": $*"
+        head -3 "$dir/log"
+    fi
+}
+small="--vocab 400 --d 16 --e 16 --H 2 --L 1 --enc_L 1 --enc_H 2 --enc_dh 8 --enc_ff 32 --T 4 --P 2
+       --agg_B 1 --agg_H 2 --agg_dh 8 --pre_ff 16 --docs 4 --batch-lm 4 --eval-every 20 --eval-questions 8"
+run() { ./run "$@"; }
+
+# ---- training: any number of threads, and resume after an interruption, give the same file
+train() { ./train --data data/elements $small --steps-lm 60 --steps 100 "$@"; }
+check "a training from nothing" train --threads 1 --out "$dir/m"
+check "with three threads" train --threads 3 --out "$dir/m3"
+check "threads change the model" cmp "$dir/m" "$dir/m3"
+train --threads 1 --out "$dir/r" > /dev/null 2>&1 &
+pid=$!
+sleep 0.4
+kill -INT $pid 2> /dev/null
+wait $pid
+check "to go on after ^C" ./train --resume --out "$dir/r"
+check "resume ends with other weights" cmp "$dir/m" "$dir/r"
+check "resume ends in another state" cmp "$dir/m.last" "$dir/r.last"
+check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
+
+# ---- the bank
+printf 'Velmora is a harbour town in Ardenia.\n' > "$dir/one.txt"
+printf 'Port Isold has a lighthouse.\n\nKarr was a merchant.\n' > "$dir/two.txt"
+check "learn" run learn --model "$dir/m" --bank "$dir/b" data/elements/test.jsonl "$dir/one.txt"
+cp "$dir/b" "$dir/b.before"
+check "learn paragraphs" run learn --model "$dir/m" --bank "$dir/b" --paragraphs "$dir/two.txt"
+check "two paragraphs are two documents" sh -c "[ \$(./run list --bank '$dir/b' | wc -l) = 23 ]"
+check "equal texts are stored once" sh -c "./run learn --model '$dir/m' --bank '$dir/b' '$dir/one.txt' | grep -q ' 0 of them new'"
+check "forget" sh -c "./run list --bank '$dir/b' | tail -2 | cut -f1 | xargs ./run forget --bank '$dir/b'"
+check "forgotten is as never learned" cmp "$dir/b" "$dir/b.before"
+run ask --model "$dir/m" --bank "$dir/b" --json "Who discovered helium?" > "$dir/json"
+check "ask prints JSON" grep -q '^{"question": "Who discovered helium?", "answer": ".*"documents": \[{"weight"' "$dir/json"
+check "one beam is greedy" sh -c "[ \"\$(./run ask --model '$dir/m' --bank '$dir/b' 'Who?')\" = \"\$(./run ask --beams 1 --model '$dir/m' --bank '$dir/b' 'Who?')\" ]"
+check "beams and hierarchy" run ask --model "$dir/m" --bank "$dir/b" --beams 3 --hierarchy 4 "Who discovered helium?"
+check "chat" sh -c "printf 'Karr was a merchant.\nWho was Karr?\n' | ./run chat --model '$dir/m' --bank '$dir/c' | grep -q '^learned'"
+check "an emptied bank answers" sh -c "./run list --bank '$dir/c' | cut -f1 | xargs ./run forget --bank '$dir/c' && ./run ask --model '$dir/m' --bank '$dir/c' 'Who?'"
+for memory in mac none shuffled gold; do
+    check "eval $memory" run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 --memory $memory --json --relations
+done
+check "table" run table --model "$dir/m" --data data/elements/test.jsonl --out "$dir/em.svg"
+check "inspect" run inspect "$dir/b"
+
+# ---- bad input
+head -c 1000 "$dir/m" > "$dir/cut"
+: > "$dir/empty.txt"
+: > "$dir/empty"
+printf '\377\376broken' > "$dir/latin.txt"
+mkdir "$dir/none"
+train --seed 2 --steps-lm 1 --steps 1 --out "$dir/other" > /dev/null 2>&1
+refused 2 "there is no option" ./train --data data/elements --out "$dir/x" --wrong 1
+refused 2 "no number" ./train --data data/elements --out "$dir/x" --steps ten
+refused 2 "power of two" ./train --data data/elements --out "$dir/x" --docs 3
+refused 2 "missing" ./train --data data/elements
+refused 1 "no train.jsonl" ./train --data "$dir/none" --out "$dir/x"
+refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --H 4
+refused 1 "nothing to resume" ./train --resume --out "$dir/x"
+refused 1 "such a folder" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/no/x"
+refused 2 "no command" ./run wrong
+refused 2 "is missing" ./run ask "Who?"
+refused 2 "needs a value" ./run ask --model
+refused 1 "cannot be opened" ./run ask --model "$dir/absent" --bank "$dir/b" "Who?"
+refused 1 "cut short\|shorter\|beyond" ./run ask --model "$dir/cut" --bank "$dir/b" "Who?"
+refused 1 "not a safetensors file" ./run ask --model "$dir/empty" --bank "$dir/b" "Who?"
+refused 1 "a memory bank" ./run ask --model "$dir/b" --bank "$dir/b" "Who?"
+refused 1 "not a memory bank" ./run ask --model "$dir/m" --bank "$dir/m" "Who?"
+refused 1 "another model" ./run ask --model "$dir/other" --bank "$dir/b" "Who?"
+refused 1 "cannot be opened" ./run list --bank "$dir/absent"
+refused 1 "no document" ./run forget --bank "$dir/b" absent
+refused 1 "mpty" ./run learn --model "$dir/m" --bank "$dir/d" "$dir/empty.txt"
+refused 1 "UTF-8" ./run learn --model "$dir/m" --bank "$dir/d" "$dir/latin.txt"
+refused 1 "such a folder" ./run learn --model "$dir/m" --bank "$dir/no/d" "$dir/one.txt"
+refused 1 "no question" ./run eval --model "$dir/m" --data "$dir/one.txt"
+refused 2 "not one of" ./run eval --model "$dir/m" --data data/elements/test.jsonl --memory all
+check "a refused learn leaves no bank" test ! -e "$dir/d"
+awk 'BEGIN { for (i = 0; i < 900; i++) printf "word%d ", i }' > "$dir/long.txt"
+check "a long document is cut and counted" sh -c "./run learn --model '$dir/m' --bank '$dir/e' '$dir/long.txt' 2>&1 | grep -q 'were longer'"
+if [ -w /dev/full ]; then
+    refused 1 "disk full\|cannot be written" ./run learn --model "$dir/m" --bank /dev/full/x "$dir/one.txt"
+fi
+printf '%-14s %7d checks, %d failed\n' programs.sh $checks $failed
+[ $failed -eq 0 ]

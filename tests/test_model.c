@@ -1,0 +1,1020 @@
+/* test_model.c - mac.c: values by naive implementations in double, gradients of the whole losses,
+ * frozen weights, dropped documents, the bank, answers against answers made without a cache,
+ * threads, memory limits.  The argument is a folder for scratch files, "." when there is none. */
+#include "mac.h"
+#include "check.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef MAC_DOUBLE
+#define VALUE_TOL 1e-11     /* of values about 1 */
+#define LM_TOL 1e-7         /* of a tensor's largest gradient */
+#define MAC_TOL 1e-7
+static const double steps[] = {1e-4, 1e-5, 2e-6}; /* smaller ones for those near a corner of relu */
+#else
+#define VALUE_TOL 5e-5
+#define LM_TOL 2e-4         /* differences are taken of a loss in double */
+#define MAC_TOL 0.05        /* of one in float, divided by 0.01: a looser check */
+static const double steps[] = {1e-2, 4e-2, 2e-3};
+#endif
+
+static const char *scratch = ".";
+static Tape *tp;
+
+static size_t numel(const Tensor *t) {
+    size_t n = 1;
+    for (int i = 0; i < t->ndim; i++) n *= (size_t)t->shape[i];
+    return n;
+}
+
+/* ==== small models, filled with noise so that nothing is near zero =========================== */
+/* 0: e != d and T does not divide n = 8.  1: e = d, T divides n.  2: one of everything. */
+static MacConfig config(int which) {
+    static const MacConfig c[] = {
+        {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 6, .enc_L = 2, .enc_H = 2, .enc_dh = 4, .enc_ff = 10,
+         .T = 3, .P = 2, .agg_B = 2, .agg_H = 2, .agg_dh = 3, .pre_ff = 7, .D = 10, .Q = 6, .A = 6},
+        {.V = 23, .S = 24, .d = 8, .L = 2, .H = 4, .e = 8, .enc_L = 1, .enc_H = 2, .enc_dh = 3, .enc_ff = 9,
+         .T = 4, .P = 2, .agg_B = 3, .agg_H = 2, .agg_dh = 5, .pre_ff = 5, .D = 10, .Q = 6, .A = 6},
+        {.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2, .enc_ff = 3,
+         .T = 1, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2, .D = 4, .Q = 4, .A = 3}};
+    return c[which];
+}
+
+static Model *noisy_model(const MacConfig *c, uint64_t seed) {
+    Model *m = model_new(c, seed);
+    uint64_t r = seed + 5;
+    for (int i = 0; i < m->ps.n; i++)
+        for (size_t j = 0; j < numel(&m->ps.p[i]->t); j++)
+            m->ps.p[i]->t.data[j] += (real)0.3 * rng_normal(&r);
+    return m;
+}
+
+/* Documents, questions, and questions with answers. */
+#define MOST 6
+typedef struct {
+    int tok[3][MOST][16], doc_of[MOST];
+    Ids docs[MOST], q[MOST], qa[MOST];
+    MacBatch b;
+} Fixture;
+
+static void fixture(Fixture *f, const MacConfig *c, int n_docs, int n_q, uint64_t seed) {
+    int single = c->T == 1;                          /* documents of one token */
+    memset(f, 0, sizeof *f);
+    for (int i = 0; i < MOST; i++) {
+        int n = single ? 1 : 2 + rng_below(&seed, 7), nq = 1 + rng_below(&seed, 4), na = 1 + rng_below(&seed, 3);
+        if (single) nq = 1 + i % 2, na = 1 + i % 2;
+        for (int k = 0; k < 3; k++)
+            for (int j = 0; j < 16; j++) f->tok[k][i][j] = rng_below(&seed, c->V - 1);
+        memcpy(f->tok[2][i], f->tok[1][i], (size_t)nq * sizeof(int));
+        f->tok[2][i][nq + na] = c->V - 1;            /* EOS */
+        f->docs[i] = (Ids){f->tok[0][i], n};
+        f->q[i] = (Ids){f->tok[1][i], nq};
+        f->qa[i] = (Ids){f->tok[2][i], nq + na + 1};
+        f->doc_of[i] = (3 * i + 1) % n_docs;
+    }
+    f->b = (MacBatch){.docs = f->docs, .n_docs = n_docs, .n_grad = n_docs, .q = f->q, .qa = f->qa, .n_q = n_q,
+                      .doc = f->doc_of, .group = 1};
+}
+
+static uint64_t params_hash(const Params *ps, const char *prefix, int grads) {
+    uint64_t hash = MAC_FNV;
+    for (int i = 0; i < ps->n; i++) {
+        const Tensor *t = &ps->p[i]->t;
+        const real *x = grads ? t->grad : t->data;
+        if (x && !strncmp(ps->p[i]->name, prefix, strlen(prefix))) hash = fnv1a(hash, x, numel(t) * sizeof *x);
+    }
+    return hash;
+}
+
+static void zero_grads(Params *ps) {
+    for (int i = 0; i < ps->n; i++)
+        if (ps->p[i]->t.grad) memset(ps->p[i]->t.grad, 0, numel(&ps->p[i]->t) * sizeof(real));
+}
+
+/* ==== the naive LM, in double ================================================================ */
+static const real *named(Model *m, const char *before, int l, const char *name) {
+    char full[MAC_NAME];
+    if (l < 0) snprintf(full, sizeof full, "%s%s", before, name);
+    else snprintf(full, sizeof full, "%s%d.%s", before, l, name);
+    const Tensor *t = param_find(&m->ps, full);
+    if (!t) CHECK(0, "there is no parameter %s", full);
+    return t ? t->data : NULL;
+}
+
+static void naive_norm(double *y, const double *x, const real *g, const real *b, int n) {
+    double mu = 0, var = 0;
+    for (int i = 0; i < n; i++) mu += x[i] / n;
+    for (int i = 0; i < n; i++) var += (x[i] - mu) * (x[i] - mu) / n;
+    for (int i = 0; i < n; i++) y[i] = (x[i] - mu) / sqrt(var + 1e-5) * (double)g[i] + (double)b[i];
+}
+
+/* y = x W + b, W being [in,out]; add: y += */
+static void naive_linear(double *y, const double *x, const real *W, const real *b, int in, int out, int add) {
+    for (int o = 0; o < out; o++) {
+        double s = (double)b[o];
+        for (int i = 0; i < in; i++) s += x[i] * (double)W[i * out + o];
+        y[o] = add ? y[o] + s : s;
+    }
+}
+
+static double gelu_tanh(double x) {
+    return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+}
+
+typedef struct { double k[32][8], v[32][8]; int n; } NaiveKeys;
+
+static void naive_attend(double *o, const double *q, const NaiveKeys *kv, int d, int H) {
+    int dh = d / H;
+    for (int h = 0; h < H; h++) {
+        double w[32], sum = 0, *oh = o + h * dh;
+        for (int x = 0; x < dh; x++) oh[x] = 0;
+        for (int j = 0; j < kv->n; j++) {
+            double z = 0;
+            for (int x = h * dh; x < (h + 1) * dh; x++) z += q[x] * kv->k[j][x];
+            sum += w[j] = exp(z / sqrt(dh));
+        }
+        for (int j = 0; j < kv->n; j++)
+            for (int x = 0; x < dh; x++) oh[x] += w[j] / sum * kv->v[j][h * dh + x];
+    }
+}
+
+/* Hidden states h[n][8] of one sequence.  prefix: its own [P*2L, d], rows p*2L + 2l + (key 0, value
+ * 1), `apart` rows between one and the next; NULL: none. */
+static void naive_hidden(Model *m, const int *id, int n, const real *prefix, int apart, double (*h)[8]) {
+    const char *lm = "base_lm.base_lm.transformer.", *at = "base_lm.base_lm.transformer.h.";
+    int d = m->c.d, P = m->c.P;
+    const real *wte = named(m, lm, -1, "wte.weight"), *wpe = named(m, lm, -1, "wpe.weight");
+    for (int i = 0; i < n; i++)
+        for (int x = 0; x < d; x++) h[i][x] = (double)wte[id[i] * d + x] + (double)wpe[(P + i) * d + x];
+    for (int l = 0; l < m->c.L; l++) {
+        const real *w[12], *const *p = w;
+        static const char *const names[] = {"ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias",
+            "attn.c_proj.weight", "attn.c_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight",
+            "mlp.c_fc.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"};
+        for (int i = 0; i < 12; i++) w[i] = named(m, at, l, names[i]);
+        NaiveKeys kv = {.n = 0};
+        for (; prefix && kv.n < P; kv.n++)
+            for (int x = 0; x < d; x++) {
+                int row = kv.n * 2 * m->c.L + 2 * l;
+                kv.k[kv.n][x] = (double)prefix[row * apart * d + x];
+                kv.v[kv.n][x] = (double)prefix[(row + 1) * apart * d + x];
+            }
+        for (int i = 0; i < n; i++) {
+            double a[8], qkv[24], o[8], f[32];
+            naive_norm(a, h[i], p[0], p[1], d);
+            naive_linear(qkv, a, p[2], p[3], d, 3 * d, 0);
+            memcpy(kv.k[kv.n], qkv + d, (size_t)d * sizeof *qkv);
+            memcpy(kv.v[kv.n++], qkv + 2 * d, (size_t)d * sizeof *qkv);
+            naive_attend(o, qkv, &kv, d, m->c.H);
+            naive_linear(h[i], o, p[4], p[5], d, d, 1);
+            naive_norm(a, h[i], p[6], p[7], d);
+            naive_linear(f, a, p[8], p[9], d, 4 * d, 0);
+            for (int x = 0; x < 4 * d; x++) f[x] = gelu_tanh(f[x]);
+            naive_linear(h[i], f, p[10], p[11], 4 * d, d, 1);
+        }
+    }
+    for (int i = 0; i < n; i++)
+        naive_norm(h[i], h[i], named(m, lm, -1, "ln_f.weight"), named(m, lm, -1, "ln_f.bias"), d);
+}
+
+/* -log p of token `next` after hidden state h. */
+static double naive_nll(Model *m, const double *h, int next) {
+    const real *wte = named(m, "base_lm.base_lm.transformer.", -1, "wte.weight");
+    double sum = 0, own = 0;
+    for (int v = 0; v < m->c.V; v++) {
+        double z = 0;
+        for (int x = 0; x < m->c.d; x++) z += h[x] * (double)wte[v * m->c.d + x];
+        sum += exp(z);
+        if (v == next) own = z;
+    }
+    return log(sum) - own;
+}
+
+/* ==== gradients of a loss by central differences ============================================= */
+typedef double (*Value)(Model *m, void *ctx);
+
+static double difference(Model *m, Value value, void *ctx, real *x, double step) {
+    static const double at[] = {2, 1, -1, -2}, w[] = {-1, 8, -8, 1};
+    real keep = *x;
+    double g = 0;
+    for (int k = 0; k < 4; k++) {
+        *x = keep + (real)(at[k] * step);
+        g += w[k] * value(m, ctx) / (12 * step);
+    }
+    *x = keep;
+    return g;
+}
+
+/* Of each tensor the element with the largest gradient and two drawn ones.  `sparse`: some may have
+ * no gradient at all, as when there is one key to attend to. */
+static void check_gradients(Model *m, const char *what, Value value, void *ctx, double tol, int sparse) {
+    uint64_t r = 31;
+    int was = tape_record(tp, 0);
+    for (int i = 0; i < m->ps.n; i++) {
+        Tensor *t = &m->ps.p[i]->t;
+        double size = 0;
+        size_t n = numel(t), most = 0;
+        for (size_t j = 0; t->grad && j < n; j++)
+            if (fabs((double)t->grad[j]) > size) size = fabs((double)t->grad[j]), most = j;
+        if (!t->grad) continue;
+        CHECK(sparse || size > 1e-5, "%s: gradient of %s is ~0, this check proves nothing", what, m->ps.p[i]->name);
+        if (size < 1e-5) size = 1e-5;
+        for (int k = 0; k < 3; k++) {
+            size_t j = k ? (size_t)rng_below(&r, (int)n) : most;
+            double off = INFINITY, num = 0, is = (double)t->grad[j];
+            for (int s = 0; s < 3 && !(off <= tol * size); s++) {
+                num = difference(m, value, ctx, t->data + j, steps[s]);
+                off = fabs(num - is);
+            }
+            CHECK(off <= tol * size, "%s: d %s[%d] is %g, numeric %g, largest %g", what, m->ps.p[i]->name,
+                  (int)j, is, num, size);
+        }
+    }
+    tape_record(tp, was);
+}
+
+/* ==== the LM ================================================================================= */
+typedef struct { const Ids *x; const int *from; int B; const Tensor *prefix; } LmCase;
+
+static double naive_lm_loss(Model *m, void *ctx) {
+    const LmCase *c = ctx;
+    double sum = 0, h[16][8];
+    int n = 0;
+    for (int b = 0; b < c->B; b++) {
+        const Ids *x = &c->x[b];
+        naive_hidden(m, x->id, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h);
+        for (int i = c->from ? c->from[b] : 1; i < x->n; i++, n++) sum += naive_nll(m, h[i - 1], x->id[i]);
+    }
+    return sum / n;
+}
+
+static Tensor *random_prefix(Params *ps, const MacConfig *c, int B) {
+    uint64_t r = 77;
+    Tensor *t = param_new(ps, "prefix", 2, c->P * 2 * c->L * B, c->d);
+    for (size_t i = 0; i < numel(t); i++) t->data[i] = rng_normal(&r);
+    return t;
+}
+
+static void hidden_values(Model *m, const Ids *x, int B, Tensor *prefix, const char *what) {
+    double h[16][8];
+    tape_reset(tp);
+    Tensor *y = lm_hidden(m, tp, x, B, prefix, NULL);
+    CHECK(y != NULL, "%s: %s", what, tape_error(tp));
+    for (int b = 0, at = 0; y && b < B; at += x[b].n, b++) {
+        naive_hidden(m, x[b].id, x[b].n, prefix ? prefix->data + b * m->c.d : NULL, B, h);
+        for (int i = 0; i < x[b].n * m->c.d; i++) {
+            double is = (double)y->data[at * m->c.d + i], want = h[i / m->c.d][i % m->c.d];
+            CHECK(fabs(is - want) <= VALUE_TOL, "%s: hidden state %d of %d is %g, not %g", what, i, b, is, want);
+        }
+    }
+}
+
+static void test_lm(int which) {
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 3);
+    Fixture f;
+    fixture(&f, &c, 3, 3, 1);
+    Params own = {NULL, 0};
+    Tensor *prefix = random_prefix(&own, &c, 3);
+    int from[3] = {f.q[0].n, f.q[1].n, f.q[2].n};
+    for (int k = 0; k < 2; k++) {
+        LmCase lc = {f.qa, k ? from : NULL, 3, k ? prefix : NULL};
+        hidden_values(m, f.qa, 3, k ? prefix : NULL, k ? "lm behind a prefix" : "lm");
+        tape_reset(tp);
+        zero_grads(&m->ps);
+        Tensor *loss = lm_loss(m, tp, f.qa, lc.from, 3, k ? prefix : NULL);
+        CHECK(tape_backward(tp, loss) == 0, "lm_loss: %s", tape_error(tp));
+        double want = naive_lm_loss(m, &lc), is = loss ? (double)loss->data[0] : NAN;
+        CHECK(fabs(is - want) <= VALUE_TOL * want, "lm_loss is %g, not %g", is, want);
+        for (int i = 0; i < m->ps.n; i++)
+            if (strncmp(m->ps.p[i]->name, "base_lm.", 8)) param_freeze(&m->ps, m->ps.p[i]->name, 1);
+        check_gradients(m, "lm_loss", naive_lm_loss, &lc, LM_TOL, which == 2);
+        for (size_t i = 0; k && i < numel(prefix); i += 3) {
+            double num = difference(m, naive_lm_loss, &lc, prefix->data + i, 1e-3);
+            CHECK(fabs(num - (double)prefix->grad[i]) <= 1e-3 * LM_TOL + LM_TOL * fabs(num),
+                  "d prefix[%d] is %g, numeric %g", (int)i, (double)prefix->grad[i], num);
+        }
+        param_freeze(&m->ps, "", 0);
+    }
+    params_free(&own);
+    model_free(m);
+}
+
+/* One row of the prefix that is not zero, each in turn: position p, layer l, key or value. */
+static void test_prefix_layout(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 4);
+    Fixture f;
+    fixture(&f, &c, 3, 3, 2);
+    Params own = {NULL, 0};
+    Tensor *prefix = random_prefix(&own, &c, 2);
+    int rows = c.P * 2 * c.L * 2;
+    tape_reset(tp);
+    Tensor *plain = lm_hidden(m, tp, f.qa, 2, NULL, NULL);
+    for (int row = 0; plain && row < rows; row++) {
+        memset(prefix->data, 0, numel(prefix) * sizeof(real));
+        for (int x = 0; x < c.d; x++) prefix->data[row * c.d + x] = (real)(x + 1) * (real)0.3;
+        hidden_values(m, f.qa, 2, prefix, "one row of a prefix");
+        Tensor *h = lm_hidden(m, tp, f.qa, 2, prefix, NULL);
+        Tensor zero = *prefix;
+        zero.data = calloc(numel(prefix), sizeof(real));
+        Tensor *none = lm_hidden(m, tp, f.qa, 2, &zero, NULL); /* not no keys */
+        free(zero.data);
+        for (int b = 0; h && none && b < 2; b++) {
+            size_t at = b ? (size_t)(f.qa[0].n * c.d) : 0, n = (size_t)(f.qa[b].n * c.d) * sizeof(real);
+            int same = !memcmp(h->data + at, none->data + at, n);
+            CHECK(same == (row % 2 != b), "row %d, sequence %d: same %d", row, b, same);
+        }
+    }
+    params_free(&own);
+    model_free(m);
+}
+
+/* ==== per-token networks: one token's MLP, or one use of it in the expansion ================= */
+/* y[out] = skip(x) + W2 act(W1 LN x), all of group g; names are "<before>0", "<before>1", .. */
+static void naive_mlp(Model *m, const char *const *name, int g, int in, int hidden, int out, const double *x,
+                      double *y) {
+    double n[16], f[16];
+    const real *w[8];
+    for (int i = 0; i < 8; i++) w[i] = name[i / 2] ? named(m, name[i / 2], -1, i % 2 ? ".bias" : ".weight") : NULL;
+    naive_norm(n, x, w[0] + g * in, w[1] + g * in, in);
+    for (int i = 0; i < hidden; i++) {
+        f[i] = (double)w[3][g * hidden + i];
+        for (int j = 0; j < in; j++) f[i] += n[j] * (double)w[2][(g * hidden + i) * in + j];
+        f[i] = name[4] ? 0.5 * f[i] * (1 + erf(f[i] / sqrt(2))) : tanh(f[i]);
+    }
+    for (int i = 0; i < out; i++) {
+        y[i] = (double)w[5][g * out + i] + (w[6] ? (double)w[7][g * out + i] : x[i]);
+        for (int j = 0; j < hidden; j++) y[i] += f[j] * (double)w[4][(g * out + i) * hidden + j];
+        for (int j = 0; w[6] && j < in; j++) y[i] += x[j] * (double)w[6][(g * out + i) * in + j];
+    }
+}
+
+static void mlp_value(Model *m, const char *what, const char *const *name, int g, int in, int hidden,
+                      const Tensor *from, int x_row, const Tensor *to, int y_row) {
+    double x[16], y[16];
+    int out = m->c.d;
+    for (int i = 0; i < in; i++) x[i] = (double)from->data[x_row * in + i];
+    naive_mlp(m, name, g, in, hidden, out, x, y);
+    for (int i = 0; i < out; i++) {
+        double is = (double)to->data[y_row * out + i];
+        CHECK(fabs(is - y[i]) <= VALUE_TOL * (1 + fabs(y[i])), "%s %d [%d]: %g, not %g", what, g, i, is, y[i]);
+    }
+}
+
+static void test_token_networks(int which) {
+    static const char *const doc[] = {"mlps.%d.mlp.0", "mlps.%d.mlp.1", "mlps.%d.mlp.3", "mlps.%d.skip", NULL};
+    static const char *const same[] = {"mlps.%d.mlp.0", "mlps.%d.mlp.1", "mlps.%d.mlp.3", NULL, NULL};
+    static const char *const expand[] = {"token_SA.mlp_layers.%d.net.0", "token_SA.mlp_layers.%d.net.1",
+                                         "token_SA.mlp_layers.%d.net.4", NULL, "gelu"};
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 5);
+    Fixture f;
+    fixture(&f, &c, 3, 3, 3);
+    int B = 3, n = c.P * 2 * c.L, use = 0;
+    tape_reset(tp);
+    Tensor *states = enc_forward(m, tp, m->enc, f.docs, B), *phi = mac_encode(m, tp, f.docs, B);
+    Tensor *prefix = prefix_expand(m, tp, phi, B);
+    CHECK(prefix != NULL, "encode: %s", tape_error(tp));
+    for (int i = 0; prefix && i < B * c.T; i++)
+        mlp_value(m, "token network", c.e == c.d ? same : doc, i % c.T, c.e, c.d, states, i, phi, i);
+    for (int t = 0; prefix && t < c.T; t++) /* the first n % T vectors are used once more */
+        for (int k = 0; k < n / c.T + (t < n % c.T); k++, use++)
+            for (int b = 0; b < B; b++)
+                mlp_value(m, "expansion", expand, use, c.d, c.pre_ff, phi, b * c.T + t, prefix, use * B + b);
+    CHECK(use == n, "the expansion has %d uses", use);
+    model_free(m);
+}
+
+/* ==== the whole loss ========================================================================= */
+/* mac_loss again, question by question: each with a bank of its own, put together here, and the loss
+ * in double by the naive LM.  `held`: vectors of all documents; those without gradient are taken
+ * from there. */
+typedef struct { MacBatch b; const real *held; double answer, mass; } Replica;
+
+static Tensor *replica_bank(Model *m, const Replica *r, int doc, int *gold) {
+    int T = m->c.T, banks = r->b.n_docs / r->b.group, row = T * m->c.d, at = 0;
+    Tensor *bank = tape_tensor(tp, r->b.group * T, m->c.d);
+    for (int i = doc % banks; i < r->b.n_docs; i += banks, at++) {
+        if (i == doc) *gold = at;
+        Tensor *phi = i < r->b.n_grad ? mac_encode(m, tp, &r->b.docs[i], 1) : NULL;
+        memcpy(bank->data + at * row, phi ? phi->data : r->held + i * row, (size_t)row * sizeof(real));
+    }
+    return bank;
+}
+
+static double replica_loss(Model *m, void *ctx) {
+    Replica *r = ctx;
+    double sum = 0, guide = 0, h[16][8];
+    int tokens = 0, zero = 0, was = tape_record(tp, 0);
+    r->mass = 0;
+    tape_reset(tp);
+    for (int i = 0; i < r->b.n_q; i++) {
+        int gold = -1;
+        Tensor *mass[4] = {NULL}, *bank = replica_bank(m, r, r->b.doc[i], &gold);
+        AggReads reads = {.doc0 = &zero, .docs = &r->b.group, .gold = &gold, .mass = mass};
+        Tensor *prefix = prefix_expand(m, tp, agg_forward(m, tp, &r->b.q[i], 1, bank, &reads), 1);
+        if (!prefix) return NAN;
+        const Ids *x = &r->b.qa[i];
+        naive_hidden(m, x->id, x->n - 1, prefix->data, 1, h);
+        for (int k = r->b.q[i].n; k < x->n; k++, tokens++) sum += naive_nll(m, h[k - 1], x->id[k]);
+        for (int k = 0; k < m->c.agg_B; k++) {
+            r->mass += (double)mass[k]->data[0] / (r->b.n_q * m->c.agg_B);
+            guide -= log((double)mass[k]->data[0]) / r->b.n_q;
+        }
+    }
+    tape_record(tp, was);
+    r->answer = sum / tokens;
+    return r->answer + (double)r->b.guidance * guide;
+}
+
+static void test_mac_grad(int which, int group, int n_grad, real guidance) {
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 6);
+    Fixture f;
+    char what[80];
+    fixture(&f, &c, 4, 3, 4);
+    f.b.group = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
+    snprintf(what, sizeof what, "mac_loss, config %d, group %d, n_grad %d", which, group, n_grad);
+    size_t row = (size_t)(c.T * c.d);
+    real *held = malloc(4 * row * sizeof *held);
+    for (int i = 0; i < 4; i++) {
+        tape_reset(tp);
+        memcpy(held + (size_t)i * row, mac_encode(m, tp, &f.docs[i], 1)->data, row * sizeof *held);
+    }
+    Replica r = {f.b, held, 0, 0};
+    double want = replica_loss(m, &r);
+    MacStats s = {0, 0, 0};
+    tape_reset(tp);
+    Tensor *loss = mac_loss(m, tp, &f.b, &s);
+    CHECK(tape_backward(tp, loss) == 0, "%s: %s", what, tape_error(tp));
+    double is = loss ? (double)loss->data[0] : NAN;
+    CHECK(fabs(is - want) <= VALUE_TOL * want && (double)s.loss == is, "%s: %.15g, not %.15g", what, is, want);
+    CHECK(fabs((double)s.answer - r.answer) <= VALUE_TOL * want, "%s: stats.answer %g", what, (double)s.answer);
+    CHECK(fabs((double)s.mass - r.mass) <= VALUE_TOL, "%s: stats.mass %g", what, (double)s.mass);
+    check_gradients(m, what, replica_loss, &r, MAC_TOL, which == 2);
+    free(held);
+    model_free(m);
+}
+
+/* A document without gradient changes the loss, but its encoding gets none: same as frozen. */
+static void test_dropped(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 7);
+    Fixture f;
+    MacStats s;
+    fixture(&f, &c, 4, 3, 5);
+    f.b.group = 4;
+    uint64_t hash[2][3];
+    for (int k = 0; k < 2; k++) {
+        f.b.n_grad = k ? 1 : 4;
+        tape_reset(tp), zero_grads(&m->ps);
+        CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "dropped: %s", tape_error(tp));
+        hash[k][0] = params_hash(&m->ps, "enc_decoder.", 1), hash[k][1] = params_hash(&m->ps, "base_lm.", 1);
+        hash[k][2] = (uint64_t)(s.loss * 1e6);
+    }
+    CHECK(hash[0][0] != hash[1][0], "dropping documents does not change the encoder's gradient");
+    CHECK(hash[0][1] == hash[1][1] && hash[0][2] == hash[1][2], "but it does change the LM's, or the loss");
+    static const int bad[][3] = {{3, 4, 4}, {0, 4, 4}, {4, 0, 4}, {4, 5, 4}}; /* group, n_grad, n_docs */
+    for (int k = 0; k < 4; k++) {
+        tape_reset(tp);
+        f.b.group = bad[k][0], f.b.n_grad = bad[k][1], f.b.n_docs = bad[k][2];
+        CHECK(!mac_loss(m, tp, &f.b, &s) && tape_error(tp)[0], "batch %d should be refused", k);
+    }
+    model_free(m);
+}
+
+/* ==== frozen LM, training ==================================================================== */
+static void test_frozen(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 8);
+    Fixture f;
+    MacStats s;
+    Adam o = adam_default((real)0.01);
+    fixture(&f, &c, 4, 4, 6);
+    f.b.group = 2, f.b.guidance = (real)0.1;
+    tape_reset(tp);
+    CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "frozen: %s", tape_error(tp));
+    static const char *const parts[] = {"enc_decoder.", "aggregator.", "token_SA.", "mlps."};
+    uint64_t lm = params_hash(&m->ps, "base_lm.", 0), grads[4], before[4];
+    for (int i = 0; i < 4; i++)
+        grads[i] = params_hash(&m->ps, parts[i], 1), before[i] = params_hash(&m->ps, parts[i], 0);
+    zero_grads(&m->ps);
+    param_freeze(&m->ps, "base_lm.", 1);
+    for (int step = 0; step < 4; step++) {
+        tape_reset(tp);
+        CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "frozen: %s", tape_error(tp));
+        for (int i = 0; step == 0 && i < 4; i++)
+            CHECK(grads[i] == params_hash(&m->ps, parts[i], 1), "a frozen LM changes gradients of %s", parts[i]);
+        adam_step(&m->ps, &o);
+    }
+    CHECK(lm == params_hash(&m->ps, "base_lm.", 0), "the frozen LM has changed");
+    for (int i = 0; i < 4; i++)
+        CHECK(before[i] != params_hash(&m->ps, parts[i], 0), "%s has not changed", parts[i]);
+    param_freeze(&m->ps, "", 1); /* any part alone can be trained: nothing else is in its way */
+    for (int i = 0; i < m->ps.n; i += 3) {
+        char *name = m->ps.p[i]->name;
+        param_freeze(&m->ps, name, 0);
+        tape_reset(tp);
+        CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "only %s: %s", name, tape_error(tp));
+        param_freeze(&m->ps, name, 1);
+    }
+    model_free(m);
+}
+
+static void test_overfit(int which) {
+    MacConfig c = config(which);
+    Model *m = model_new(&c, 9);
+    Fixture f;
+    MacStats s;
+    Adam o = adam_default((real)0.01);
+    double first = 0, last = 0;
+    fixture(&f, &c, 4, 4, 7);
+    f.b.group = 2;
+    for (int step = 0; step < 150; step++) {
+        tape_reset(tp);
+        if (tape_backward(tp, mac_loss(m, tp, &f.b, &s)) != 0) break;
+        if (step == 0) first = (double)s.loss;
+        last = (double)s.loss;
+        adam_step(&m->ps, &o);
+    }
+    CHECK(first > 2 && last < 0.1 * first, "one batch: loss %g, then %g; %s", first, last, tape_error(tp));
+    model_free(m);
+}
+
+/* ==== the bank =============================================================================== */
+static void fill_phi(real *phi, size_t n, uint64_t seed) {
+    for (size_t i = 0; i < n; i++) phi[i] = rng_normal(&seed);
+}
+
+static Bank *full_bank(const Model *m, int K) {
+    Bank *b = bank_new(&m->c, model_fingerprint(m));
+    size_t n = (size_t)(m->c.T * m->c.d);
+    real *phi = malloc(n * sizeof *phi);
+    for (int i = 0; i < K; i++) {
+        char id[20];
+        snprintf(id, sizeof id, "doc%d", i);
+        fill_phi(phi, n, (uint64_t)i + 50);
+        CHECK(bank_add(b, id, "a \"title\"", (uint64_t)i + 1000, phi) == 1, "bank_add");
+    }
+    free(phi);
+    return b;
+}
+
+static int same_bank(const Bank *a, const Bank *b) {
+    int same = a->K == b->K && a->T == b->T && a->d == b->d && a->model == b->model;
+    for (int i = 0; same && i < a->K; i++)
+        same = !strcmp(a->entry[i].id, b->entry[i].id) && !strcmp(a->entry[i].title, b->entry[i].title)
+            && a->entry[i].hash == b->entry[i].hash;
+    return same && (!a->K || !memcmp(a->phi, b->phi, (size_t)(a->K * a->T * a->d) * sizeof(real)));
+}
+
+static long slurp(const char *path, char *to, size_t cap) {
+    FILE *f = fopen(path, "rb");
+    long n = f ? (long)fread(to, 1, cap, f) : -1;
+    if (f) fclose(f);
+    return n;
+}
+
+static void test_bank(Model *m) {
+    char path[2][300], err[MAC_ERR] = "";
+    static char bytes[2][20000];
+    size_t n = (size_t)(m->c.T * m->c.d);
+    real *phi = malloc(n * sizeof *phi);
+    for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/test_model.%d.bank", scratch, i);
+    for (int K = 0; K < 10; K++) {
+        Bank *b = full_bank(m, K);
+        CHECK(b->K == K && bank_save(b, path[0], err) == 0, "bank_save: %s", err);
+        Bank *back = bank_load(path[0], err);
+        CHECK(back && same_bank(b, back), "a bank of %d comes back changed: %s", K, err);
+        fill_phi(phi, n, 999);
+        CHECK(bank_add(b, "new", "title", 5, phi) == 1 && bank_find(b, "new") == K, "add to %d", K);
+        CHECK(bank_add(b, "other", "title", 5, phi) == 0 && b->K == K + 1, "the same hash is stored once");
+        CHECK(!memcmp(b->phi + (size_t)K * n, phi, n * sizeof *phi), "its vectors");
+        CHECK(bank_remove(b, "nobody") == -1 && bank_find(b, "nobody") == -1, "an unknown id");
+        CHECK(bank_remove(b, "new") == 0 && b->K == K && bank_find(b, "new") == -1, "forget it");
+        CHECK(bank_save(b, path[1], err) == 0, "bank_save: %s", err);
+        long size = slurp(path[0], bytes[0], sizeof bytes[0]), size1 = slurp(path[1], bytes[1], sizeof bytes[1]);
+        CHECK(size > 0 && size == size1 && !memcmp(bytes[0], bytes[1], (size_t)size), "forgetting leaves traces");
+        bank_free(b), bank_free(back);
+    }
+    Bank *b = full_bank(m, 7);
+    CHECK(bank_remove(b, "doc0") == 0 && bank_remove(b, "doc3") == 0 && bank_remove(b, "doc6") == 0, "remove");
+    static const int left[] = {1, 2, 4, 5};
+    for (int i = 0; i < 4; i++) {
+        char id[20];
+        snprintf(id, sizeof id, "doc%d", left[i]);
+        fill_phi(phi, n, (uint64_t)left[i] + 50);
+        CHECK(bank_find(b, id) == i && b->entry[i].hash == (uint64_t)left[i] + 1000
+              && !memcmp(b->phi + (size_t)i * n, phi, n * sizeof *phi), "after removals, entry %d", i);
+    }
+    bank_free(b), bank_free(NULL);
+    remove(path[0]), remove(path[1]);
+    free(phi);
+}
+
+/* ==== answers ================================================================================ */
+enum { CAP = 5, N_Q = 20 };
+
+/* The prefix of one question by the public functions, no batch. */
+static Tensor *prefix_of_bank(Model *m, const Ids *q, const Bank *bank) {
+    int zero = 0, K = bank->K;
+    Tensor *phi = tape_tensor(tp, K * m->c.T, m->c.d);
+    if (K) memcpy(phi->data, bank->phi, numel(phi) * sizeof(real));
+    AggReads r = {.doc0 = &zero, .docs = &K};
+    return prefix_expand(m, tp, agg_forward(m, tp, q, 1, phi, &r), 1);
+}
+
+/* Logits after a sequence, everything read anew. */
+static const real *fresh_logits(Model *m, const int *id, int n, Tensor *prefix) {
+    int last = n - 1;
+    Tensor *h = lm_hidden(m, tp, &(Ids){id, n}, 1, prefix, NULL);
+    Tensor *l = lm_logits(m, tp, op_rows(tp, h, NULL, &last, 1));
+    CHECK(l != NULL, "logits: %s", tape_error(tp));
+    return l ? l->data : NULL;
+}
+
+static int greedy_anew(Model *m, const Ids *q, Tensor *prefix, int *out) {
+    int id[32], n = q->n, V = m->c.V;
+    memcpy(id, q->id, (size_t)n * sizeof *id);
+    for (int k = 0; k < CAP; k++) {
+        const real *l = fresh_logits(m, id, n, prefix);
+        int best = 0;
+        for (int v = 0; l && v < V; v++)
+            if (l[v] > l[best]) best = v;
+        if (best == V - 1) return k;
+        id[n++] = out[k] = best;
+    }
+    return CAP;
+}
+
+/* Mean log-probability of an answer, of its EOS too when it has one. */
+static double mean_log_prob(Model *m, const Ids *q, Tensor *prefix, const int *answer, int n) {
+    int id[32], V = m->c.V, counted = n < CAP ? n + 1 : n;
+    double sum = 0;
+    memcpy(id, q->id, (size_t)q->n * sizeof *id);
+    for (int k = 0; k < counted; k++) {
+        const real *l = fresh_logits(m, id, q->n + k, prefix);
+        double all = 0;
+        for (int v = 0; l && v < V; v++) all += exp((double)l[v]);
+        id[q->n + k] = k < n ? answer[k] : V - 1;
+        sum += l ? (double)l[id[q->n + k]] - log(all) : NAN;
+    }
+    return sum / counted;
+}
+
+static void questions(Ids *q, int (*tok)[8], const MacConfig *c, uint64_t seed) {
+    for (int i = 0; i < N_Q; i++) {
+        q[i] = (Ids){tok[i], 1 + rng_below(&seed, 5)};
+        for (int j = 0; j < 8; j++) tok[i][j] = rng_below(&seed, c->V - 1);
+    }
+}
+
+static Model *talking_model(uint64_t seed) { /* some answers end, others do not */
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, seed);
+    Tensor *wte = param_find(&m->ps, "base_lm.base_lm.transformer.wte.weight");
+    for (size_t i = 0; i < numel(wte); i++) wte->data[i] *= (real)3;
+    return m;
+}
+
+static void test_greedy(Model *m, const Bank *bank, const Ids *q) {
+    int out[N_Q * CAP], n[N_Q], want[CAP], ended = 0, words = 0;
+    real received[N_Q * 8];
+    AnswerOptions o = {.received = received};
+    tape_reset(tp);
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out, n, &o) == 0, "answer: %s", tape_error(tp));
+    for (int i = 0; i < N_Q; i++) {
+        int own[CAP], own_n, len = greedy_anew(m, &q[i], prefix_of_bank(m, &q[i], bank), want);
+        real alone[8];
+        double sum = 0, off = 0;
+        ended += n[i] < CAP, words += n[i];
+        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want),
+              "answer %d is not the one without a cache", i);
+        o.received = alone;
+        CHECK(mac_answer(m, tp, &q[i], 1, bank, CAP, own, &own_n, &o) == 0, "answer: %s", tape_error(tp));
+        CHECK(own_n == n[i] && !memcmp(own, want, (size_t)len * sizeof *want), "answer %d depends on others", i);
+        for (int k = 0; k < bank->K; k++) {
+            double is = (double)received[i * bank->K + k];
+            sum += is, off = fmax(off, fabs(is - (double)alone[k]));
+        }
+        CHECK(fabs(sum - 1) < 1e-5 && off < 1e-5, "question %d: mass %g, alone %g off", i, sum, off);
+    }
+    CHECK(ended > 2 && ended < N_Q - 2 && words > N_Q, "%d of %d end, %d words: proves little", ended, N_Q, words);
+}
+
+static void test_beams(Model *m, const Bank *bank, const Ids *q) {
+    int out[N_Q * CAP], n[N_Q], one[N_Q * CAP], one_n[N_Q], wide[N_Q * CAP], wide_n[N_Q], better = 0, worse = 0;
+    AnswerOptions o = {.beams = 1};
+    tape_reset(tp);
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out, n, NULL) == 0, "greedy: %s", tape_error(tp));
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, one, one_n, &o) == 0, "one beam: %s", tape_error(tp));
+    o.beams = 4;
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, wide, wide_n, &o) == 0, "four beams: %s", tape_error(tp));
+    for (int i = 0; i < N_Q; i++) {
+        CHECK(n[i] == one_n[i] && !memcmp(out + i * CAP, one + i * CAP, (size_t)n[i] * sizeof *n),
+              "one beam is not greedy: answer %d", i);
+        CHECK(wide_n[i] >= 0 && wide_n[i] <= CAP, "answer %d has %d tokens", i, wide_n[i]);
+        for (int k = 0; k < wide_n[i]; k++)
+            CHECK(wide[i * CAP + k] >= 0 && wide[i * CAP + k] < m->c.V - 1, "token %d", wide[i * CAP + k]);
+        Tensor *prefix = prefix_of_bank(m, &q[i], bank);
+        double g = mean_log_prob(m, &q[i], prefix, out + i * CAP, n[i]);
+        double w = mean_log_prob(m, &q[i], prefix, wide + i * CAP, wide_n[i]);
+        better += w > g + 1e-6, worse += !(w >= g - 1e-6);
+    }
+    CHECK(worse <= 3 && better >= 3, "four beams: %d better, %d worse than greedy", better, worse);
+}
+
+/* With context, the LM reads both; the memory is asked with the question alone. */
+static void test_context(Model *m, const Bank *bank, const Ids *q) {
+    int out[4 * CAP], n[4], want[CAP], id[20];
+    static const int more[] = {3, 1, 4, 1, 5};
+    Ids context[4] = {{more, 5}, {more, 0}, {more + 1, 2}, {more, 3}};
+    AnswerOptions o = {.context = context};
+    tape_reset(tp);
+    CHECK(mac_answer(m, tp, q, 4, bank, CAP, out, n, &o) == 0, "context: %s", tape_error(tp));
+    for (int i = 0; i < 4; i++) {
+        memcpy(id, context[i].id, (size_t)context[i].n * sizeof *id);
+        memcpy(id + context[i].n, q[i].id, (size_t)q[i].n * sizeof *id);
+        Ids both = {id, context[i].n + q[i].n};
+        int len = greedy_anew(m, &both, prefix_of_bank(m, &q[i], bank), want);
+        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want), "context, answer %d", i);
+    }
+    tape_reset(tp);
+    CHECK(mac_answer(m, tp, q, 4, NULL, CAP, out, n, NULL) == 0, "LM alone: %s", tape_error(tp));
+    for (int i = 0; i < 4; i++) {
+        int len = greedy_anew(m, &q[i], NULL, want);
+        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want), "LM alone, answer %d", i);
+    }
+    int longest[40] = {0};
+    Ids too_long = {longest, 40};
+    CHECK(mac_answer(m, tp, &too_long, 1, bank, CAP, out, n, NULL) == -1 && strstr(tape_error(tp), "24"),
+          "a question beyond the window: \"%s\"", tape_error(tp));
+    tape_reset(tp);
+    CHECK(tape_record(tp, 1) == 1, "a failed answer leaves the tape off");
+}
+
+/* The order of documents changes rounding only, and the mass follows its document. */
+static void test_order(Model *m, const Bank *bank, const Ids *q) {
+    static const int order[] = {3, 0, 4, 1, 2};
+    Bank *b = bank_new(&m->c, bank->model);
+    size_t n = (size_t)(m->c.T * m->c.d);
+    for (int i = 0; i < 5; i++)
+        bank_add(b, "x", "y", (uint64_t)i, bank->phi + (size_t)order[i] * n);
+    tape_reset(tp);
+    real got[2][5];
+    int out[CAP], len;
+    AnswerOptions o = {.received = got[0]};
+    CHECK(mac_answer(m, tp, q, 1, bank, CAP, out, &len, &o) == 0, "order: %s", tape_error(tp));
+    o.received = got[1];
+    CHECK(mac_answer(m, tp, q, 1, b, CAP, out, &len, &o) == 0, "order: %s", tape_error(tp));
+    for (int i = 0; i < 5; i++)
+        CHECK(fabs((double)(got[1][i] - got[0][order[i]])) < 1e-5, "mass of document %d moves", i);
+    CHECK(got[0][0] != got[0][1], "all documents are alike: this proves nothing");
+    Tensor *x = prefix_of_bank(m, q, bank), *y = prefix_of_bank(m, q, b);
+    for (size_t i = 0; x && y && i < numel(x); i++)
+        CHECK(fabs((double)(x->data[i] - y->data[i])) < 1e-5, "the order changes prefix[%d]", (int)i);
+    bank_free(b);
+}
+
+static void test_empty(Model *m, const Ids *q) {
+    Bank *b = bank_new(&m->c, 0);
+    int out[3 * CAP], n[3], want[CAP];
+    real received[1] = {7};
+    AnswerOptions o = {.beams = 0, .hierarchy = 2, .received = received};
+    for (int beams = 0; beams < 5; beams += 4) {
+        o.beams = beams;
+        tape_reset(tp);
+        CHECK(mac_answer(m, tp, q, 3, b, CAP, out, n, &o) == 0, "empty bank: %s", tape_error(tp));
+    }
+    CHECK(received[0] == 7, "nothing is received in an empty bank");
+    tape_reset(tp);
+    Tensor *prefix = prefix_of_bank(m, q, b);
+    for (size_t i = 0; prefix && i < numel(prefix); i++)
+        CHECK(isfinite(prefix->data[i]), "empty bank: prefix[%d]", (int)i);
+    CHECK(mac_answer(m, tp, q, 1, b, CAP, out, n, NULL) == 0, "empty bank: %s", tape_error(tp));
+    CHECK(prefix && n[0] == greedy_anew(m, q, prefix, want), "empty bank: answers");
+    b->T++;
+    CHECK(mac_answer(m, tp, q, 1, b, CAP, out, n, NULL) == -1 && tape_error(tp)[0], "a bank of other sizes");
+    bank_free(b);
+}
+
+/* Groups of M = 2 by hand: modulations of groups become the documents of the next round. */
+static Tensor *prefix_by_groups(Model *m, const Ids *q, const Bank *bank, int M) {
+    size_t row = (size_t)(m->c.T * m->c.d);
+    int K = bank->K;
+    const real *held = bank->phi;
+    for (;;) {
+        int G = (K + M - 1) / M;
+        Tensor *next = tape_tensor(tp, G * m->c.T, m->c.d);
+        for (int g = 0; g < G; g++) {
+            int zero = 0, docs = K - g * M < M ? K - g * M : M;
+            Tensor *phi = tape_tensor(tp, docs * m->c.T, m->c.d);
+            memcpy(phi->data, held + (size_t)(g * M) * row, (size_t)docs * row * sizeof(real));
+            AggReads r = {.doc0 = &zero, .docs = &docs};
+            Tensor *z = agg_forward(m, tp, q, 1, phi, &r);
+            memcpy(next->data + (size_t)g * row, z->data, row * sizeof(real));
+        }
+        if (G == 1) return prefix_expand(m, tp, next, 1);
+        K = G, held = next->data;
+    }
+}
+
+static void test_hierarchy(Model *m, const Bank *bank, const Ids *q) {
+    int out[4][N_Q * CAP], n[4][N_Q], differ = 0, want[CAP];
+    real received[4][N_Q * 5];
+    static const int M[] = {0, 5, 9, 2};
+    tape_reset(tp);
+    for (int k = 0; k < 4; k++) {
+        AnswerOptions o = {.hierarchy = M[k], .received = k < 3 ? received[k] : NULL};
+        CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[k], n[k], &o) == 0, "hierarchy: %s", tape_error(tp));
+    }
+    for (int i = 0; i < N_Q; i++) {
+        for (int k = 1; k < 3; k++)
+            CHECK(n[k][i] == n[0][i] && !memcmp(out[k] + i * CAP, out[0] + i * CAP, (size_t)n[0][i] * sizeof(int))
+                  && !memcmp(received[k] + i * 5, received[0] + i * 5, 5 * sizeof(real)), "M = %d >= K", M[k]);
+        differ += n[3][i] != n[0][i] || memcmp(out[3] + i * CAP, out[0] + i * CAP, (size_t)n[0][i] * sizeof(int));
+        int len = greedy_anew(m, &q[i], prefix_by_groups(m, &q[i], bank, 2), want);
+        CHECK(n[3][i] == len && !memcmp(out[3] + i * CAP, want, (size_t)len * sizeof *want), "M = 2, answer %d", i);
+    }
+    CHECK(differ > 0, "groups of two change no answer: this proves nothing");
+    AnswerOptions o = {.hierarchy = 1};
+    CHECK(mac_answer(m, tp, q, 1, bank, CAP, out[0], n[0], &o) == -1 && tape_error(tp)[0], "groups of one");
+}
+
+static void test_answers(void) {
+    Model *m = talking_model(13);
+    Bank *bank = full_bank(m, 5);
+    Ids q[N_Q];
+    int tok[N_Q][8];
+    questions(q, tok, &m->c, 3);
+    test_bank(m);
+    test_greedy(m, bank, q);
+    test_beams(m, bank, q);
+    test_context(m, bank, q);
+    test_order(m, bank, q);
+    test_empty(m, q);
+    test_hierarchy(m, bank, q);
+    bank_free(bank);
+    model_free(m);
+}
+
+/* ==== sequences do not see their neighbours ================================================== */
+static void test_batching(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 14);
+    Fixture f;
+    fixture(&f, &c, 3, 3, 8);
+    tape_reset(tp);
+    Tensor *all = enc_forward(m, tp, m->enc, f.docs, 3), *lm = lm_hidden(m, tp, f.qa, 3, NULL, NULL);
+    for (int b = 0, at = 0; all && lm && b < 3; at += f.qa[b].n, b++) {
+        Tensor *one = enc_forward(m, tp, m->enc, &f.docs[b], 1), *h = lm_hidden(m, tp, &f.qa[b], 1, NULL, NULL);
+        CHECK(one && h, "alone: %s", tape_error(tp));
+        for (int i = 0; one && i < c.T * c.e; i++)
+            CHECK(fabs((double)(one->data[i] - all->data[b * c.T * c.e + i])) <= VALUE_TOL, "encoder, %d", i);
+        for (int i = 0; h && i < f.qa[b].n * c.d; i++)
+            CHECK(fabs((double)(h->data[i] - lm->data[at * c.d + i])) <= VALUE_TOL, "LM, %d", i);
+    }
+    model_free(m);
+}
+
+/* ==== same bits with any number of threads; fingerprint ====================================== */
+static void test_threads(void) {
+    static const int counts[] = {1, 2, 3, 5};
+    MacConfig c = mac_config_default();
+    uint64_t first = 0;
+    c.V = 60, c.d = 32, c.e = 32, c.enc_L = 1, c.enc_ff = 64, c.pre_ff = 40, c.agg_dh = 8;
+    for (int k = 0; k < 4; k++) {
+        Model *m = model_new(&c, 21);
+        static int tok[8][40];
+        Ids docs[4], q[4], qa[4];
+        int doc[4] = {0, 1, 2, 3};
+        uint64_t r = 5;
+        for (int i = 0; i < 8 * 40; i++) tok[i / 40][i % 40] = rng_below(&r, 59);
+        for (int i = 0; i < 4; i++)
+            docs[i] = (Ids){tok[i], 40 - i}, q[i] = (Ids){tok[i + 4], 10}, qa[i] = (Ids){tok[i + 4], 15 + i};
+        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1};
+        MacStats s;
+        Adam o = adam_default((real)0.001);
+        pool_start(counts[k]);
+        tape_reset(tp);
+        CHECK(tape_backward(tp, mac_loss(m, tp, &b, &s)) == 0, "threads: %s", tape_error(tp));
+        uint64_t hash = params_hash(&m->ps, "", 1);
+        adam_step(&m->ps, &o);
+        hash ^= params_hash(&m->ps, "", 0) * 3;
+        pool_stop();
+        if (k == 0) first = hash;
+        CHECK(hash == first, "%d threads give other bits than one", counts[k]);
+        model_free(m);
+    }
+}
+
+static void test_fingerprint(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 15);
+    char path[300], err[MAC_ERR] = "";
+    snprintf(path, sizeof path, "%s/test_model.safetensors", scratch);
+    StWriter *w = st_new();
+    CHECK(model_save(m, w, 0) == 0 && st_write(w, path, err) == 0, "save: %s", err);
+    StFile *f = st_open(path, err);
+    Model *back = f ? model_load(f, err) : NULL;
+    CHECK(back != NULL, "load: %s", err);
+    uint64_t own = model_fingerprint(m);
+    if (back) {
+        CHECK(own == model_fingerprint(back), "save and load change the fingerprint");
+        CHECK(params_hash(&m->ps, "", 0) == params_hash(&back->ps, "", 0), "or the weights");
+        CHECK(!memcmp(&m->c, &back->c, sizeof m->c), "or the sizes");
+    }
+    for (int i = 0; back && i < m->ps.n; i += 5) {
+        real *x = back->ps.p[i]->t.data, keep = *x;
+        *x *= (real)1.5;
+        CHECK(own != model_fingerprint(back), "a change of %s is not seen", m->ps.p[i]->name);
+        *x = keep;
+    }
+    m->c.Q++;
+    CHECK(own != model_fingerprint(m), "a change of the sizes is not seen");
+    model_free(m), model_free(back), st_close(f);
+    remove(path);
+}
+
+/* ==== sizes, memory, the start =============================================================== */
+static void test_config(void) {
+    char err[MAC_ERR] = "";
+    for (const MacField *f = mac_fields; f->name; f++) {
+        MacConfig c = config(0);
+        CHECK(mac_config_check(&c, err) == 0, "config: %s", err);
+        *(int *)(void *)((char *)&c + f->offset) = 0;
+        CHECK(mac_config_check(&c, err) == -1 && strstr(err, f->name), "%s = 0: \"%s\"", f->name, err);
+    }
+    MacConfig c = config(0);
+    c.H = 3;
+    CHECK(mac_config_check(&c, err) == -1 && strstr(err, "H = 3"), "heads: %s", err);
+    c = config(0), c.S = c.P;
+    CHECK(mac_config_check(&c, err) == -1 && strstr(err, "S = 2"), "window: %s", err);
+    c = mac_config_default();
+    Model *m = model_new(&c, 1);
+    CHECK(m && m->c.S == c.P + c.D + c.Q + c.A && mac_config_check(&m->c, err) == 0, "default: %s", err);
+    model_share_start(m);
+    CHECK(params_hash(&m->ps, "", 0) != MAC_FNV, "no weights");
+    const real *a = named(m, "enc_decoder.", -1, "shared.weight");
+    const real *b = named(m, "aggregator.question_encoder.", -1, "shared.weight");
+    const real *wte = named(m, "base_lm.base_lm.transformer.", -1, "wte.weight");
+    double square = 0;
+    for (int i = 0; i < c.V * c.e; i++) square += (double)(a[i] * a[i]) / (c.V * c.e);
+    CHECK(!memcmp(a, b, (size_t)(c.V * c.e) * sizeof *a), "the encoders do not start alike");
+    CHECK(fabs(square - 1) < 1e-3 && fabs((double)(a[5] / a[9] - wte[5] / wte[9])) < 1e-3, "nor as the LM");
+    model_free(m);
+}
+
+/* Every limit of memory below what is needed ends in a message. */
+static void sweep(Model *m, const Fixture *f, const Bank *bank, int beams) {
+    int failed = 0, done = 0, out[3 * CAP], n[3];
+    for (size_t limit = 256; !done && limit < 1 << 24; limit += limit / 16 / 64 * 64 + 64) {
+        Tape *t = tape_new(limit);
+        MacStats s;
+        AnswerOptions o = {.beams = beams, .hierarchy = 2};
+        done = beams < 0 ? tape_backward(t, mac_loss(m, t, &f->b, &s)) == 0
+                         : mac_answer(m, t, f->q, 3, bank, CAP, out, n, &o) == 0;
+        CHECK(done == !tape_error(t)[0], "limit %d: \"%s\"", (int)limit, tape_error(t));
+        CHECK(tape_peak(t) <= limit, "limit %d: %d bytes held", (int)limit, (int)tape_peak(t));
+        failed += !done;
+        tape_free(t);
+    }
+    CHECK(done && failed > 50, "beams %d: done after %d failures", beams, failed);
+}
+
+static void test_limits(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 16);
+    Bank *bank = full_bank(m, 5);
+    Fixture f;
+    fixture(&f, &c, 4, 3, 9);
+    f.b.group = 2, f.b.n_grad = 2, f.b.guidance = (real)0.1;
+    for (int beams = -1; beams < 3; beams++) sweep(m, &f, bank, beams);
+    bank_free(bank);
+    model_free(m);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) scratch = argv[1];
+    tp = tape_new(0);
+    for (int which = 0; which < 3; which++) test_lm(which), test_token_networks(which);
+    test_prefix_layout();
+    test_mac_grad(0, 1, 4, 0);
+    test_mac_grad(0, 2, 2, (real)0.1);
+    test_mac_grad(1, 4, 3, (real)0.1);
+    test_mac_grad(2, 1, 4, 0);
+    test_mac_grad(2, 2, 4, (real)0.1);
+    test_dropped();
+    test_frozen();
+    test_overfit(0), test_overfit(1);
+    test_answers();
+    test_batching();
+    test_threads();
+    test_fingerprint();
+    test_config();
+    test_limits();
+    tape_free(tp);
+    return check_done("test_model");
+}
