@@ -489,7 +489,7 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor
     int rows = 0, n = 0;
     for (int b = 0; b < B; b++) rows += x[b].n > 0 ? x[b].n - 1 : 0;
     Ids *in = tape_alloc(tp, (size_t)B * sizeof *in + 1);
-    int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1), *target = row + rows;
+    int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1), *target = row ? row + rows : NULL;
     if (!in || !row) return NULL;
     for (int b = 0, at = 0; b < B; b++) { /* the last token is predicted, never read */
         in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0};
@@ -846,7 +846,7 @@ static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank
     Tensor *first = encode_question(m, tp, q, B), *z;
     for (;;) { /* `own`: each question has K modulations of its own, from the round before */
         int G = K > 0 ? (K + M - 1) / M : 1, n = B * G;
-        int *at = tape_alloc(tp, (size_t)(2 * n + n * T) * sizeof *at), *rows = at + 2 * n;
+        int *at = tape_alloc(tp, (size_t)(2 * n + n * T) * sizeof *at), *rows = at ? at + 2 * n : NULL;
         if (!at) return NULL;
         for (int i = 0; i < n; i++) {
             int g = i % G, b = i / G;
@@ -997,7 +997,7 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
                0};
     Candidate *c = tape_alloc(tp, 2 * (size_t)W * sizeof *c);
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
-    int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent), *row_beam = parent + W;
+    int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent), *row_beam = parent ? parent + W : NULL;
     if (!s.live || !s.next || !s.score || !c || !x || !parent) return -1;
     for (int w = 0; w < W; w++) x[w] = *prompt, row_beam[w] = w;
     for (int w = 1; w < W; w++) s.score[w] = -INFINITY; /* all start alike: let one speak */

@@ -440,10 +440,8 @@ static Block *block_new(Tape *tp, size_t size) {
     b->start = (char *)(b + 1) + (ALIGN - raw % ALIGN) % ALIGN;
     b->size = size;
     b->used = 0;
-    b->next = tp->current ? tp->current->next : tp->blocks;
-    if (tp->current) tp->current->next = b;
-    else tp->blocks = b;
-    return b;
+    b->next = tp->blocks;
+    return tp->blocks = b;
 }
 
 /* Memory that lives until tape_reset; its contents are whatever stood there. */
@@ -453,7 +451,7 @@ static void *arena_raw(Tape *tp, size_t bytes) {
         return tape_fail(tp, "out of memory: this step needs more than its limit of %zu bytes",
                          tp->limit);
     if (!tp->current || tp->current->size - tp->current->used < bytes) {
-        Block *b = tp->current ? tp->current->next : tp->blocks;
+        Block *b = tp->current ? NULL : tp->blocks;
         if (!b || b->size < bytes) b = block_new(tp, bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES);
         if (!b) return tape_fail(tp, "out of memory: no %zu bytes more", bytes);
         tp->current = b;
@@ -493,13 +491,18 @@ void tape_free(Tape *tp) {
     free(tp);
 }
 
+/* A step that needed several blocks leaves one that holds them all, and some more, to the next:
+ * soon no step asks the system for memory. */
 void tape_reset(Tape *tp) {
-    if (BLOCK_BYTES == 0) blocks_free(tp);
-    for (Block *b = tp->blocks; b; b = b->next) b->used = 0;
+    size_t size = 0;
+    for (Block *b = tp->blocks; b; b = b->next) size += b->size;
+    if (BLOCK_BYTES == 0 || (tp->blocks && tp->blocks->next)) blocks_free(tp);
     tp->current = NULL;
     tp->held = 0;
     tp->n_nodes = tp->done = 0;
     tp->error[0] = 0;
+    if (tp->blocks) tp->blocks->used = 0;
+    else if (BLOCK_BYTES > 0 && size > 0) block_new(tp, size + size / 4);
 }
 
 int tape_record(Tape *tp, int on) {
@@ -1932,7 +1935,7 @@ static int put_numbers(FILE *file, const real *x, uint64_t n) {
         for (int j = 0; j < part; j++) {
             real v = x[i + (uint64_t)j];
             uint64_t bits = (uint64_t)to_bits(
-                v == v ? v : from_bits(((rbits)(2 * BIAS + 3) << (MANTISSA - 1))));
+                v == v ? v : from_bits((rbits)(4 * BIAS + 3) << (MANTISSA - 1)));
             for (int k = 0; k < size; k++) buffer[j * size + k] = (unsigned char)(bits >> (8 * k));
         }
         if (fwrite(buffer, (size_t)size, (size_t)part, file) != (size_t)part) return -1;

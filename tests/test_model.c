@@ -387,6 +387,171 @@ static void test_token_networks(int which) {
     model_free(m);
 }
 
+/* ==== T5 and the aggregator, naive and in double ============================================= */
+enum { ROOM = 24 * 16 };                             /* rows times width */
+
+/* y = x W^T + b, rows of torch's Linear; add: y += */
+static void naive_rows(double *y, const double *x, const real *W, const real *b, int n, int in, int out, int add) {
+    for (int i = 0; i < n * out; i++) {
+        double s = b ? (double)b[i % out] : 0;
+        for (int j = 0; j < in; j++) s += x[i / out * in + j] * (double)W[i % out * in + j];
+        y[i] = add ? y[i] + s : s;
+    }
+}
+
+static void naive_rms(double *y, const double *x, const real *g, int n, int e) {
+    for (int r = 0; r < n; r++) {
+        double s = 0;
+        for (int i = 0; i < e; i++) s += x[r * e + i] * x[r * e + i] / e;
+        for (int i = 0; i < e; i++) y[r * e + i] = x[r * e + i] / sqrt(s + 1e-6) * (double)g[i];
+    }
+}
+
+/* Heads lie beside one another.  Sequences are short: T5's buckets are the distances, those ahead
+ * behind the first 16.  received[nk]: mean attention of each key, NULL: not asked. */
+static void naive_heads(double *o, const double *q, const double *k, const double *v, int nq, int nk, int H,
+                        int dh, double scale, const real *bias, int causal, double *received) {
+    for (int i = 0; i < nq; i++)
+        for (int h = 0; h < H; h++) {
+            double w[24], sum = 0;
+            for (int j = 0; j < nk; j++) {
+                double z = 0;
+                for (int x = h * dh; x < (h + 1) * dh; x++) z += q[i * H * dh + x] * k[j * H * dh + x];
+                if (bias) z += (double)bias[(j > i ? 16 + j - i : i - j) * H + h];
+                sum += w[j] = causal && j > i ? 0 : exp(z * (bias ? 1 : scale));
+            }
+            for (int x = h * dh; x < (h + 1) * dh; x++) {
+                o[i * H * dh + x] = 0;
+                for (int j = 0; j < nk; j++) o[i * H * dh + x] += w[j] / sum * v[j * H * dh + x];
+            }
+            for (int j = 0; received && j < nk; j++) received[j] += w[j] / sum / (nq * H);
+        }
+}
+
+/* x += Wo Attn(Wq n, Wk src, Wv src), n = norm(x); src = n when `from` is NULL. */
+static void naive_t5_attention(Model *m, const char *at, int l, const char *kind, int sub, double *x, int nx,
+                               const double *from, int nf, const real *bias, int causal) {
+    static double n[ROOM], q[ROOM], k[ROOM], v[ROOM], o[ROOM];
+    const char *const names[] = {"q", "k", "v", "o"};
+    const real *w[4];
+    char name[80];
+    int e = m->c.e, inner = m->c.enc_H * m->c.enc_dh;
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "layer.%d.%s.%s.weight", sub, kind, names[i]);
+        w[i] = named(m, at, l, name);
+    }
+    snprintf(name, sizeof name, "layer.%d.layer_norm.weight", sub);
+    naive_rms(n, x, named(m, at, l, name), nx, e);
+    if (!from) from = n, nf = nx;
+    naive_rows(q, n, w[0], NULL, nx, e, inner, 0);
+    naive_rows(k, from, w[1], NULL, nf, e, inner, 0);
+    naive_rows(v, from, w[2], NULL, nf, e, inner, 0);
+    naive_heads(o, q, k, v, nx, nf, m->c.enc_H, m->c.enc_dh, 1, bias, causal, NULL);
+    naive_rows(x, o, w[3], NULL, nx, inner, e, 1);
+}
+
+static void naive_feed_forward(Model *m, const char *at, int l, int sub, double *x, int n) {
+    static double a[ROOM], f[ROOM];
+    char name[3][80];
+    snprintf(name[0], sizeof name[0], "layer.%d.layer_norm.weight", sub);
+    snprintf(name[1], sizeof name[1], "layer.%d.DenseReluDense.wi.weight", sub);
+    snprintf(name[2], sizeof name[2], "layer.%d.DenseReluDense.wo.weight", sub);
+    naive_rms(a, x, named(m, at, l, name[0]), n, m->c.e);
+    naive_rows(f, a, named(m, at, l, name[1]), NULL, n, m->c.e, m->c.enc_ff, 0);
+    for (int i = 0; i < n * m->c.enc_ff; i++) f[i] = fmax(f[i], 0);
+    naive_rows(x, f, named(m, at, l, name[2]), NULL, n, m->c.enc_ff, m->c.e, 1);
+}
+
+/* y[T*e]: the decoder's states for one sequence. */
+static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
+    static double x[ROOM];
+    char enc[80], dec[80];
+    const char *relative = "layer.0.SelfAttention.relative_attention_bias.weight";
+    int e = m->c.e, n = ids->n, T = m->c.T;
+    snprintf(enc, sizeof enc, "%sencoder.block.", t5), snprintf(dec, sizeof dec, "%sdecoder.block.", t5);
+    const real *embed = named(m, t5, -1, "shared.weight"), *prompts = named(m, t5, -1, "learnable_prompts");
+    for (int i = 0; i < n * e; i++) x[i] = (double)embed[ids->id[i / e] * e + i % e];
+    for (int i = 0; i < T * e; i++) y[i] = (double)prompts[i];
+    for (int l = 0; l < m->c.enc_L; l++) {
+        naive_t5_attention(m, enc, l, "SelfAttention", 0, x, n, NULL, 0, named(m, enc, 0, relative), 0);
+        naive_feed_forward(m, enc, l, 1, x, n);
+    }
+    naive_rms(x, x, named(m, t5, -1, "encoder.final_layer_norm.weight"), n, e);
+    for (int l = 0; l < m->c.enc_L; l++) {
+        naive_t5_attention(m, dec, l, "SelfAttention", 0, y, T, NULL, 0, named(m, dec, 0, relative), 1);
+        naive_t5_attention(m, dec, l, "EncDecAttention", 1, y, T, x, n, NULL, 0);
+        naive_feed_forward(m, dec, l, 2, y, T);
+    }
+    naive_rms(y, y, named(m, t5, -1, "decoder.final_layer_norm.weight"), T, e);
+}
+
+/* One block: z[T*d] reads keys[n*d]; received[n] gets its share of the attention. */
+static void naive_block(Model *m, int l, double *z, const double *keys, int n, double *received) {
+    static double c[ROOM], a[ROOM], q[ROOM], k[ROOM], v[ROOM], o[ROOM];
+    static const char *const names[] = {"norm1.weight", "norm1.bias", "norm_context.weight", "norm_context.bias",
+        "attn.to_q.weight", "attn.to_k.weight", "attn.to_v.weight", "attn.to_out.0.weight", "attn.to_out.0.bias",
+        "norm2.weight", "norm2.bias", "mlp.net.0.weight", "mlp.net.0.bias", "mlp.net.3.weight", "mlp.net.3.bias"};
+    const real *w[15];
+    int d = m->c.d, T = m->c.T, H = m->c.agg_H, dh = m->c.agg_dh, inner = H * dh, ff = inner < d ? inner : d;
+    for (int i = 0; i < 15; i++) w[i] = named(m, "aggregator.cross_attention_list.", l, names[i]);
+    for (int i = 0; i < n; i++) naive_norm(c + i * d, keys + i * d, w[2], w[3], d);
+    for (int i = 0; i < T; i++) naive_norm(a + i * d, z + i * d, w[0], w[1], d);
+    naive_rows(q, a, w[4], NULL, T, d, inner, 0);
+    naive_rows(k, c, w[5], NULL, n, d, inner, 0);
+    naive_rows(v, c, w[6], NULL, n, d, inner, 0);
+    naive_heads(o, q, k, v, T, n, H, dh, 1 / sqrt(dh), NULL, 0, received);
+    naive_rows(z, o, w[7], w[8], T, inner, d, 1);
+    for (int i = 0; i < T; i++) naive_norm(a + i * d, z + i * d, w[9], w[10], d);
+    naive_rows(q, a, w[11], w[12], T, d, ff, 0);
+    for (int i = 0; i < T * ff; i++) q[i] = 0.5 * q[i] * (1 + erf(q[i] / sqrt(2)));
+    naive_rows(z, q, w[13], w[14], T, ff, d, 1);
+}
+
+static void near_all(const char *what, int b, const real *is, const double *want, int n) {
+    for (int i = 0; i < n; i++)
+        CHECK(fabs((double)is[i] - want[i]) <= VALUE_TOL * (1 + fabs(want[i])), "%s, %d: [%d] is %g, not %g", what,
+              b, i, (double)is[i], want[i]);
+}
+
+static void test_encoders(int which) {
+    static const char *const doc[] = {"aggregator.mlps.%d.mlp.0", "aggregator.mlps.%d.mlp.1",
+                                      "aggregator.mlps.%d.mlp.3", "aggregator.mlps.%d.skip", NULL};
+    static const char *const same[] = {"aggregator.mlps.%d.mlp.0", "aggregator.mlps.%d.mlp.1",
+                                       "aggregator.mlps.%d.mlp.3", NULL, NULL};
+    static const int doc0[] = {0, 1, 1}, docs[] = {2, 1, 3}, gold[] = {1, 1, 3};
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 10);
+    Fixture f;
+    fixture(&f, &c, 3, 3, 11);
+    Tensor *mass[4];
+    real received[6], *got = received;
+    double y[ROOM], z[ROOM], keys[ROOM];
+    AggReads r = {.doc0 = doc0, .docs = docs, .gold = gold, .mass = mass, .received = received};
+    tape_reset(tp);
+    Tensor *states = enc_forward(m, tp, m->enc, f.docs, 3), *phi = tape_tensor(tp, 4 * c.T, c.d);
+    for (uint64_t i = 0, s = 1; i < numel(phi); i++) phi->data[i] = rng_normal(&s);
+    Tensor *picked = agg_forward(m, tp, f.q, 3, phi, &r);
+    CHECK(states && picked, "encoders: %s", tape_error(tp));
+    for (int b = 0; picked && b < 3; got += docs[b], b++) {
+        double per_doc[4] = {0};
+        naive_t5(m, "enc_decoder.", &f.docs[b], y);
+        near_all("T5", b, states->data + b * c.T * c.e, y, c.T * c.e);
+        naive_t5(m, "aggregator.question_encoder.", &f.q[b], y);
+        for (int t = 0; t < c.T; t++)
+            naive_mlp(m, c.e == c.d ? same : doc, t, c.e, c.d, c.d, y + t * c.e, z + t * c.d);
+        for (int i = 0; i < docs[b] * c.T * c.d; i++) keys[i] = (double)phi->data[doc0[b] * c.T * c.d + i];
+        for (int l = 0; l < c.agg_B; l++) {
+            double key[16] = {0}, own[4] = {0};
+            naive_block(m, l, z, keys, docs[b] * c.T, key);
+            for (int k = 0; k < docs[b] * c.T; k++) own[k / c.T] += key[k], per_doc[k / c.T] += key[k] / c.agg_B;
+            near_all("mass", b, mass[l]->data + b, own + gold[b] - doc0[b], 1);
+        }
+        near_all("received", b, got, per_doc, docs[b]);
+        near_all("aggregator", b, picked->data + b * c.T * c.d, z, c.T * c.d);
+    }
+    model_free(m);
+}
+
 /* ==== the whole loss ========================================================================= */
 /* mac_loss again, question by question: each with a bank of its own, put together here, and the loss
  * in double by the naive LM.  `held`: vectors of all documents; those without gradient are taken
@@ -927,7 +1092,8 @@ static void test_fingerprint(void) {
         CHECK(!memcmp(&m->c, &back->c, sizeof m->c), "or the sizes");
     }
     for (int i = 0; back && i < m->ps.n; i += 5) {
-        real *x = back->ps.p[i]->t.data, keep = *x;
+        Tensor *t = &back->ps.p[i]->t;
+        real *x = t->data + (size_t)i % numel(t), keep = *x;
         *x *= (real)1.5;
         CHECK(own != model_fingerprint(back), "a change of %s is not seen", m->ps.p[i]->name);
         *x = keep;
@@ -999,7 +1165,7 @@ static void test_limits(void) {
 int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
     tp = tape_new(0);
-    for (int which = 0; which < 3; which++) test_lm(which), test_token_networks(which);
+    for (int which = 0; which < 3; which++) test_lm(which), test_token_networks(which), test_encoders(which);
     test_prefix_layout();
     test_mac_grad(0, 1, 4, 0);
     test_mac_grad(0, 2, 2, (real)0.1);

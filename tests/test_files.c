@@ -1,0 +1,498 @@
+/* test_files.c - tensors in files: what others write is read, what we write is what the format says,
+ * what is damaged is refused with a sentence that names the file.  The argument is a folder for
+ * scratch files, "." when there is none. */
+#if defined(__unix__) || defined(__APPLE__)
+#define _POSIX_C_SOURCE 200809L
+#include <sys/stat.h>
+#include <unistd.h>
+#define HAVE_FOLDERS
+#endif
+#include "mac.h"
+#include "check.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *scratch = ".";
+static char path[300], path2[300], err[MAC_ERR];
+
+static void put(const char *to, const void *bytes, size_t n) {
+    remove(to); /* replacing a file in place makes some systems wait for the disk */
+    FILE *f = fopen(to, "wb");
+    CHECK(f && fwrite(bytes, 1, n, f) == n, "%s cannot be written", to);
+    if (f) fclose(f);
+}
+
+static size_t get(const char *from, unsigned char *to, size_t cap) {
+    FILE *f = fopen(from, "rb");
+    size_t n = f ? fread(to, 1, cap, f) : 0;
+    if (f) fclose(f);
+    return n;
+}
+
+/* A file by hand: the length of the header, little-endian, the header, the data. */
+static size_t by_hand(unsigned char *to, const char *header, const void *data, size_t n) {
+    size_t len = strlen(header);
+    for (int i = 0; i < 8; i++) to[i] = (unsigned char)((unsigned long long)len >> (8 * i));
+    memcpy(to + 8, header, len);
+    if (n) memcpy(to + 8 + len, data, n);
+    return 8 + len + n;
+}
+
+static void put_by_hand(const char *header, const void *data, size_t n) {
+    static unsigned char bytes[1 << 17];
+    put(path, bytes, by_hand(bytes, header, data, n));
+}
+
+/* The file at `path` must not open, and the sentence must name it. */
+static void refused(const char *what) {
+    err[0] = 0;
+    StFile *f = st_open(path, err);
+    CHECK(!f && strstr(err, "test_files") && strlen(err) > strlen(path) + 10, "%s: \"%s\"", what, err);
+    st_close(f);
+}
+
+/* ==== a file that another program wrote ====================================================== */
+static const unsigned char hand_data[] = {
+    0x00, 0x00, 0x80, 0x3f, 0x00, 0x00, 0x20, 0xc0,     /* 1, -2.5 as F32                     */
+    0xcd, 0xcc, 0xcc, 0x3d, 0x01, 0x00, 0x00, 0x00,     /* 0.1f, the least subnormal          */
+    0x18, 0x2d, 0x44, 0x54, 0xfb, 0x21, 0x09, 0x40,     /* pi as F64                          */
+    0x00, 0x00, 0x28, 0x42, 7, 0, 255};                 /* 42 as F32 without dimensions, U8   */
+static const char hand_header[] =
+    " {\"__metadata__\" : {\"k\\u00e9y\":\"a \\\"b\\\" \\\\ \\n \\u20ac\",\"two\":\"2\"},\n"
+    "\"m\\/x\":{\"dtype\":\"F32\",\"shape\":[2, 2],\"data_offsets\":[0,16]},"
+    "\"bytes\":{\"dtype\":\"U8\",\"data_offsets\":[28,31],\"shape\":[3]},"
+    "\"pi\":{\"shape\":[1],\"data_offsets\":[16,24],\"dtype\":\"F64\"},"
+    "\"none\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[24,24]},"
+    "\"scalar\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[24,28]}}   ";
+
+static void test_foreign(void) {
+    put_by_hand(hand_header, hand_data, sizeof hand_data);
+    StFile *f = st_open(path, err);
+    CHECK(f != NULL, "by hand: %s", err);
+    if (!f) return;
+    const char *euro = st_meta(f, "k\xc3\xa9y"), *two = st_meta(f, "two"), *dtype = "";
+    CHECK(euro && !strcmp(euro, "a \"b\" \\ \n \xe2\x82\xac"), "escapes: %s", euro ? euro : "none");
+    CHECK(two && !strcmp(two, "2") && !st_meta(f, "three"), "metadata");
+    real x[4] = {0}, pi = 0, scalar = 0;
+    unsigned char u[3] = {0};
+    CHECK(st_count(f) == 5 && st_size(f, "m/x") == 4 && st_size(f, "none") == 0 && st_size(f, "scalar") == 1
+          && st_size(f, "bytes") == 3 && st_size(f, "absent") == -1, "sizes");
+    CHECK(st_read(f, "m/x", x, 4, err) == 0 && x[0] == 1 && x[1] == (real)-2.5 && (float)x[2] == 0.1f
+          && (double)x[3] == ldexp(1, -149), "F32: %g %g %g %g", (double)x[0], (double)x[1], (double)x[2],
+          (double)x[3]);
+    CHECK(st_read(f, "pi", &pi, 1, err) == 0 && pi == (real)3.14159265358979323846, "F64: %.17g", (double)pi);
+    CHECK(st_read(f, "scalar", &scalar, 1, err) == 0 && scalar == 42, "scalar: %g", (double)scalar);
+    CHECK(st_read(f, "none", x, 0, err) == 0, "an empty tensor: %s", err);
+    CHECK(st_read_bytes(f, "bytes", u, 3, err) == 0 && u[0] == 7 && u[1] == 0 && u[2] == 255, "U8");
+    int ndim = 0, seen = 0;
+    const int64_t *shape = NULL;
+    for (int i = 0; i < st_count(f); i++) {
+        const char *name = st_info(f, i, &dtype, &ndim, &shape);
+        seen += !strcmp(name, "m/x") && !strcmp(dtype, "F32") && ndim == 2 && shape[0] == 2 && shape[1] == 2;
+        seen += !strcmp(name, "scalar") && ndim == 0;
+        seen += !strcmp(name, "bytes") && !strcmp(dtype, "U8") && ndim == 1 && shape[0] == 3;
+    }
+    CHECK(seen == 3, "info");
+    CHECK(st_read(f, "m/x", x, 3, err) == -1 && strstr(err, "m/x") && strstr(err, "test_files"), "3 of 4: %s", err);
+    CHECK(st_read(f, "absent", x, 1, err) == -1 && strstr(err, "absent"), "absent: %s", err);
+    CHECK(st_read(f, "bytes", x, 3, err) == -1 && strstr(err, "U8"), "U8 as numbers: %s", err);
+    CHECK(st_read_bytes(f, "m/x", u, 4, err) == -1 && strstr(err, "F32"), "numbers as U8: %s", err);
+    st_close(f);
+    st_close(NULL);
+}
+
+/* ==== damaged files ========================================================================== */
+#define AT(offsets) "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" offsets "}}"
+#define ONE "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
+static const struct { const char *what, *header; } bad_headers[] = {
+    {"not JSON", "GGUF what is this"},
+    {"empty header", ""},
+    {"an array", "[1,2]"},
+    {"unfinished", "{" ONE},
+    {"garbage behind the header", "{" ONE "} x"},
+    {"two objects", "{" ONE "}{" ONE "}"},
+    {"a comma too many", "{" ONE ",}"},
+    {"no colon", "{\"a\" {\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"no quotes", "{a:{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"an unknown escape", "{\"\\q\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"half an escape", "{\"\\u00\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"half a pair", "{\"\\ud800\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"NUL in a name", "{\"\\u0000\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"an open string", "{\"a"},
+    {"a backslash at the end", "{\"a\\"},
+    {"the same name twice", "{" ONE ",\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,8]}}"},
+    {"overlap", "{" ONE ",\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}"},
+    {"a gap", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+              "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]}}"},
+    {"a late start", AT("[4,8]")},
+    {"beyond the end", AT("[0,12]")},
+    {"an end before the start", AT("[8,0]")},
+    {"less than the file", AT("[0,4]")},
+    {"negative offsets", AT("[-8,0]")},
+    {"a fraction", AT("[0,8.0]")},
+    {"huge offsets", AT("[0,18446744073709551624]")},
+    {"one offset", AT("[8]")},
+    {"three offsets", AT("[0,4,8]")},
+    {"an unknown dtype", "{\"a\":{\"dtype\":\"F99\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"another dtype", "{\"a\":{\"dtype\":\"F64\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"a long dtype", "{\"a\":{\"dtype\":\"F32F32F32F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"another shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}"},
+    {"a negative shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}"},
+    {"an absurd shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4,2],\"data_offsets\":[0,8]}}"},
+    {"many dimensions", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,1,1,1,1,1],\"data_offsets\":[0,8]}}"},
+    {"a nested shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[[2]],\"data_offsets\":[0,8]}}"},
+    {"no dtype", "{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"dtype twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"something else", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}"},
+    {"a number as metadata", "{\"__metadata__\":{\"a\":1}," ONE "}"},
+    {"a tensor that is a string", "{\"a\":\"F32\"}"}};
+
+static void test_damaged(void) {
+    static unsigned char bytes[1 << 17];
+    char deep[40000] = "{\"a\":";
+    for (size_t i = 0; i < sizeof bad_headers / sizeof *bad_headers; i++) {
+        put_by_hand(bad_headers[i].header, hand_data, 8);
+        refused(bad_headers[i].what);
+    }
+    memset(deep + 5, '{', sizeof deep - 6);
+    put_by_hand(deep, hand_data, 8);
+    refused("deep JSON");
+    memset(deep + 5, '[', sizeof deep - 6);
+    put_by_hand(deep, hand_data, 8);
+    refused("deep arrays");
+    put_by_hand("{" ONE "}", hand_data, 9);
+    refused("trailing garbage");
+    size_t n = by_hand(bytes, "{" ONE "}", hand_data, 8);
+    put(path, bytes, n);
+    StFile *f = st_open(path, err);
+    CHECK(f != NULL, "the undamaged file: %s", err);
+    st_close(f);
+    for (int i = 0; i < 8; i++) { /* absurd lengths of the header */
+        unsigned char keep = bytes[i];
+        bytes[i] = 0xff;
+        put(path, bytes, n);
+        refused("an absurd length");
+        bytes[i] = keep;
+    }
+    remove(path);
+    refused("no file at all");
+}
+
+/* Every length short of the whole. */
+static void test_truncated(void) {
+    static unsigned char bytes[4096];
+    size_t n = by_hand(bytes, hand_header, hand_data, sizeof hand_data);
+    for (size_t i = 0; i < n; i++) {
+        put(path, bytes, i);
+        refused("truncated");
+    }
+}
+
+/* Any byte of the header changed: refused, or read to its end without harm. */
+static void test_changed_bytes(void) {
+    static unsigned char bytes[4096];
+    static const unsigned char other[] = {0, '"', '\\', '{', '}', '9', ',', 0xff};
+    size_t n = by_hand(bytes, hand_header, hand_data, sizeof hand_data);
+    int opened = 0, wrong = 0;
+    for (size_t i = 0; i < n - sizeof hand_data; i++)
+        for (size_t k = 0; k < sizeof other; k++) {
+            unsigned char keep = bytes[i];
+            bytes[i] = other[k];
+            put(path, bytes, n);
+            bytes[i] = keep;
+            err[0] = 0;
+            StFile *f = st_open(path, err);
+            wrong += !f && !strstr(err, "test_files");
+            for (int e = 0; f && e < st_count(f); e++) {
+                real x[64];
+                const char *dtype, *name;
+                const int64_t *shape;
+                int ndim;
+                name = st_info(f, e, &dtype, &ndim, &shape);
+                wrong += st_size(f, name) < 0 || st_size(f, name) > 31;
+                if (st_size(f, name) <= 31) wrong += st_read(f, name, x, st_size(f, name), err) < -1;
+            }
+            opened += f != NULL;
+            st_close(f);
+        }
+    CHECK(wrong == 0 && opened > 10, "%d changed headers opened, %d harmed", opened, wrong);
+}
+
+/* ==== what we write ========================================================================== */
+#ifdef MAC_DOUBLE
+#define DTYPE "F64"
+static const unsigned char written[] = {
+    0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0x04, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0x80,
+    0, 0, 0, 0, 0, 0, 0xf0, 0x7f, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f, 1, 0, 0, 0, 0, 0, 0, 0};
+#else
+#define DTYPE "F32"
+static const unsigned char written[] = {
+    0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0, 0, 0, 0, 0x80,
+    0, 0, 0x80, 0x7f, 0, 0, 0xc0, 0x7f, 1, 0, 0, 0};
+#endif
+
+static void test_written(void) {
+    real x[6] = {1, (real)-2.5, (real)-0.0, (real)INFINITY, (real)NAN, 0};
+    x[5] = sizeof(real) == 8 ? (real)ldexp(1, -1074) : (real)ldexp(1, -149);
+    unsigned char file[4096];
+    char want[200], *header = (char *)file + 8;
+    StWriter *w = st_new();
+    st_add_meta(w, "key", "a \"quoted\"\n\\ value");
+    st_add(w, "x.y", x, 2, (int[]){3, 2});
+    st_add_bytes(w, "some bytes", "mac", 3);
+    st_add(w, "none", x, 2, (int[]){0, 7});
+    CHECK(st_write(w, path, err) == 0, "write: %s", err);
+    size_t n = get(path, file, sizeof file), len = 0;
+    for (int i = 7; i >= 0; i--) len = len << 8 | file[i];
+    CHECK(n > 8 && len % 8 == 0 && n == 8 + len + sizeof written + 3, "%d bytes, header of %d", (int)n, (int)len);
+    CHECK(!memcmp(file + 8 + len, written, sizeof written), "the numbers are not little-endian " DTYPE);
+    CHECK(!memcmp(file + 8 + len + sizeof written, "mac", 3), "the bytes");
+    header[len] = 0;
+    int size = (int)sizeof written;
+    CHECK(header[0] == '{' && strspn(strrchr(header, '}') + 1, " ") == strlen(strrchr(header, '}') + 1), "header");
+    CHECK(strstr(header, "\"__metadata__\":{\"key\":\"a \\\"quoted\\\"\\u000a\\\\ value\"}"), "metadata: %s", header);
+    snprintf(want, sizeof want, "\"x.y\":{\"dtype\":\"" DTYPE "\",\"shape\":[3,2],\"data_offsets\":[0,%d]}", size);
+    CHECK(strstr(header, want), "%s is not in %s", want, header);
+    snprintf(want, sizeof want, "\"some bytes\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[%d,%d]}", size, size + 3);
+    CHECK(strstr(header, want), "%s is not in %s", want, header);
+    StFile *f = st_open(path, err);
+    real y[6] = {0};
+    char text[4] = "";
+    CHECK(f && st_read(f, "x.y", y, 6, err) == 0 && st_read_bytes(f, "some bytes", text, 3, err) == 0, "%s", err);
+    CHECK(y[0] == 1 && y[1] == (real)-2.5 && y[2] == 0 && signbit(y[2]) && isinf(y[3]) && y[5] == x[5], "numbers");
+    CHECK(isnan(y[4]), "a NaN came back as %g", (double)y[4]);
+    CHECK(!strcmp(text, "mac") && f && !strcmp(st_meta(f, "key"), "a \"quoted\"\n\\ value"), "text");
+    st_close(f);
+}
+
+static void test_long_tensor(void) { /* longer than any buffer, its length not a multiple */
+    enum { N = 5003 };
+    static real x[N], y[N];
+    uint64_t r = 4;
+    for (int i = 0; i < N; i++) x[i] = rng_normal(&r);
+    StWriter *w = st_new();
+    st_add_bytes(w, "odd", "x", 1);
+    st_add(w, "long", x, 1, (int[]){N});
+    CHECK(st_write(w, path, err) == 0, "write: %s", err);
+    StFile *f = st_open(path, err);
+    CHECK(f && st_read(f, "long", y, N, err) == 0 && !memcmp(x, y, sizeof x), "%d numbers: %s", N, err);
+    st_close(f);
+}
+
+/* ==== a write that fails leaves what stood there ============================================= */
+static int write_one(const char *to, real value) {
+    StWriter *w = st_new();
+    st_add(w, "one", &value, 1, (int[]){1});
+    err[0] = 0;
+    return st_write(w, to, err);
+}
+
+static void still_there(const char *why) {
+    real x = 0;
+    StFile *f = st_open(path, err);
+    CHECK(f && st_read(f, "one", &x, 1, err) == 0 && x == 5, "%s: the old file is gone: %s", why, err);
+    st_close(f);
+}
+
+static void test_unwritable(void) {
+    char at[400];
+    CHECK(write_one(path, 5) == 0, "write: %s", err);
+    still_there("written");
+    snprintf(at, sizeof at, "%s/no such folder/x", scratch);
+    CHECK(write_one(at, 1) == -1 && strstr(err, "no such folder"), "no folder: \"%s\"", err);
+#ifdef HAVE_FOLDERS
+    snprintf(at, sizeof at, "%s.part", path); /* where a new version is written first */
+    CHECK(mkdir(at, 0700) == 0, "mkdir");
+    CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "no way to write: \"%s\"", err);
+    still_there("a folder in the way");
+    CHECK(rmdir(at) == 0, "rmdir");
+    FILE *full = fopen("/dev/full", "wb");
+    if (full && symlink("/dev/full", at) == 0) {
+        CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "disk full: \"%s\"", err);
+        still_there("disk full");
+        remove(at);
+    }
+    if (full) fclose(full);
+    CHECK(mkdir(path2, 0700) == 0, "mkdir");
+    CHECK(write_one(path2, 6) == -1 && strstr(err, "test_files"), "onto a folder: \"%s\"", err);
+    snprintf(at, sizeof at, "%s.part", path2);
+    FILE *left = fopen(at, "rb");
+    CHECK(!left, "a failed write leaves %s behind", at);
+    if (left) fclose(left);
+    CHECK(rmdir(path2) == 0, "rmdir");
+#endif
+    CHECK(write_one(path, 5) == 0, "write: %s", err);
+    still_there("again");
+    CHECK(st_write(NULL, path, err) == -1 && err[0], "nothing to write");
+    still_there("nothing");
+}
+
+/* ==== parameters ============================================================================= */
+static void some_params(Params *ps, int wide, uint64_t seed) {
+    *ps = (Params){NULL, 0};
+    param_new(ps, "plain.weight", 2, 2, wide), param_new(ps, "group.%d.weight", 3, 3, 2, 4);
+    param_new(ps, "group.%d.bias", 2, 3, 5), param_new(ps, "frozen", 1, 3);
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        size_t n = param_count(ps, p->name);
+        for (size_t j = 0; j < n; j++)
+            p->t.data[j] = rng_normal(&seed), p->m[j] = rng_normal(&seed), p->v[j] = rng_uniform(&seed);
+    }
+    param_freeze(ps, "frozen", 1);
+}
+
+static int params_equal(const Params *a, const Params *b, int moments) {
+    int same = 1;
+    for (int i = 0; i < a->n; i++) {
+        const Param *p = a->p[i], *q = b->p[i];
+        size_t n = param_count(a, p->name) * sizeof(real);
+        same = same && !memcmp(p->t.data, q->t.data, n);
+        if (p->m && moments) same = same && !memcmp(p->m, q->m, n) && !memcmp(p->v, q->v, n);
+    }
+    return same;
+}
+
+static void test_params(void) {
+    Params a, b, wide;
+    some_params(&a, 3, 1), some_params(&b, 3, 2), some_params(&wide, 6, 3);
+    for (int moments = 0; moments < 2; moments++) {
+        StWriter *w = st_new();
+        CHECK(params_save(&a, w, moments) == 0 && st_write(w, path, err) == 0, "save: %s", err);
+        StFile *f = st_open(path, err);
+        CHECK(f && params_load(&b, f, moments, err) == 0, "load: %s", err);
+        CHECK(params_equal(&a, &b, moments), "parameters come back changed, moments %d", moments);
+        CHECK(st_size(f, "group.1.weight") == 8 && st_size(f, "group.2.bias") == 5
+              && st_size(f, "group.3.bias") == -1 && st_size(f, "group.%d.bias") == -1, "names of a group");
+        real part[8];
+        CHECK(st_read(f, "group.1.weight", part, 8, err) == 0
+              && !memcmp(part, param_find(&a, "group.%d.weight")->data + 8, sizeof part), "one of a group");
+        CHECK((st_size(f, "adam.v.group.0.bias") == 5) == moments && st_size(f, "adam.m.frozen") == -1, "moments");
+        CHECK(params_load(&wide, f, 0, err) == -1 && strstr(err, "plain.weight") && strstr(err, "test_files"),
+              "another shape: \"%s\"", err);
+        if (!moments) CHECK(params_load(&b, f, 1, err) == -1 && strstr(err, "adam."), "no moments: \"%s\"", err);
+        st_close(f);
+        params_free(&b), some_params(&b, 3, 2);
+    }
+    Tensor *t = param_find(&b, "plain.weight");
+    t->shape[0] = 3, t->shape[1] = 2;
+    StFile *f = st_open(path, err);
+    CHECK(f && params_load(&b, f, 0, err) == -1 && strstr(err, "plain.weight"), "transposed: \"%s\"", err);
+    st_close(f);
+    params_free(&a), params_free(&b), params_free(&wide);
+}
+
+/* ==== models and banks ======================================================================= */
+static MacConfig tiny(void) {
+    return (MacConfig){.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2,
+                       .enc_ff = 3, .T = 2, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2,
+                       .D = 4, .Q = 4, .A = 3};
+}
+
+static int model_refused(void) {
+    err[0] = 0;
+    StFile *f = st_open(path, err);
+    Model *m = f ? model_load(f, err) : NULL;
+    int refusal = !m && strlen(err) > 10;
+    model_free(m);
+    st_close(f);
+    return refusal;
+}
+
+/* A model file in which one size is another: it must not fit. */
+static void test_model_file(void) {
+    static const char *const key[] = {"V", "d", "T", "enc_ff", "S", "H", "D", "format", NULL};
+    static const char *const value[] = {"6", "8", "3", "0", "-1", "3", "99999999999999999999", "mac", NULL};
+    MacConfig c = tiny();
+    Model *m = model_new(&c, 1);
+    for (int i = -1; i < 0 || key[i]; i++) {
+        StWriter *w = st_new();
+        model_save(m, w, 0);
+        if (i >= 0) st_add_meta(w, key[i], value[i]); /* the last one counts */
+        CHECK(st_write(w, path, err) == 0, "write: %s", err);
+        CHECK(model_refused() == (i >= 0), "a model with %s = %s", i < 0 ? "all" : key[i], i < 0 ? "right" : value[i]);
+        err[0] = 0;
+        if (i < 0) {
+            Bank *b = bank_load(path, err);
+            CHECK(!b && strstr(err, "test_files"), "a model as a bank: \"%s\"", err);
+            bank_free(b);
+        }
+    }
+    StWriter *w = st_new();
+    model_save(m, w, 1);
+    CHECK(st_write(w, path, err) == 0, "write: %s", err);
+    StFile *f = st_open(path, err);
+    Model *back = f ? model_load(f, err) : NULL;
+    CHECK(back && params_load(&back->ps, f, 1, err) == 0, "a model with moments: %s", err);
+    model_free(back), st_close(f), model_free(m);
+}
+
+static void bank_refused(const char *what) {
+    err[0] = 0;
+    Bank *b = bank_load(path, err);
+    CHECK(!b && strstr(err, "test_files"), "%s: \"%s\"", what, err);
+    bank_free(b);
+}
+
+/* Banks made by hand: [K,T,d] vectors, and text for the entries. */
+static void odd_bank(const char *what, const char *format, int ndim, int K, const char *text, int n, int fits) {
+    static const real phi[32];
+    StWriter *w = st_new();
+    st_add_meta(w, "format", format);
+    st_add_meta(w, "model", "00000000000000ff");
+    st_add(w, "phi", phi, ndim, (int[]){K, 2, 4});
+    st_add_bytes(w, "entries", text, n);
+    CHECK(st_write(w, path, err) == 0, "write: %s", err);
+    if (!fits) bank_refused(what);
+    Bank *b = fits ? bank_load(path, err) : NULL;
+    CHECK(!fits || (b && b->K == K && b->model == 255 && b->T == 2 && b->d == 4), "%s: %s", what, err);
+    bank_free(b);
+}
+
+static void test_bank_file(void) {
+    static const char two[] = "a\0A\0000000000000000001\0b\0B\0000000000000000002";
+    static const char twins[] = "a\0A\0000000000000000001\0b\0B\0000000000000000001";
+    static unsigned char bytes[8192];
+    int n = (int)sizeof two;
+    odd_bank("two entries", "mac-bank", 3, 2, two, n, 1);
+    CHECK(model_refused() && strstr(err, "bank"), "a bank as a model: \"%s\"", err);
+    size_t size = get(path, bytes, sizeof bytes);
+    for (size_t i = 0; i < size; i++) {
+        put(path, bytes, i);
+        bank_refused("a truncated bank");
+    }
+    odd_bank("no entries", "mac-bank", 3, 0, two, 0, 1);
+    odd_bank("another format", "mac-model", 3, 2, two, n, 0);
+    odd_bank("two dimensions", "mac-bank", 2, 2, two, n, 0);
+    odd_bank("an entry too few", "mac-bank", 3, 3, two, n, 0);
+    odd_bank("an entry without end", "mac-bank", 3, 2, two, n - 1, 0);
+    odd_bank("the same hash twice", "mac-bank", 3, 2, twins, n, 0);
+    put_by_hand(hand_header, hand_data, sizeof hand_data);
+    bank_refused("a foreign file");
+    CHECK(model_refused() && strstr(err, "foreign"), "a foreign file as a model: \"%s\"", err);
+    remove(path);
+    bank_refused("no bank at all");
+    MacConfig c = tiny();
+    Bank *b = bank_new(&c, 1);
+    snprintf(path2, sizeof path2, "%s/no such folder/test_files", scratch);
+    CHECK(bank_save(b, path2, err) == -1 && strstr(err, "no such folder"), "bank_save: \"%s\"", err);
+    bank_free(b);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) scratch = argv[1];
+    snprintf(path, sizeof path, "%s/test_files.tmp", scratch);
+    snprintf(path2, sizeof path2, "%s/test_files.tmp2", scratch);
+    test_foreign();
+    test_damaged();
+    test_truncated();
+    test_changed_bytes();
+    test_written();
+    test_long_tensor();
+    test_unwritable();
+    test_params();
+    test_model_file();
+    test_bank_file();
+    remove(path);
+    return check_done("test_files");
+}
