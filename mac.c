@@ -485,23 +485,27 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
 
 Tensor *lm_logits(Model *m, Tape *tp, Tensor *h) { return op_linear(tp, h, m->lm->wte, NULL, 0); }
 
-Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor *prefix) {
+Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor *prefix,
+                int alike) {
     int rows = 0, n = 0;
     for (int b = 0; b < B; b++) rows += x[b].n > 0 ? x[b].n - 1 : 0;
     Ids *in = tape_alloc(tp, (size_t)B * sizeof *in + 1);
     int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1), *target = row ? row + rows : NULL;
-    if (!in || !row) return NULL;
+    real *weight = alike ? tape_alloc(tp, (size_t)rows * sizeof *weight + 1) : NULL;
+    if (!in || !row || (alike && !weight)) return NULL;
     for (int b = 0, at = 0; b < B; b++) { /* the last token is predicted, never read */
+        int first = n;
         in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0};
         for (int i = 0; i < in[b].n; i++) {
             if (from && i + 1 < from[b]) continue;
             row[n] = at + i;
             target[n++] = x[b].id[i + 1];
         }
+        for (int i = first; alike && i < n; i++) weight[i] = 1 / (real)(B * (n - first));
         at += in[b].n;
     }
     Tensor *h = lm_hidden(m, tp, in, B, prefix, NULL);
-    return op_cross_entropy(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, n)), target, NULL);
+    return op_cross_entropy(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, n)), target, weight);
 }
 
 /* ==== amortization network and question encoder: T5 ========================================== */
@@ -681,7 +685,7 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
         from[i] = b->q[i].n;
     }
     Tensor *phi = agg_forward(m, tp, b->q, n, batch_banks(m, tp, b), &r);
-    Tensor *loss = lm_loss(m, tp, b->qa, from, n, prefix_expand(m, tp, phi, n));
+    Tensor *loss = lm_loss(m, tp, b->qa, from, n, prefix_expand(m, tp, phi, n), 0);
     if (!loss) return NULL;
     *stats = (MacStats){0, loss->data[0], 0};
     for (int i = 0; i < m->c.agg_B; i++) {

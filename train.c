@@ -298,7 +298,7 @@ static void progress(const char *stage, int steps, int force) {
     double left = done > 0 ? took / done * (steps - state.step) : 0;
     fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal() ? "\r\033[K" : "", stage, state.step,
             steps, (double)state.loss);
-    if (state.stage == STAGE_MAC)
+    if (state.stage == STAGE_MAC && state.answer >= 0)
         fprintf(stderr, "  answer %.3f  attention %.2f  bank %d", (double)state.answer,
                 (double)state.mass, state.group);
     if (state.best >= 0) fprintf(stderr, "  best EM %.3f", (double)state.best);
@@ -393,7 +393,7 @@ static Tensor *lm_batch_loss(void) {
         stage_tokens += x[b].n;
         aug_drop(&d);
     }
-    return lm_loss(model, tape, x, from, B, NULL);
+    return lm_loss(model, tape, x, from, B, NULL, 1);
 }
 
 /* Documents whose names are not in the batch yet: in one bank a name must mean one document. */
@@ -514,9 +514,9 @@ static void step_mac(void) {
         Tensor *loss = mac_batch_loss(&s, &group);
         if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
-        real rate = state.step == 0 ? 1 : (real)0.02;
-        state.loss += (s.loss - state.loss) * rate;
+        state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
         if (group != largest) continue;
+        real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
         state.answer += (s.answer - state.answer) * rate;
         state.mass += (s.mass - state.mass) * rate;
         if (state.answer < (real)opt("harder") && 2 * largest <= opt_int("docs")) {
@@ -568,8 +568,8 @@ static void start_mac(void) {
     state.stage = STAGE_MAC;
     state.step = 0;
     state.group = opt_int("group") < opt_int("docs") ? opt_int("group") : opt_int("docs");
-    state.loss = state.answer = state.mass = 0;
-    state.best = -1;
+    state.loss = state.mass = 0;
+    state.answer = state.best = -1;
     adam = adam_default(0);
 }
 

@@ -15,7 +15,8 @@ static int example(int *length) {
     Tensor *phi = mac_encode(m, tp, &d, 1);            // one forward pass: [T, d]
     if (!phi || bank_add(bank, "hi", "a greeting", 42, phi->data) < 0) return 1;
     mac_answer(m, tp, &x, 1, bank, 8, answer, &n, NULL);
-    CHECK(bank->K == 1 && phi->shape[0] == c.T && phi->shape[1] == c.d, "the bank holds one document");
+    CHECK(bank->K == 1 && phi->shape[0] == c.T && phi->shape[1] == c.d,
+          "the bank holds one document");
     CHECK(tape_error(tp)[0] == 0, "the example fails: %s", tape_error(tp));
     for (int i = 0; i < n; i++) CHECK(answer[i] >= 0 && answer[i] < c.V - 1, "token %d", answer[i]);
     *length = n;
@@ -45,7 +46,8 @@ static void same_lines(void) {
         size_t n = strcspn(p, "\n");
         snprintf(line, sizeof line, "\n    %.*s\n", (int)(n - strlen(before)), p + strlen(before));
         const char *found = strstr(from, line); /* in this order, nothing between them */
-        CHECK(found && (lines == 0 || found == from), "mac.h's line is not in this test: %s", line + 1);
+        CHECK(found && (lines == 0 || found == from), "mac.h's line is not in this test: %s",
+              line + 1);
         if (found) from = found + strlen(line) - 1;
         p += n + 1;
         if (strncmp(p, before, strlen(before))) p = NULL;

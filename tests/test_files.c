@@ -1,4 +1,4 @@
-/* test_files.c - tensors in files: what others write is read, what we write is what the format says,
+/* test_files.c - tensors in files: what others write is read, ours is what the format says, and
  * what is damaged is refused with a sentence that names the file.  The argument is a folder for
  * scratch files, "." when there is none. */
 #if defined(__unix__) || defined(__APPLE__)
@@ -48,7 +48,8 @@ static void put_by_hand(const char *header, const void *data, size_t n) {
 static void refused(const char *what) {
     err[0] = 0;
     StFile *f = st_open(path, err);
-    CHECK(!f && strstr(err, "test_files") && strlen(err) > strlen(path) + 10, "%s: \"%s\"", what, err);
+    CHECK(!f && strstr(err, "test_files") && strlen(err) > strlen(path) + 10, "%s: \"%s\"", what,
+          err);
     st_close(f);
 }
 
@@ -76,12 +77,15 @@ static void test_foreign(void) {
     CHECK(two && !strcmp(two, "2") && !st_meta(f, "three"), "metadata");
     real x[4] = {0}, pi = 0, scalar = 0;
     unsigned char u[3] = {0};
-    CHECK(st_count(f) == 5 && st_size(f, "m/x") == 4 && st_size(f, "none") == 0 && st_size(f, "scalar") == 1
-          && st_size(f, "bytes") == 3 && st_size(f, "absent") == -1, "sizes");
-    CHECK(st_read(f, "m/x", x, 4, err) == 0 && x[0] == 1 && x[1] == (real)-2.5 && (float)x[2] == 0.1f
-          && (double)x[3] == ldexp(1, -149), "F32: %g %g %g %g", (double)x[0], (double)x[1], (double)x[2],
-          (double)x[3]);
-    CHECK(st_read(f, "pi", &pi, 1, err) == 0 && pi == (real)3.14159265358979323846, "F64: %.17g", (double)pi);
+    CHECK(st_count(f) == 5 && st_size(f, "m/x") == 4 && st_size(f, "none") == 0
+              && st_size(f, "scalar") == 1 && st_size(f, "bytes") == 3
+              && st_size(f, "absent") == -1,
+          "sizes");
+    CHECK(st_read(f, "m/x", x, 4, err) == 0 && x[0] == 1 && x[1] == (real)-2.5
+              && (float)x[2] == 0.1f && (double)x[3] == ldexp(1, -149),
+          "F32: %g %g %g %g", (double)x[0], (double)x[1], (double)x[2], (double)x[3]);
+    CHECK(st_read(f, "pi", &pi, 1, err) == 0 && pi == (real)3.14159265358979323846, "F64: %.17g",
+          (double)pi);
     CHECK(st_read(f, "scalar", &scalar, 1, err) == 0 && scalar == 42, "scalar: %g", (double)scalar);
     CHECK(st_read(f, "none", x, 0, err) == 0, "an empty tensor: %s", err);
     CHECK(st_read_bytes(f, "bytes", u, 3, err) == 0 && u[0] == 7 && u[1] == 0 && u[2] == 255, "U8");
@@ -89,12 +93,14 @@ static void test_foreign(void) {
     const int64_t *shape = NULL;
     for (int i = 0; i < st_count(f); i++) {
         const char *name = st_info(f, i, &dtype, &ndim, &shape);
-        seen += !strcmp(name, "m/x") && !strcmp(dtype, "F32") && ndim == 2 && shape[0] == 2 && shape[1] == 2;
+        seen += !strcmp(name, "m/x") && !strcmp(dtype, "F32") && ndim == 2 && shape[0] == 2
+                && shape[1] == 2;
         seen += !strcmp(name, "scalar") && ndim == 0;
         seen += !strcmp(name, "bytes") && !strcmp(dtype, "U8") && ndim == 1 && shape[0] == 3;
     }
     CHECK(seen == 3, "info");
-    CHECK(st_read(f, "m/x", x, 3, err) == -1 && strstr(err, "m/x") && strstr(err, "test_files"), "3 of 4: %s", err);
+    CHECK(st_read(f, "m/x", x, 3, err) == -1 && strstr(err, "m/x") && strstr(err, "test_files"),
+          "3 of 4: %s", err);
     CHECK(st_read(f, "absent", x, 1, err) == -1 && strstr(err, "absent"), "absent: %s", err);
     CHECK(st_read(f, "bytes", x, 3, err) == -1 && strstr(err, "U8"), "U8 as numbers: %s", err);
     CHECK(st_read_bytes(f, "m/x", u, 4, err) == -1 && strstr(err, "F32"), "numbers as U8: %s", err);
@@ -121,7 +127,8 @@ static const struct { const char *what, *header; } bad_headers[] = {
     {"NUL in a name", "{\"\\u0000\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
     {"an open string", "{\"a"},
     {"a backslash at the end", "{\"a\\"},
-    {"the same name twice", "{" ONE ",\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,8]}}"},
+    {"the same name twice",
+     "{" ONE ",\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,8]}}"},
     {"overlap", "{" ONE ",\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}"},
     {"a gap", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
               "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]}}"},
@@ -139,11 +146,14 @@ static const struct { const char *what, *header; } bad_headers[] = {
     {"a long dtype", "{\"a\":{\"dtype\":\"F32F32F32F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
     {"another shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}"},
     {"a negative shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}"},
-    {"an absurd shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4,2],\"data_offsets\":[0,8]}}"},
-    {"many dimensions", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,1,1,1,1,1],\"data_offsets\":[0,8]}}"},
+    {"an absurd shape",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4,2],\"data_offsets\":[0,8]}}"},
+    {"many dimensions",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,1,1,1,1,1],\"data_offsets\":[0,8]}}"},
     {"a nested shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[[2]],\"data_offsets\":[0,8]}}"},
     {"no dtype", "{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}"},
-    {"dtype twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
+    {"dtype twice",
+     "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"},
     {"something else", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}"},
     {"a number as metadata", "{\"__metadata__\":{\"a\":1}," ONE "}"},
     {"a tensor that is a string", "{\"a\":\"F32\"}"}};
@@ -211,7 +221,8 @@ static void test_changed_bytes(void) {
                 int ndim;
                 name = st_info(f, e, &dtype, &ndim, &shape);
                 wrong += st_size(f, name) < 0 || st_size(f, name) > 31;
-                if (st_size(f, name) <= 31) wrong += st_read(f, name, x, st_size(f, name), err) < -1;
+                if (st_size(f, name) <= 31)
+                    wrong += st_read(f, name, x, st_size(f, name), err) < -1;
             }
             opened += f != NULL;
             st_close(f);
@@ -245,24 +256,37 @@ static void test_written(void) {
     CHECK(st_write(w, path, err) == 0, "write: %s", err);
     size_t n = get(path, file, sizeof file), len = 0;
     for (int i = 7; i >= 0; i--) len = len << 8 | file[i];
-    CHECK(n > 8 && len % 8 == 0 && n == 8 + len + sizeof written + 3, "%d bytes, header of %d", (int)n, (int)len);
-    CHECK(!memcmp(file + 8 + len, written, sizeof written), "the numbers are not little-endian " DTYPE);
+    CHECK(n > 8 && len % 8 == 0 && n == 8 + len + sizeof written + 3, "%d bytes, header of %d",
+          (int)n, (int)len);
+    CHECK(!memcmp(file + 8 + len, written, sizeof written),
+          "the numbers are not little-endian " DTYPE);
     CHECK(!memcmp(file + 8 + len + sizeof written, "mac", 3), "the bytes");
     header[len] = 0;
     int size = (int)sizeof written;
-    CHECK(header[0] == '{' && strspn(strrchr(header, '}') + 1, " ") == strlen(strrchr(header, '}') + 1), "header");
-    CHECK(strstr(header, "\"__metadata__\":{\"key\":\"a \\\"quoted\\\"\\u000a\\\\ value\"}"), "metadata: %s", header);
-    snprintf(want, sizeof want, "\"x.y\":{\"dtype\":\"" DTYPE "\",\"shape\":[3,2],\"data_offsets\":[0,%d]}", size);
+    CHECK(header[0] == '{'
+              && strspn(strrchr(header, '}') + 1, " ") == strlen(strrchr(header, '}') + 1),
+          "header");
+    CHECK(strstr(header, "\"__metadata__\":{\"key\":\"a \\\"quoted\\\"\\u000a\\\\ value\"}"),
+          "metadata: %s", header);
+    snprintf(want, sizeof want,
+             "\"x.y\":{\"dtype\":\"" DTYPE "\",\"shape\":[3,2],\"data_offsets\":[0,%d]}", size);
     CHECK(strstr(header, want), "%s is not in %s", want, header);
-    snprintf(want, sizeof want, "\"some bytes\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[%d,%d]}", size, size + 3);
+    snprintf(want, sizeof want,
+             "\"some bytes\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[%d,%d]}", size,
+             size + 3);
     CHECK(strstr(header, want), "%s is not in %s", want, header);
     StFile *f = st_open(path, err);
     real y[6] = {0};
     char text[4] = "";
-    CHECK(f && st_read(f, "x.y", y, 6, err) == 0 && st_read_bytes(f, "some bytes", text, 3, err) == 0, "%s", err);
-    CHECK(y[0] == 1 && y[1] == (real)-2.5 && y[2] == 0 && signbit(y[2]) && isinf(y[3]) && y[5] == x[5], "numbers");
+    CHECK(f && st_read(f, "x.y", y, 6, err) == 0
+              && st_read_bytes(f, "some bytes", text, 3, err) == 0,
+          "%s", err);
+    CHECK(y[0] == 1 && y[1] == (real)-2.5 && y[2] == 0 && signbit(y[2]) && isinf(y[3])
+              && y[5] == x[5],
+          "numbers");
     CHECK(isnan(y[4]), "a NaN came back as %g", (double)y[4]);
-    CHECK(!strcmp(text, "mac") && f && !strcmp(st_meta(f, "key"), "a \"quoted\"\n\\ value"), "text");
+    CHECK(!strcmp(text, "mac") && f && !strcmp(st_meta(f, "key"), "a \"quoted\"\n\\ value"),
+          "text");
     st_close(f);
 }
 
@@ -276,7 +300,8 @@ static void test_long_tensor(void) { /* longer than any buffer, its length not a
     st_add(w, "long", x, 1, (int[]){N});
     CHECK(st_write(w, path, err) == 0, "write: %s", err);
     StFile *f = st_open(path, err);
-    CHECK(f && st_read(f, "long", y, N, err) == 0 && !memcmp(x, y, sizeof x), "%d numbers: %s", N, err);
+    CHECK(f && st_read(f, "long", y, N, err) == 0 && !memcmp(x, y, sizeof x), "%d numbers: %s", N,
+          err);
     st_close(f);
 }
 
@@ -291,7 +316,8 @@ static int write_one(const char *to, real value) {
 static void still_there(const char *why) {
     real x = 0;
     StFile *f = st_open(path, err);
-    CHECK(f && st_read(f, "one", &x, 1, err) == 0 && x == 5, "%s: the old file is gone: %s", why, err);
+    CHECK(f && st_read(f, "one", &x, 1, err) == 0 && x == 5, "%s: the old file is gone: %s", why,
+          err);
     st_close(f);
 }
 
@@ -337,7 +363,8 @@ static void some_params(Params *ps, int wide, uint64_t seed) {
         Param *p = ps->p[i];
         size_t n = param_count(ps, p->name);
         for (size_t j = 0; j < n; j++)
-            p->t.data[j] = rng_normal(&seed), p->m[j] = rng_normal(&seed), p->v[j] = rng_uniform(&seed);
+            p->t.data[j] = rng_normal(&seed), p->m[j] = rng_normal(&seed),
+            p->v[j] = rng_uniform(&seed);
     }
     param_freeze(ps, "frozen", 1);
 }
@@ -363,30 +390,38 @@ static void test_params(void) {
         CHECK(f && params_load(&b, f, moments, err) == 0, "load: %s", err);
         CHECK(params_equal(&a, &b, moments), "parameters come back changed, moments %d", moments);
         CHECK(st_size(f, "group.1.weight") == 8 && st_size(f, "group.2.bias") == 5
-              && st_size(f, "group.3.bias") == -1 && st_size(f, "group.%d.bias") == -1, "names of a group");
+                  && st_size(f, "group.3.bias") == -1 && st_size(f, "group.%d.bias") == -1,
+              "names of a group");
         real part[8];
         CHECK(st_read(f, "group.1.weight", part, 8, err) == 0
-              && !memcmp(part, param_find(&a, "group.%d.weight")->data + 8, sizeof part), "one of a group");
-        CHECK((st_size(f, "adam.v.group.0.bias") == 5) == moments && st_size(f, "adam.m.frozen") == -1, "moments");
-        CHECK(params_load(&wide, f, 0, err) == -1 && strstr(err, "plain.weight") && strstr(err, "test_files"),
+                  && !memcmp(part, param_find(&a, "group.%d.weight")->data + 8, sizeof part),
+              "one of a group");
+        CHECK((st_size(f, "adam.v.group.0.bias") == 5) == moments
+                  && st_size(f, "adam.m.frozen") == -1,
+              "moments");
+        CHECK(params_load(&wide, f, 0, err) == -1 && strstr(err, "plain.weight")
+                  && strstr(err, "test_files"),
               "another shape: \"%s\"", err);
-        if (!moments) CHECK(params_load(&b, f, 1, err) == -1 && strstr(err, "adam."), "no moments: \"%s\"", err);
+        if (!moments)
+            CHECK(params_load(&b, f, 1, err) == -1 && strstr(err, "adam."), "no moments: \"%s\"",
+                  err);
         st_close(f);
         params_free(&b), some_params(&b, 3, 2);
     }
     Tensor *t = param_find(&b, "plain.weight");
     t->shape[0] = 3, t->shape[1] = 2;
     StFile *f = st_open(path, err);
-    CHECK(f && params_load(&b, f, 0, err) == -1 && strstr(err, "plain.weight"), "transposed: \"%s\"", err);
+    CHECK(f && params_load(&b, f, 0, err) == -1 && strstr(err, "plain.weight"),
+          "transposed: \"%s\"", err);
     st_close(f);
     params_free(&a), params_free(&b), params_free(&wide);
 }
 
 /* ==== models and banks ======================================================================= */
 static MacConfig tiny(void) {
-    return (MacConfig){.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2,
-                       .enc_ff = 3, .T = 2, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2,
-                       .D = 4, .Q = 4, .A = 3};
+    return (MacConfig){.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1,
+                       .enc_dh = 2, .enc_ff = 3, .T = 2, .P = 1, .agg_B = 1, .agg_H = 1,
+                       .agg_dh = 2, .pre_ff = 2, .D = 4, .Q = 4, .A = 3};
 }
 
 static int model_refused(void) {
@@ -402,7 +437,8 @@ static int model_refused(void) {
 /* A model file in which one size is another: it must not fit. */
 static void test_model_file(void) {
     static const char *const key[] = {"V", "d", "T", "enc_ff", "S", "H", "D", "format", NULL};
-    static const char *const value[] = {"6", "8", "3", "0", "-1", "3", "99999999999999999999", "mac", NULL};
+    static const char *const value[] = {"6",   "8", "3", "0", "-1", "3", "99999999999999999999",
+                                        "mac", NULL};
     MacConfig c = tiny();
     Model *m = model_new(&c, 1);
     for (int i = -1; i < 0 || key[i]; i++) {
@@ -410,7 +446,8 @@ static void test_model_file(void) {
         model_save(m, w, 0);
         if (i >= 0) st_add_meta(w, key[i], value[i]); /* the last one counts */
         CHECK(st_write(w, path, err) == 0, "write: %s", err);
-        CHECK(model_refused() == (i >= 0), "a model with %s = %s", i < 0 ? "all" : key[i], i < 0 ? "right" : value[i]);
+        CHECK(model_refused() == (i >= 0), "a model with %s = %s", i < 0 ? "all" : key[i],
+              i < 0 ? "right" : value[i]);
         err[0] = 0;
         if (i < 0) {
             Bank *b = bank_load(path, err);
@@ -435,7 +472,8 @@ static void bank_refused(const char *what) {
 }
 
 /* Banks made by hand: [K,T,d] vectors, and text for the entries. */
-static void odd_bank(const char *what, const char *format, int ndim, int K, const char *text, int n, int fits) {
+static void odd_bank(const char *what, const char *format, int ndim, int K, const char *text, int n,
+                     int fits) {
     static const real phi[32];
     StWriter *w = st_new();
     st_add_meta(w, "format", format);
@@ -445,7 +483,8 @@ static void odd_bank(const char *what, const char *format, int ndim, int K, cons
     CHECK(st_write(w, path, err) == 0, "write: %s", err);
     if (!fits) bank_refused(what);
     Bank *b = fits ? bank_load(path, err) : NULL;
-    CHECK(!fits || (b && b->K == K && b->model == 255 && b->T == 2 && b->d == 4), "%s: %s", what, err);
+    CHECK(!fits || (b && b->K == K && b->model == 255 && b->T == 2 && b->d == 4), "%s: %s", what,
+          err);
     bank_free(b);
 }
 
@@ -475,7 +514,8 @@ static void test_bank_file(void) {
     MacConfig c = tiny();
     Bank *b = bank_new(&c, 1);
     snprintf(path2, sizeof path2, "%s/no such folder/test_files", scratch);
-    CHECK(bank_save(b, path2, err) == -1 && strstr(err, "no such folder"), "bank_save: \"%s\"", err);
+    CHECK(bank_save(b, path2, err) == -1 && strstr(err, "no such folder"), "bank_save: \"%s\"",
+          err);
     bank_free(b);
 }
 

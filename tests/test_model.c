@@ -32,12 +32,15 @@ static size_t numel(const Tensor *t) {
 /* 0: e != d and T does not divide n = 8.  1: e = d, T divides n.  2: one of everything. */
 static MacConfig config(int which) {
     static const MacConfig c[] = {
-        {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 6, .enc_L = 2, .enc_H = 2, .enc_dh = 4, .enc_ff = 10,
-         .T = 3, .P = 2, .agg_B = 2, .agg_H = 2, .agg_dh = 3, .pre_ff = 7, .D = 10, .Q = 6, .A = 6},
-        {.V = 23, .S = 24, .d = 8, .L = 2, .H = 4, .e = 8, .enc_L = 1, .enc_H = 2, .enc_dh = 3, .enc_ff = 9,
-         .T = 4, .P = 2, .agg_B = 3, .agg_H = 2, .agg_dh = 5, .pre_ff = 5, .D = 10, .Q = 6, .A = 6},
-        {.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2, .enc_ff = 3,
-         .T = 1, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2, .D = 4, .Q = 4, .A = 3}};
+        {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 6, .enc_L = 2, .enc_H = 2, .enc_dh = 4,
+         .enc_ff = 10, .T = 3, .P = 2, .agg_B = 2, .agg_H = 2, .agg_dh = 3, .pre_ff = 7,
+         .D = 10, .Q = 6, .A = 6},
+        {.V = 23, .S = 24, .d = 8, .L = 2, .H = 4, .e = 8, .enc_L = 1, .enc_H = 2, .enc_dh = 3,
+         .enc_ff = 9, .T = 4, .P = 2, .agg_B = 3, .agg_H = 2, .agg_dh = 5, .pre_ff = 5,
+         .D = 10, .Q = 6, .A = 6},
+        {.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2,
+         .enc_ff = 3, .T = 1, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2,
+         .D = 4, .Q = 4, .A = 3}};
     return c[which];
 }
 
@@ -62,7 +65,8 @@ static void fixture(Fixture *f, const MacConfig *c, int n_docs, int n_q, uint64_
     int single = c->T == 1;                          /* documents of one token */
     memset(f, 0, sizeof *f);
     for (int i = 0; i < MOST; i++) {
-        int n = single ? 1 : 2 + rng_below(&seed, 7), nq = 1 + rng_below(&seed, 4), na = 1 + rng_below(&seed, 3);
+        int n = single ? 1 : 2 + rng_below(&seed, 7), nq = 1 + rng_below(&seed, 4),
+            na = 1 + rng_below(&seed, 3);
         if (single) nq = 1 + i % 2, na = 1 + i % 2;
         for (int k = 0; k < 3; k++)
             for (int j = 0; j < 16; j++) f->tok[k][i][j] = rng_below(&seed, c->V - 1);
@@ -73,8 +77,8 @@ static void fixture(Fixture *f, const MacConfig *c, int n_docs, int n_q, uint64_
         f->qa[i] = (Ids){f->tok[2][i], nq + na + 1};
         f->doc_of[i] = (3 * i + 1) % n_docs;
     }
-    f->b = (MacBatch){.docs = f->docs, .n_docs = n_docs, .n_grad = n_docs, .q = f->q, .qa = f->qa, .n_q = n_q,
-                      .doc = f->doc_of, .group = 1};
+    f->b = (MacBatch){.docs = f->docs, .n_docs = n_docs, .n_grad = n_docs, .q = f->q, .qa = f->qa,
+                      .n_q = n_q, .doc = f->doc_of, .group = 1};
 }
 
 static uint64_t params_hash(const Params *ps, const char *prefix, int grads) {
@@ -82,7 +86,8 @@ static uint64_t params_hash(const Params *ps, const char *prefix, int grads) {
     for (int i = 0; i < ps->n; i++) {
         const Tensor *t = &ps->p[i]->t;
         const real *x = grads ? t->grad : t->data;
-        if (x && !strncmp(ps->p[i]->name, prefix, strlen(prefix))) hash = fnv1a(hash, x, numel(t) * sizeof *x);
+        if (x && !strncmp(ps->p[i]->name, prefix, strlen(prefix)))
+            hash = fnv1a(hash, x, numel(t) * sizeof *x);
     }
     return hash;
 }
@@ -94,7 +99,7 @@ static void zero_grads(Params *ps) {
 
 /* ==== the naive LM, in double ================================================================ */
 static const real *named(Model *m, const char *before, int l, const char *name) {
-    char full[MAC_NAME];
+    char full[2 * MAC_NAME];
     if (l < 0) snprintf(full, sizeof full, "%s%s", before, name);
     else snprintf(full, sizeof full, "%s%d.%s", before, l, name);
     const Tensor *t = param_find(&m->ps, full);
@@ -110,7 +115,8 @@ static void naive_norm(double *y, const double *x, const real *g, const real *b,
 }
 
 /* y = x W + b, W being [in,out]; add: y += */
-static void naive_linear(double *y, const double *x, const real *W, const real *b, int in, int out, int add) {
+static void naive_linear(double *y, const double *x, const real *W, const real *b, int in, int out,
+                         int add) {
     for (int o = 0; o < out; o++) {
         double s = (double)b[o];
         for (int i = 0; i < in; i++) s += x[i] * (double)W[i * out + o];
@@ -141,17 +147,20 @@ static void naive_attend(double *o, const double *q, const NaiveKeys *kv, int d,
 
 /* Hidden states h[n][8] of one sequence.  prefix: its own [P*2L, d], rows p*2L + 2l + (key 0, value
  * 1), `apart` rows between one and the next; NULL: none. */
-static void naive_hidden(Model *m, const int *id, int n, const real *prefix, int apart, double (*h)[8]) {
+static void naive_hidden(Model *m, const int *id, int n, const real *prefix, int apart,
+                         double (*h)[8]) {
     const char *lm = "base_lm.base_lm.transformer.", *at = "base_lm.base_lm.transformer.h.";
     int d = m->c.d, P = m->c.P;
     const real *wte = named(m, lm, -1, "wte.weight"), *wpe = named(m, lm, -1, "wpe.weight");
     for (int i = 0; i < n; i++)
-        for (int x = 0; x < d; x++) h[i][x] = (double)wte[id[i] * d + x] + (double)wpe[(P + i) * d + x];
+        for (int x = 0; x < d; x++)
+            h[i][x] = (double)wte[id[i] * d + x] + (double)wpe[(P + i) * d + x];
     for (int l = 0; l < m->c.L; l++) {
         const real *w[12], *const *p = w;
-        static const char *const names[] = {"ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias",
-            "attn.c_proj.weight", "attn.c_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight",
-            "mlp.c_fc.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"};
+        static const char *const names[] = {
+            "ln_1.weight",        "ln_1.bias",        "attn.c_attn.weight", "attn.c_attn.bias",
+            "attn.c_proj.weight", "attn.c_proj.bias", "ln_2.weight",        "ln_2.bias",
+            "mlp.c_fc.weight",    "mlp.c_fc.bias",    "mlp.c_proj.weight",  "mlp.c_proj.bias"};
         for (int i = 0; i < 12; i++) w[i] = named(m, at, l, names[i]);
         NaiveKeys kv = {.n = 0};
         for (; prefix && kv.n < P; kv.n++)
@@ -208,7 +217,8 @@ static double difference(Model *m, Value value, void *ctx, real *x, double step)
 
 /* Of each tensor the element with the largest gradient and two drawn ones.  `sparse`: some may have
  * no gradient at all, as when there is one key to attend to. */
-static void check_gradients(Model *m, const char *what, Value value, void *ctx, double tol, int sparse) {
+static void check_gradients(Model *m, const char *what, Value value, void *ctx, double tol,
+                            int sparse) {
     uint64_t r = 31;
     int was = tape_record(tp, 0);
     for (int i = 0; i < m->ps.n; i++) {
@@ -218,7 +228,8 @@ static void check_gradients(Model *m, const char *what, Value value, void *ctx, 
         for (size_t j = 0; t->grad && j < n; j++)
             if (fabs((double)t->grad[j]) > size) size = fabs((double)t->grad[j]), most = j;
         if (!t->grad) continue;
-        CHECK(sparse || size > 1e-5, "%s: gradient of %s is ~0, this check proves nothing", what, m->ps.p[i]->name);
+        CHECK(sparse || size > 1e-5, "%s: gradient of %s is ~0, this check proves nothing", what,
+              m->ps.p[i]->name);
         if (size < 1e-5) size = 1e-5;
         for (int k = 0; k < 3; k++) {
             size_t j = k ? (size_t)rng_below(&r, (int)n) : most;
@@ -227,26 +238,30 @@ static void check_gradients(Model *m, const char *what, Value value, void *ctx, 
                 num = difference(m, value, ctx, t->data + j, steps[s]);
                 off = fabs(num - is);
             }
-            CHECK(off <= tol * size, "%s: d %s[%d] is %g, numeric %g, largest %g", what, m->ps.p[i]->name,
-                  (int)j, is, num, size);
+            CHECK(off <= tol * size, "%s: d %s[%d] is %g, numeric %g, largest %g", what,
+                  m->ps.p[i]->name, (int)j, is, num, size);
         }
     }
     tape_record(tp, was);
 }
 
 /* ==== the LM ================================================================================= */
-typedef struct { const Ids *x; const int *from; int B; const Tensor *prefix; } LmCase;
+typedef struct { const Ids *x; const int *from; int B; const Tensor *prefix; int alike; } LmCase;
 
 static double naive_lm_loss(Model *m, void *ctx) {
     const LmCase *c = ctx;
-    double sum = 0, h[16][8];
+    double sum = 0, means = 0, h[16][8];
     int n = 0;
     for (int b = 0; b < c->B; b++) {
         const Ids *x = &c->x[b];
+        double before = sum;
+        int first = n;
         naive_hidden(m, x->id, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h);
-        for (int i = c->from ? c->from[b] : 1; i < x->n; i++, n++) sum += naive_nll(m, h[i - 1], x->id[i]);
+        for (int i = c->from ? c->from[b] : 1; i < x->n; i++, n++)
+            sum += naive_nll(m, h[i - 1], x->id[i]);
+        means += (sum - before) / (n - first);
     }
-    return sum / n;
+    return c->alike ? means / c->B : sum / n;
 }
 
 static Tensor *random_prefix(Params *ps, const MacConfig *c, int B) {
@@ -265,7 +280,8 @@ static void hidden_values(Model *m, const Ids *x, int B, Tensor *prefix, const c
         naive_hidden(m, x[b].id, x[b].n, prefix ? prefix->data + b * m->c.d : NULL, B, h);
         for (int i = 0; i < x[b].n * m->c.d; i++) {
             double is = (double)y->data[at * m->c.d + i], want = h[i / m->c.d][i % m->c.d];
-            CHECK(fabs(is - want) <= VALUE_TOL, "%s: hidden state %d of %d is %g, not %g", what, i, b, is, want);
+            CHECK(fabs(is - want) <= VALUE_TOL, "%s: hidden state %d of %d is %g, not %g", what, i,
+                  b, is, want);
         }
     }
 }
@@ -278,12 +294,13 @@ static void test_lm(int which) {
     Params own = {NULL, 0};
     Tensor *prefix = random_prefix(&own, &c, 3);
     int from[3] = {f.q[0].n, f.q[1].n, f.q[2].n};
-    for (int k = 0; k < 2; k++) {
-        LmCase lc = {f.qa, k ? from : NULL, 3, k ? prefix : NULL};
+    for (int i = 0; i < 4; i++) {
+        int k = i & 1, alike = i >> 1;
+        LmCase lc = {f.qa, k ? from : NULL, 3, k ? prefix : NULL, alike};
         hidden_values(m, f.qa, 3, k ? prefix : NULL, k ? "lm behind a prefix" : "lm");
         tape_reset(tp);
         zero_grads(&m->ps);
-        Tensor *loss = lm_loss(m, tp, f.qa, lc.from, 3, k ? prefix : NULL);
+        Tensor *loss = lm_loss(m, tp, f.qa, lc.from, 3, k ? prefix : NULL, alike);
         CHECK(tape_backward(tp, loss) == 0, "lm_loss: %s", tape_error(tp));
         double want = naive_lm_loss(m, &lc), is = loss ? (double)loss->data[0] : NAN;
         CHECK(fabs(is - want) <= VALUE_TOL * want, "lm_loss is %g, not %g", is, want);
@@ -322,7 +339,8 @@ static void test_prefix_layout(void) {
         Tensor *none = lm_hidden(m, tp, f.qa, 2, &zero, NULL); /* not no keys */
         free(zero.data);
         for (int b = 0; h && none && b < 2; b++) {
-            size_t at = b ? (size_t)(f.qa[0].n * c.d) : 0, n = (size_t)(f.qa[b].n * c.d) * sizeof(real);
+            size_t at = b ? (size_t)(f.qa[0].n * c.d) : 0,
+                   n = (size_t)(f.qa[b].n * c.d) * sizeof(real);
             int same = !memcmp(h->data + at, none->data + at, n);
             CHECK(same == (row % 2 != b), "row %d, sequence %d: same %d", row, b, same);
         }
@@ -333,11 +351,12 @@ static void test_prefix_layout(void) {
 
 /* ==== per-token networks: one token's MLP, or one use of it in the expansion ================= */
 /* y[out] = skip(x) + W2 act(W1 LN x), all of group g; names are "<before>0", "<before>1", .. */
-static void naive_mlp(Model *m, const char *const *name, int g, int in, int hidden, int out, const double *x,
-                      double *y) {
+static void naive_mlp(Model *m, const char *const *name, int g, int in, int hidden, int out,
+                      const double *x, double *y) {
     double n[16], f[16];
     const real *w[8];
-    for (int i = 0; i < 8; i++) w[i] = name[i / 2] ? named(m, name[i / 2], -1, i % 2 ? ".bias" : ".weight") : NULL;
+    for (int i = 0; i < 8; i++)
+        w[i] = name[i / 2] ? named(m, name[i / 2], -1, i % 2 ? ".bias" : ".weight") : NULL;
     naive_norm(n, x, w[0] + g * in, w[1] + g * in, in);
     for (int i = 0; i < hidden; i++) {
         f[i] = (double)w[3][g * hidden + i];
@@ -351,22 +370,26 @@ static void naive_mlp(Model *m, const char *const *name, int g, int in, int hidd
     }
 }
 
-static void mlp_value(Model *m, const char *what, const char *const *name, int g, int in, int hidden,
-                      const Tensor *from, int x_row, const Tensor *to, int y_row) {
+static void mlp_value(Model *m, const char *what, const char *const *name, int g, int in,
+                      int hidden, const Tensor *from, int x_row, const Tensor *to, int y_row) {
     double x[16], y[16];
     int out = m->c.d;
     for (int i = 0; i < in; i++) x[i] = (double)from->data[x_row * in + i];
     naive_mlp(m, name, g, in, hidden, out, x, y);
     for (int i = 0; i < out; i++) {
         double is = (double)to->data[y_row * out + i];
-        CHECK(fabs(is - y[i]) <= VALUE_TOL * (1 + fabs(y[i])), "%s %d [%d]: %g, not %g", what, g, i, is, y[i]);
+        CHECK(fabs(is - y[i]) <= VALUE_TOL * (1 + fabs(y[i])), "%s %d [%d]: %g, not %g", what, g, i,
+              is, y[i]);
     }
 }
 
 static void test_token_networks(int which) {
-    static const char *const doc[] = {"mlps.%d.mlp.0", "mlps.%d.mlp.1", "mlps.%d.mlp.3", "mlps.%d.skip", NULL};
-    static const char *const same[] = {"mlps.%d.mlp.0", "mlps.%d.mlp.1", "mlps.%d.mlp.3", NULL, NULL};
-    static const char *const expand[] = {"token_SA.mlp_layers.%d.net.0", "token_SA.mlp_layers.%d.net.1",
+    static const char *const doc[] = {"mlps.%d.mlp.0", "mlps.%d.mlp.1", "mlps.%d.mlp.3",
+                                      "mlps.%d.skip", NULL};
+    static const char *const same[] = {"mlps.%d.mlp.0", "mlps.%d.mlp.1", "mlps.%d.mlp.3", NULL,
+                                       NULL};
+    static const char *const expand[] = {"token_SA.mlp_layers.%d.net.0",
+                                         "token_SA.mlp_layers.%d.net.1",
                                          "token_SA.mlp_layers.%d.net.4", NULL, "gelu"};
     MacConfig c = config(which);
     Model *m = noisy_model(&c, 5);
@@ -378,11 +401,13 @@ static void test_token_networks(int which) {
     Tensor *prefix = prefix_expand(m, tp, phi, B);
     CHECK(prefix != NULL, "encode: %s", tape_error(tp));
     for (int i = 0; prefix && i < B * c.T; i++)
-        mlp_value(m, "token network", c.e == c.d ? same : doc, i % c.T, c.e, c.d, states, i, phi, i);
+        mlp_value(m, "token network", c.e == c.d ? same : doc, i % c.T, c.e, c.d, states, i, phi,
+                  i);
     for (int t = 0; prefix && t < c.T; t++) /* the first n % T vectors are used once more */
         for (int k = 0; k < n / c.T + (t < n % c.T); k++, use++)
             for (int b = 0; b < B; b++)
-                mlp_value(m, "expansion", expand, use, c.d, c.pre_ff, phi, b * c.T + t, prefix, use * B + b);
+                mlp_value(m, "expansion", expand, use, c.d, c.pre_ff, phi, b * c.T + t, prefix,
+                          use * B + b);
     CHECK(use == n, "the expansion has %d uses", use);
     model_free(m);
 }
@@ -391,7 +416,8 @@ static void test_token_networks(int which) {
 enum { ROOM = 24 * 16 };                             /* rows times width */
 
 /* y = x W^T + b, rows of torch's Linear; add: y += */
-static void naive_rows(double *y, const double *x, const real *W, const real *b, int n, int in, int out, int add) {
+static void naive_rows(double *y, const double *x, const real *W, const real *b, int n, int in,
+                       int out, int add) {
     for (int i = 0; i < n * out; i++) {
         double s = b ? (double)b[i % out] : 0;
         for (int j = 0; j < in; j++) s += x[i / out * in + j] * (double)W[i % out * in + j];
@@ -409,14 +435,16 @@ static void naive_rms(double *y, const double *x, const real *g, int n, int e) {
 
 /* Heads lie beside one another.  Sequences are short: T5's buckets are the distances, those ahead
  * behind the first 16.  received[nk]: mean attention of each key, NULL: not asked. */
-static void naive_heads(double *o, const double *q, const double *k, const double *v, int nq, int nk, int H,
-                        int dh, double scale, const real *bias, int causal, double *received) {
+static void naive_heads(double *o, const double *q, const double *k, const double *v, int nq,
+                        int nk, int H, int dh, double scale, const real *bias, int causal,
+                        double *received) {
     for (int i = 0; i < nq; i++)
         for (int h = 0; h < H; h++) {
             double w[24], sum = 0;
             for (int j = 0; j < nk; j++) {
                 double z = 0;
-                for (int x = h * dh; x < (h + 1) * dh; x++) z += q[i * H * dh + x] * k[j * H * dh + x];
+                for (int x = h * dh; x < (h + 1) * dh; x++)
+                    z += q[i * H * dh + x] * k[j * H * dh + x];
                 if (bias) z += (double)bias[(j > i ? 16 + j - i : i - j) * H + h];
                 sum += w[j] = causal && j > i ? 0 : exp(z * (bias ? 1 : scale));
             }
@@ -429,8 +457,9 @@ static void naive_heads(double *o, const double *q, const double *k, const doubl
 }
 
 /* x += Wo Attn(Wq n, Wk src, Wv src), n = norm(x); src = n when `from` is NULL. */
-static void naive_t5_attention(Model *m, const char *at, int l, const char *kind, int sub, double *x, int nx,
-                               const double *from, int nf, const real *bias, int causal) {
+static void naive_t5_attention(Model *m, const char *at, int l, const char *kind, int sub,
+                               double *x, int nx, const double *from, int nf, const real *bias,
+                               int causal) {
     static double n[ROOM], q[ROOM], k[ROOM], v[ROOM], o[ROOM];
     const char *const names[] = {"q", "k", "v", "o"};
     const real *w[4];
@@ -468,17 +497,21 @@ static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
     char enc[80], dec[80];
     const char *relative = "layer.0.SelfAttention.relative_attention_bias.weight";
     int e = m->c.e, n = ids->n, T = m->c.T;
-    snprintf(enc, sizeof enc, "%sencoder.block.", t5), snprintf(dec, sizeof dec, "%sdecoder.block.", t5);
-    const real *embed = named(m, t5, -1, "shared.weight"), *prompts = named(m, t5, -1, "learnable_prompts");
+    snprintf(enc, sizeof enc, "%sencoder.block.", t5);
+    snprintf(dec, sizeof dec, "%sdecoder.block.", t5);
+    const real *embed = named(m, t5, -1, "shared.weight"),
+               *prompts = named(m, t5, -1, "learnable_prompts");
     for (int i = 0; i < n * e; i++) x[i] = (double)embed[ids->id[i / e] * e + i % e];
     for (int i = 0; i < T * e; i++) y[i] = (double)prompts[i];
     for (int l = 0; l < m->c.enc_L; l++) {
-        naive_t5_attention(m, enc, l, "SelfAttention", 0, x, n, NULL, 0, named(m, enc, 0, relative), 0);
+        naive_t5_attention(m, enc, l, "SelfAttention", 0, x, n, NULL, 0, named(m, enc, 0, relative),
+                           0);
         naive_feed_forward(m, enc, l, 1, x, n);
     }
     naive_rms(x, x, named(m, t5, -1, "encoder.final_layer_norm.weight"), n, e);
     for (int l = 0; l < m->c.enc_L; l++) {
-        naive_t5_attention(m, dec, l, "SelfAttention", 0, y, T, NULL, 0, named(m, dec, 0, relative), 1);
+        naive_t5_attention(m, dec, l, "SelfAttention", 0, y, T, NULL, 0, named(m, dec, 0, relative),
+                           1);
         naive_t5_attention(m, dec, l, "EncDecAttention", 1, y, T, x, n, NULL, 0);
         naive_feed_forward(m, dec, l, 2, y, T);
     }
@@ -488,11 +521,14 @@ static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
 /* One block: z[T*d] reads keys[n*d]; received[n] gets its share of the attention. */
 static void naive_block(Model *m, int l, double *z, const double *keys, int n, double *received) {
     static double c[ROOM], a[ROOM], q[ROOM], k[ROOM], v[ROOM], o[ROOM];
-    static const char *const names[] = {"norm1.weight", "norm1.bias", "norm_context.weight", "norm_context.bias",
-        "attn.to_q.weight", "attn.to_k.weight", "attn.to_v.weight", "attn.to_out.0.weight", "attn.to_out.0.bias",
-        "norm2.weight", "norm2.bias", "mlp.net.0.weight", "mlp.net.0.bias", "mlp.net.3.weight", "mlp.net.3.bias"};
+    static const char *const names[] = {
+        "norm1.weight",       "norm1.bias",       "norm_context.weight", "norm_context.bias",
+        "attn.to_q.weight",   "attn.to_k.weight", "attn.to_v.weight",    "attn.to_out.0.weight",
+        "attn.to_out.0.bias", "norm2.weight",     "norm2.bias",          "mlp.net.0.weight",
+        "mlp.net.0.bias",     "mlp.net.3.weight", "mlp.net.3.bias"};
     const real *w[15];
-    int d = m->c.d, T = m->c.T, H = m->c.agg_H, dh = m->c.agg_dh, inner = H * dh, ff = inner < d ? inner : d;
+    int d = m->c.d, T = m->c.T, H = m->c.agg_H, dh = m->c.agg_dh, inner = H * dh,
+        ff = inner < d ? inner : d;
     for (int i = 0; i < 15; i++) w[i] = named(m, "aggregator.cross_attention_list.", l, names[i]);
     for (int i = 0; i < n; i++) naive_norm(c + i * d, keys + i * d, w[2], w[3], d);
     for (int i = 0; i < T; i++) naive_norm(a + i * d, z + i * d, w[0], w[1], d);
@@ -509,8 +545,8 @@ static void naive_block(Model *m, int l, double *z, const double *keys, int n, d
 
 static void near_all(const char *what, int b, const real *is, const double *want, int n) {
     for (int i = 0; i < n; i++)
-        CHECK(fabs((double)is[i] - want[i]) <= VALUE_TOL * (1 + fabs(want[i])), "%s, %d: [%d] is %g, not %g", what,
-              b, i, (double)is[i], want[i]);
+        CHECK(fabs((double)is[i] - want[i]) <= VALUE_TOL * (1 + fabs(want[i])),
+              "%s, %d: [%d] is %g, not %g", what, b, i, (double)is[i], want[i]);
 }
 
 static void test_encoders(int which) {
@@ -539,11 +575,13 @@ static void test_encoders(int which) {
         naive_t5(m, "aggregator.question_encoder.", &f.q[b], y);
         for (int t = 0; t < c.T; t++)
             naive_mlp(m, c.e == c.d ? same : doc, t, c.e, c.d, c.d, y + t * c.e, z + t * c.d);
-        for (int i = 0; i < docs[b] * c.T * c.d; i++) keys[i] = (double)phi->data[doc0[b] * c.T * c.d + i];
+        for (int i = 0; i < docs[b] * c.T * c.d; i++)
+            keys[i] = (double)phi->data[doc0[b] * c.T * c.d + i];
         for (int l = 0; l < c.agg_B; l++) {
             double key[16] = {0}, own[4] = {0};
             naive_block(m, l, z, keys, docs[b] * c.T, key);
-            for (int k = 0; k < docs[b] * c.T; k++) own[k / c.T] += key[k], per_doc[k / c.T] += key[k] / c.agg_B;
+            for (int k = 0; k < docs[b] * c.T; k++)
+                own[k / c.T] += key[k], per_doc[k / c.T] += key[k] / c.agg_B;
             near_all("mass", b, mass[l]->data + b, own + gold[b] - doc0[b], 1);
         }
         near_all("received", b, got, per_doc, docs[b]);
@@ -553,9 +591,9 @@ static void test_encoders(int which) {
 }
 
 /* ==== the whole loss ========================================================================= */
-/* mac_loss again, question by question: each with a bank of its own, put together here, and the loss
- * in double by the naive LM.  `held`: vectors of all documents; those without gradient are taken
- * from there. */
+/* mac_loss again, question by question: each with a bank of its own, put together here, and the
+ * loss in double by the naive LM.  `held`: vectors of all documents; those without gradient are
+ * taken from there. */
 typedef struct { MacBatch b; const real *held; double answer, mass; } Replica;
 
 static Tensor *replica_bank(Model *m, const Replica *r, int doc, int *gold) {
@@ -564,7 +602,8 @@ static Tensor *replica_bank(Model *m, const Replica *r, int doc, int *gold) {
     for (int i = doc % banks; i < r->b.n_docs; i += banks, at++) {
         if (i == doc) *gold = at;
         Tensor *phi = i < r->b.n_grad ? mac_encode(m, tp, &r->b.docs[i], 1) : NULL;
-        memcpy(bank->data + at * row, phi ? phi->data : r->held + i * row, (size_t)row * sizeof(real));
+        memcpy(bank->data + at * row, phi ? phi->data : r->held + i * row,
+               (size_t)row * sizeof(real));
     }
     return bank;
 }
@@ -615,8 +654,10 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
     Tensor *loss = mac_loss(m, tp, &f.b, &s);
     CHECK(tape_backward(tp, loss) == 0, "%s: %s", what, tape_error(tp));
     double is = loss ? (double)loss->data[0] : NAN;
-    CHECK(fabs(is - want) <= VALUE_TOL * want && (double)s.loss == is, "%s: %.15g, not %.15g", what, is, want);
-    CHECK(fabs((double)s.answer - r.answer) <= VALUE_TOL * want, "%s: stats.answer %g", what, (double)s.answer);
+    CHECK(fabs(is - want) <= VALUE_TOL * want && (double)s.loss == is, "%s: %.15g, not %.15g", what,
+          is, want);
+    CHECK(fabs((double)s.answer - r.answer) <= VALUE_TOL * want, "%s: stats.answer %g", what,
+          (double)s.answer);
     CHECK(fabs((double)s.mass - r.mass) <= VALUE_TOL, "%s: stats.mass %g", what, (double)s.mass);
     check_gradients(m, what, replica_loss, &r, MAC_TOL, which == 2);
     free(held);
@@ -636,12 +677,15 @@ static void test_dropped(void) {
         f.b.n_grad = k ? 1 : 4;
         tape_reset(tp), zero_grads(&m->ps);
         CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "dropped: %s", tape_error(tp));
-        hash[k][0] = params_hash(&m->ps, "enc_decoder.", 1), hash[k][1] = params_hash(&m->ps, "base_lm.", 1);
+        hash[k][0] = params_hash(&m->ps, "enc_decoder.", 1);
+        hash[k][1] = params_hash(&m->ps, "base_lm.", 1);
         hash[k][2] = (uint64_t)(s.loss * 1e6);
     }
     CHECK(hash[0][0] != hash[1][0], "dropping documents does not change the encoder's gradient");
-    CHECK(hash[0][1] == hash[1][1] && hash[0][2] == hash[1][2], "but it does change the LM's, or the loss");
-    static const int bad[][3] = {{3, 4, 4}, {0, 4, 4}, {4, 0, 4}, {4, 5, 4}}; /* group, n_grad, n_docs */
+    CHECK(hash[0][1] == hash[1][1] && hash[0][2] == hash[1][2],
+          "but it does change the LM's, or the loss");
+    static const int bad[][3] = {
+        {3, 4, 4}, {0, 4, 4}, {4, 0, 4}, {4, 5, 4}}; /* group, n_grad, n_docs */
     for (int k = 0; k < 4; k++) {
         tape_reset(tp);
         f.b.group = bad[k][0], f.b.n_grad = bad[k][1], f.b.n_docs = bad[k][2];
@@ -671,7 +715,8 @@ static void test_frozen(void) {
         tape_reset(tp);
         CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "frozen: %s", tape_error(tp));
         for (int i = 0; step == 0 && i < 4; i++)
-            CHECK(grads[i] == params_hash(&m->ps, parts[i], 1), "a frozen LM changes gradients of %s", parts[i]);
+            CHECK(grads[i] == params_hash(&m->ps, parts[i], 1),
+                  "a frozen LM changes gradients of %s", parts[i]);
         adam_step(&m->ps, &o);
     }
     CHECK(lm == params_hash(&m->ps, "base_lm.", 0), "the frozen LM has changed");
@@ -682,7 +727,8 @@ static void test_frozen(void) {
         char *name = m->ps.p[i]->name;
         param_freeze(&m->ps, name, 0);
         tape_reset(tp);
-        CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "only %s: %s", name, tape_error(tp));
+        CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "only %s: %s", name,
+              tape_error(tp));
         param_freeze(&m->ps, name, 1);
     }
     model_free(m);
@@ -704,7 +750,8 @@ static void test_overfit(int which) {
         last = (double)s.loss;
         adam_step(&m->ps, &o);
     }
-    CHECK(first > 2 && last < 0.1 * first, "one batch: loss %g, then %g; %s", first, last, tape_error(tp));
+    CHECK(first > 2 && last < 0.1 * first, "one batch: loss %g, then %g; %s", first, last,
+          tape_error(tp));
     model_free(m);
 }
 
@@ -730,8 +777,9 @@ static Bank *full_bank(const Model *m, int K) {
 static int same_bank(const Bank *a, const Bank *b) {
     int same = a->K == b->K && a->T == b->T && a->d == b->d && a->model == b->model;
     for (int i = 0; same && i < a->K; i++)
-        same = !strcmp(a->entry[i].id, b->entry[i].id) && !strcmp(a->entry[i].title, b->entry[i].title)
-            && a->entry[i].hash == b->entry[i].hash;
+        same = !strcmp(a->entry[i].id, b->entry[i].id)
+               && !strcmp(a->entry[i].title, b->entry[i].title)
+               && a->entry[i].hash == b->entry[i].hash;
     return same && (!a->K || !memcmp(a->phi, b->phi, (size_t)(a->K * a->T * a->d) * sizeof(real)));
 }
 
@@ -747,7 +795,8 @@ static void test_bank(Model *m) {
     static char bytes[2][20000];
     size_t n = (size_t)(m->c.T * m->c.d);
     real *phi = malloc(n * sizeof *phi);
-    for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/test_model.%d.bank", scratch, i);
+    for (int i = 0; i < 2; i++)
+        snprintf(path[i], sizeof path[i], "%s/test_model.%d.bank", scratch, i);
     for (int K = 0; K < 10; K++) {
         Bank *b = full_bank(m, K);
         CHECK(b->K == K && bank_save(b, path[0], err) == 0, "bank_save: %s", err);
@@ -755,24 +804,29 @@ static void test_bank(Model *m) {
         CHECK(back && same_bank(b, back), "a bank of %d comes back changed: %s", K, err);
         fill_phi(phi, n, 999);
         CHECK(bank_add(b, "new", "title", 5, phi) == 1 && bank_find(b, "new") == K, "add to %d", K);
-        CHECK(bank_add(b, "other", "title", 5, phi) == 0 && b->K == K + 1, "the same hash is stored once");
+        CHECK(bank_add(b, "other", "title", 5, phi) == 0 && b->K == K + 1,
+              "the same hash is stored once");
         CHECK(!memcmp(b->phi + (size_t)K * n, phi, n * sizeof *phi), "its vectors");
         CHECK(bank_remove(b, "nobody") == -1 && bank_find(b, "nobody") == -1, "an unknown id");
         CHECK(bank_remove(b, "new") == 0 && b->K == K && bank_find(b, "new") == -1, "forget it");
         CHECK(bank_save(b, path[1], err) == 0, "bank_save: %s", err);
-        long size = slurp(path[0], bytes[0], sizeof bytes[0]), size1 = slurp(path[1], bytes[1], sizeof bytes[1]);
-        CHECK(size > 0 && size == size1 && !memcmp(bytes[0], bytes[1], (size_t)size), "forgetting leaves traces");
+        long size = slurp(path[0], bytes[0], sizeof bytes[0]),
+             size1 = slurp(path[1], bytes[1], sizeof bytes[1]);
+        CHECK(size > 0 && size == size1 && !memcmp(bytes[0], bytes[1], (size_t)size),
+              "forgetting leaves traces");
         bank_free(b), bank_free(back);
     }
     Bank *b = full_bank(m, 7);
-    CHECK(bank_remove(b, "doc0") == 0 && bank_remove(b, "doc3") == 0 && bank_remove(b, "doc6") == 0, "remove");
+    CHECK(bank_remove(b, "doc0") == 0 && bank_remove(b, "doc3") == 0 && bank_remove(b, "doc6") == 0,
+          "remove");
     static const int left[] = {1, 2, 4, 5};
     for (int i = 0; i < 4; i++) {
         char id[20];
         snprintf(id, sizeof id, "doc%d", left[i]);
         fill_phi(phi, n, (uint64_t)left[i] + 50);
         CHECK(bank_find(b, id) == i && b->entry[i].hash == (uint64_t)left[i] + 1000
-              && !memcmp(b->phi + (size_t)i * n, phi, n * sizeof *phi), "after removals, entry %d", i);
+                  && !memcmp(b->phi + (size_t)i * n, phi, n * sizeof *phi),
+              "after removals, entry %d", i);
     }
     bank_free(b), bank_free(NULL);
     remove(path[0]), remove(path[1]);
@@ -858,31 +912,39 @@ static void test_greedy(Model *m, const Bank *bank, const Ids *q) {
         CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want),
               "answer %d is not the one without a cache", i);
         o.received = alone;
-        CHECK(mac_answer(m, tp, &q[i], 1, bank, CAP, own, &own_n, &o) == 0, "answer: %s", tape_error(tp));
-        CHECK(own_n == n[i] && !memcmp(own, want, (size_t)len * sizeof *want), "answer %d depends on others", i);
+        CHECK(mac_answer(m, tp, &q[i], 1, bank, CAP, own, &own_n, &o) == 0, "answer: %s",
+              tape_error(tp));
+        CHECK(own_n == n[i] && !memcmp(own, want, (size_t)len * sizeof *want),
+              "answer %d depends on others", i);
         for (int k = 0; k < bank->K; k++) {
             double is = (double)received[i * bank->K + k];
             sum += is, off = fmax(off, fabs(is - (double)alone[k]));
         }
-        CHECK(fabs(sum - 1) < 1e-5 && off < 1e-5, "question %d: mass %g, alone %g off", i, sum, off);
+        CHECK(fabs(sum - 1) < 1e-5 && off < 1e-5, "question %d: mass %g, alone %g off", i, sum,
+              off);
     }
-    CHECK(ended > 2 && ended < N_Q - 2 && words > N_Q, "%d of %d end, %d words: proves little", ended, N_Q, words);
+    CHECK(ended > 2 && ended < N_Q - 2 && words > N_Q, "%d of %d end, %d words: proves little",
+          ended, N_Q, words);
 }
 
 static void test_beams(Model *m, const Bank *bank, const Ids *q) {
-    int out[N_Q * CAP], n[N_Q], one[N_Q * CAP], one_n[N_Q], wide[N_Q * CAP], wide_n[N_Q], better = 0, worse = 0;
+    int out[N_Q * CAP], n[N_Q], one[N_Q * CAP], one_n[N_Q], wide[N_Q * CAP], wide_n[N_Q],
+        better = 0, worse = 0;
     AnswerOptions o = {.beams = 1};
     tape_reset(tp);
     CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out, n, NULL) == 0, "greedy: %s", tape_error(tp));
-    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, one, one_n, &o) == 0, "one beam: %s", tape_error(tp));
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, one, one_n, &o) == 0, "one beam: %s",
+          tape_error(tp));
     o.beams = 4;
-    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, wide, wide_n, &o) == 0, "four beams: %s", tape_error(tp));
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, wide, wide_n, &o) == 0, "four beams: %s",
+          tape_error(tp));
     for (int i = 0; i < N_Q; i++) {
         CHECK(n[i] == one_n[i] && !memcmp(out + i * CAP, one + i * CAP, (size_t)n[i] * sizeof *n),
               "one beam is not greedy: answer %d", i);
         CHECK(wide_n[i] >= 0 && wide_n[i] <= CAP, "answer %d has %d tokens", i, wide_n[i]);
         for (int k = 0; k < wide_n[i]; k++)
-            CHECK(wide[i * CAP + k] >= 0 && wide[i * CAP + k] < m->c.V - 1, "token %d", wide[i * CAP + k]);
+            CHECK(wide[i * CAP + k] >= 0 && wide[i * CAP + k] < m->c.V - 1, "token %d",
+                  wide[i * CAP + k]);
         Tensor *prefix = prefix_of_bank(m, &q[i], bank);
         double g = mean_log_prob(m, &q[i], prefix, out + i * CAP, n[i]);
         double w = mean_log_prob(m, &q[i], prefix, wide + i * CAP, wide_n[i]);
@@ -904,17 +966,20 @@ static void test_context(Model *m, const Bank *bank, const Ids *q) {
         memcpy(id + context[i].n, q[i].id, (size_t)q[i].n * sizeof *id);
         Ids both = {id, context[i].n + q[i].n};
         int len = greedy_anew(m, &both, prefix_of_bank(m, &q[i], bank), want);
-        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want), "context, answer %d", i);
+        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want),
+              "context, answer %d", i);
     }
     tape_reset(tp);
     CHECK(mac_answer(m, tp, q, 4, NULL, CAP, out, n, NULL) == 0, "LM alone: %s", tape_error(tp));
     for (int i = 0; i < 4; i++) {
         int len = greedy_anew(m, &q[i], NULL, want);
-        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want), "LM alone, answer %d", i);
+        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want),
+              "LM alone, answer %d", i);
     }
     int longest[40] = {0};
     Ids too_long = {longest, 40};
-    CHECK(mac_answer(m, tp, &too_long, 1, bank, CAP, out, n, NULL) == -1 && strstr(tape_error(tp), "24"),
+    CHECK(mac_answer(m, tp, &too_long, 1, bank, CAP, out, n, NULL) == -1
+              && strstr(tape_error(tp), "24"),
           "a question beyond the window: \"%s\"", tape_error(tp));
     tape_reset(tp);
     CHECK(tape_record(tp, 1) == 1, "a failed answer leaves the tape off");
@@ -939,7 +1004,8 @@ static void test_order(Model *m, const Bank *bank, const Ids *q) {
     CHECK(got[0][0] != got[0][1], "all documents are alike: this proves nothing");
     Tensor *x = prefix_of_bank(m, q, bank), *y = prefix_of_bank(m, q, b);
     for (size_t i = 0; x && y && i < numel(x); i++)
-        CHECK(fabs((double)(x->data[i] - y->data[i])) < 1e-5, "the order changes prefix[%d]", (int)i);
+        CHECK(fabs((double)(x->data[i] - y->data[i])) < 1e-5, "the order changes prefix[%d]",
+              (int)i);
     bank_free(b);
 }
 
@@ -961,7 +1027,8 @@ static void test_empty(Model *m, const Ids *q) {
     CHECK(mac_answer(m, tp, q, 1, b, CAP, out, n, NULL) == 0, "empty bank: %s", tape_error(tp));
     CHECK(prefix && n[0] == greedy_anew(m, q, prefix, want), "empty bank: answers");
     b->T++;
-    CHECK(mac_answer(m, tp, q, 1, b, CAP, out, n, NULL) == -1 && tape_error(tp)[0], "a bank of other sizes");
+    CHECK(mac_answer(m, tp, q, 1, b, CAP, out, n, NULL) == -1 && tape_error(tp)[0],
+          "a bank of other sizes");
     bank_free(b);
 }
 
@@ -993,19 +1060,25 @@ static void test_hierarchy(Model *m, const Bank *bank, const Ids *q) {
     tape_reset(tp);
     for (int k = 0; k < 4; k++) {
         AnswerOptions o = {.hierarchy = M[k], .received = k < 3 ? received[k] : NULL};
-        CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[k], n[k], &o) == 0, "hierarchy: %s", tape_error(tp));
+        CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[k], n[k], &o) == 0, "hierarchy: %s",
+              tape_error(tp));
     }
     for (int i = 0; i < N_Q; i++) {
         for (int k = 1; k < 3; k++)
-            CHECK(n[k][i] == n[0][i] && !memcmp(out[k] + i * CAP, out[0] + i * CAP, (size_t)n[0][i] * sizeof(int))
-                  && !memcmp(received[k] + i * 5, received[0] + i * 5, 5 * sizeof(real)), "M = %d >= K", M[k]);
-        differ += n[3][i] != n[0][i] || memcmp(out[3] + i * CAP, out[0] + i * CAP, (size_t)n[0][i] * sizeof(int));
+            CHECK(n[k][i] == n[0][i]
+                      && !memcmp(out[k] + i * CAP, out[0] + i * CAP, (size_t)n[0][i] * sizeof(int))
+                      && !memcmp(received[k] + i * 5, received[0] + i * 5, 5 * sizeof(real)),
+                  "M = %d >= K", M[k]);
+        differ += n[3][i] != n[0][i]
+                  || memcmp(out[3] + i * CAP, out[0] + i * CAP, (size_t)n[0][i] * sizeof(int));
         int len = greedy_anew(m, &q[i], prefix_by_groups(m, &q[i], bank, 2), want);
-        CHECK(n[3][i] == len && !memcmp(out[3] + i * CAP, want, (size_t)len * sizeof *want), "M = 2, answer %d", i);
+        CHECK(n[3][i] == len && !memcmp(out[3] + i * CAP, want, (size_t)len * sizeof *want),
+              "M = 2, answer %d", i);
     }
     CHECK(differ > 0, "groups of two change no answer: this proves nothing");
     AnswerOptions o = {.hierarchy = 1};
-    CHECK(mac_answer(m, tp, q, 1, bank, CAP, out[0], n[0], &o) == -1 && tape_error(tp)[0], "groups of one");
+    CHECK(mac_answer(m, tp, q, 1, bank, CAP, out[0], n[0], &o) == -1 && tape_error(tp)[0],
+          "groups of one");
 }
 
 static void test_answers(void) {
@@ -1032,12 +1105,15 @@ static void test_batching(void) {
     Fixture f;
     fixture(&f, &c, 3, 3, 8);
     tape_reset(tp);
-    Tensor *all = enc_forward(m, tp, m->enc, f.docs, 3), *lm = lm_hidden(m, tp, f.qa, 3, NULL, NULL);
+    Tensor *all = enc_forward(m, tp, m->enc, f.docs, 3),
+           *lm = lm_hidden(m, tp, f.qa, 3, NULL, NULL);
     for (int b = 0, at = 0; all && lm && b < 3; at += f.qa[b].n, b++) {
-        Tensor *one = enc_forward(m, tp, m->enc, &f.docs[b], 1), *h = lm_hidden(m, tp, &f.qa[b], 1, NULL, NULL);
+        Tensor *one = enc_forward(m, tp, m->enc, &f.docs[b], 1),
+               *h = lm_hidden(m, tp, &f.qa[b], 1, NULL, NULL);
         CHECK(one && h, "alone: %s", tape_error(tp));
         for (int i = 0; one && i < c.T * c.e; i++)
-            CHECK(fabs((double)(one->data[i] - all->data[b * c.T * c.e + i])) <= VALUE_TOL, "encoder, %d", i);
+            CHECK(fabs((double)(one->data[i] - all->data[b * c.T * c.e + i])) <= VALUE_TOL,
+                  "encoder, %d", i);
         for (int i = 0; h && i < f.qa[b].n * c.d; i++)
             CHECK(fabs((double)(h->data[i] - lm->data[at * c.d + i])) <= VALUE_TOL, "LM, %d", i);
     }
@@ -1058,7 +1134,8 @@ static void test_threads(void) {
         uint64_t r = 5;
         for (int i = 0; i < 8 * 40; i++) tok[i / 40][i % 40] = rng_below(&r, 59);
         for (int i = 0; i < 4; i++)
-            docs[i] = (Ids){tok[i], 40 - i}, q[i] = (Ids){tok[i + 4], 10}, qa[i] = (Ids){tok[i + 4], 15 + i};
+            docs[i] = (Ids){tok[i], 40 - i}, q[i] = (Ids){tok[i + 4], 10},
+            qa[i] = (Ids){tok[i + 4], 15 + i};
         MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1};
         MacStats s;
         Adam o = adam_default((real)0.001);
@@ -1111,7 +1188,8 @@ static void test_config(void) {
         MacConfig c = config(0);
         CHECK(mac_config_check(&c, err) == 0, "config: %s", err);
         *(int *)(void *)((char *)&c + f->offset) = 0;
-        CHECK(mac_config_check(&c, err) == -1 && strstr(err, f->name), "%s = 0: \"%s\"", f->name, err);
+        CHECK(mac_config_check(&c, err) == -1 && strstr(err, f->name), "%s = 0: \"%s\"", f->name,
+              err);
     }
     MacConfig c = config(0);
     c.H = 3;
@@ -1120,7 +1198,8 @@ static void test_config(void) {
     CHECK(mac_config_check(&c, err) == -1 && strstr(err, "S = 2"), "window: %s", err);
     c = mac_config_default();
     Model *m = model_new(&c, 1);
-    CHECK(m && m->c.S == c.P + c.D + c.Q + c.A && mac_config_check(&m->c, err) == 0, "default: %s", err);
+    CHECK(m && m->c.S == c.P + c.D + c.Q + c.A && mac_config_check(&m->c, err) == 0, "default: %s",
+          err);
     model_share_start(m);
     CHECK(params_hash(&m->ps, "", 0) != MAC_FNV, "no weights");
     const real *a = named(m, "enc_decoder.", -1, "shared.weight");
@@ -1129,7 +1208,8 @@ static void test_config(void) {
     double square = 0;
     for (int i = 0; i < c.V * c.e; i++) square += (double)(a[i] * a[i]) / (c.V * c.e);
     CHECK(!memcmp(a, b, (size_t)(c.V * c.e) * sizeof *a), "the encoders do not start alike");
-    CHECK(fabs(square - 1) < 1e-3 && fabs((double)(a[5] / a[9] - wte[5] / wte[9])) < 1e-3, "nor as the LM");
+    CHECK(fabs(square - 1) < 1e-3 && fabs((double)(a[5] / a[9] - wte[5] / wte[9])) < 1e-3,
+          "nor as the LM");
     model_free(m);
 }
 
@@ -1165,7 +1245,8 @@ static void test_limits(void) {
 int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
     tp = tape_new(0);
-    for (int which = 0; which < 3; which++) test_lm(which), test_token_networks(which), test_encoders(which);
+    for (int which = 0; which < 3; which++)
+        test_lm(which), test_token_networks(which), test_encoders(which);
     test_prefix_layout();
     test_mac_grad(0, 1, 4, 0);
     test_mac_grad(0, 2, 2, (real)0.1);

@@ -12,7 +12,7 @@
 #define DIGITS DBL_MANT_DIG
 #define MIN_EXP DBL_MIN_EXP
 #define MAX_EXP DBL_MAX_EXP
-#define GRAD_TOL 1e-7       /* of the largest gradient: room for 4-point differences, none for typos */
+#define GRAD_TOL 1e-7       /* of the largest gradient: no room for a mistyped constant */
 #define VALUE_TOL 1e-12
 #define STEP 1e-3
 #else
@@ -63,12 +63,13 @@ static void test_exact_ranges(void) {
         int k = MIN_EXP - DIGITS + rng_below(&r, MAX_EXP - MIN_EXP + DIGITS);
         real x = (real)ldexp(1 + (double)rng_uniform(&r), i % 4 ? k : -rng_below(&r, 2));
         double u = ulps(exact_log(x), logl((long double)x));
-        CHECK(x == 0 || u <= 2, "log(%.9g) = %.9g is %.2f ulp off", (double)x, (double)exact_log(x), u);
+        CHECK(x == 0 || u <= 2, "log(%.9g) = %.9g is %.2f ulp off", (double)x, (double)exact_log(x),
+              u);
         double z = 8 * (double)rng_uniform(&r) - 4, one = ldexp(1, 1 - DIGITS);
         z *= i % 4 ? 1 : 1e-3;
         long double want = erfl((long double)(real)z);
-        CHECK(fabsl((long double)exact_erf((real)z) - want) <= 3 * one, "erf(%.9g) = %.17g, not %.17Lg",
-              z, (double)exact_erf((real)z), want);
+        CHECK(fabsl((long double)exact_erf((real)z) - want) <= 3 * one,
+              "erf(%.9g) = %.17g, not %.17Lg", z, (double)exact_erf((real)z), want);
         double a = 2e4 * (double)rng_uniform(&r) - 1e4;
         a = i % 2 ? a : a * 1e-4;
         long double s = sinl((long double)(real)a), c = cosl((long double)(real)a);
@@ -103,7 +104,8 @@ static void test_exact_special(void) {
 /* ==== random numbers ========================================================================= */
 static void test_rng(void) {
     static const uint64_t known[] = {6457827717110365317u, 3203168211198807973u,
-        9817491932198370423u, 4593380528125082431u, 16408922859458223821u}; /* Vigna's splitmix64.c */
+                                     9817491932198370423u, 4593380528125082431u,
+                                     16408922859458223821u}; /* Vigna's splitmix64.c */
     uint64_t r = 1234567;
     for (int i = 0; i < 5; i++) CHECK(rng_next(&r) == known[i], "splitmix64, draw %d", i);
     enum { N = 200000 };
@@ -171,7 +173,8 @@ static void plain(int M, int N, int K, const real *A, size_t ars, size_t acs, co
         for (int j = 0; j < N; j++) {
             real acc = C[i * N + j];
             for (int k = 0; k < K; k++) {
-                real product = A[(size_t)i * ars + (size_t)k * acs] * B[(size_t)k * brs + (size_t)j * bcs];
+                real product = A[(size_t)i * ars + (size_t)k * acs]
+                               * B[(size_t)k * brs + (size_t)j * bcs];
                 acc = acc + product;
             }
             C[i * N + j] = acc;
@@ -183,7 +186,8 @@ static real *copy(const real *x, size_t n) {
     return memcpy(c, x, n * sizeof *c);
 }
 
-static void same_bits(const char *what, const real *got, real *want, size_t n, int G, int R, int I, int O) {
+static void same_bits(const char *what, const real *got, real *want, size_t n, int G, int R, int I,
+                      int O) {
     CHECK(!memcmp(got, want, n * sizeof *got), "%s is not that of plain loops: G %d R %d I %d O %d",
           what, G, R, I, O);
     free(want);
@@ -194,11 +198,12 @@ static void linear_bits(Tape *tp, int G, int R, int I, int O, int in_out, int bi
     Tensor *x = param_new(&ps, "x", 2, G * R, I), *b = bias ? param_new(&ps, "b", 2, G, O) : NULL;
     Tensor *W = G > 1 ? param_new(&ps, "W", 3, G, in_out ? I : O, in_out ? O : I)
                       : param_new(&ps, "W", 2, in_out ? I : O, in_out ? O : I);
-    size_t w = (size_t)(I * O), nx = numel(x), ny = (size_t)(G * R * O), rs = in_out ? (size_t)O : 1;
+    size_t w = (size_t)(I * O), nx = numel(x), ny = (size_t)(G * R * O),
+           rs = in_out ? (size_t)O : 1;
     size_t cs = in_out ? 1 : (size_t)I;                       /* W as an [I,O] matrix */
     for (int i = 0; i < ps.n; i++) {
         fill(ps.p[i]->t.data, numel(&ps.p[i]->t), (uint64_t)(i + R + I));
-        fill(ps.p[i]->t.grad, numel(&ps.p[i]->t), (uint64_t)(i + O)); /* gradients are added to it */
+        fill(ps.p[i]->t.grad, numel(&ps.p[i]->t), (uint64_t)(i + O)); /* dx etc. are added to it */
     }
     real *y = calloc(ny + 1, sizeof *y), *dx = copy(x->grad, nx), *dW = copy(W->grad, numel(W));
     real *db = b ? copy(b->grad, numel(b)) : NULL;
@@ -206,7 +211,8 @@ static void linear_bits(Tape *tp, int G, int R, int I, int O, int in_out, int bi
     Tensor *out = op_linear(tp, x, W, b, in_out);
     CHECK(tape_backward(tp, weighted(tp, out)) == 0, "linear: %s", tape_error(tp));
     for (int g = 0; g < G && out; g++) {
-        const real *xg = x->data + g * R * I, *Wg = W->data + (size_t)g * w, *dy = out->grad + g * R * O;
+        const real *xg = x->data + g * R * I, *Wg = W->data + (size_t)g * w,
+                   *dy = out->grad + g * R * O;
         for (int r = 0; b && r < R; r++)
             memcpy(y + (g * R + r) * O, b->data + g * O, (size_t)O * sizeof *y);
         plain(R, O, I, xg, (size_t)I, 1, Wg, rs, cs, y + g * R * O);
@@ -230,7 +236,8 @@ static void test_linear_bits(Tape *tp) {
     uint64_t r = 5;
     for (int i = 0; i < 160; i++) {
         int G = 1 + (i % 3 == 0) * rng_below(&r, 4);
-        int R = sizes[rng_below(&r, 16)], I = sizes[rng_below(&r, 16)], O = sizes[rng_below(&r, 16)];
+        int R = sizes[rng_below(&r, 16)], I = sizes[rng_below(&r, 16)],
+            O = sizes[rng_below(&r, 16)];
         linear_bits(tp, G, R, I, O, i % 2, i / 2 % 2);
     }
     for (int i = 0; i < 14; i++)
@@ -303,8 +310,9 @@ static void case_run(Tape *tp, Case *c, int frozen, double *const *num, const do
         for (size_t j = 0; j < numel(c->in[i]); j++) {
             double g = (double)grad[i][j] - (double)(j % 7) * 0.25 - i;
             double want = frozen >> i & 1 ? 0 : num[i][j];
-            CHECK(fabs(g - want) <= GRAD_TOL * size[i], "%s, frozen %d, d in[%d][%d]: numeric %g, tape %g",
-                  c->name, frozen, i, (int)j, want, g);
+            CHECK(fabs(g - want) <= GRAD_TOL * size[i],
+                  "%s, frozen %d, d in[%d][%d]: numeric %g, tape %g", c->name, frozen, i, (int)j,
+                  want, g);
         }
     }
 }
@@ -313,13 +321,15 @@ static void case_check(Tape *tp, Case *c) {
     double *num[MAX_IN], size[MAX_IN];
     for (int i = 0; i < c->ps.n; i++) {
         num[i] = case_numeric(tp, c, c->in[i], &size[i]);
-        CHECK(size[i] > 1e-3, "%s: gradient of in[%d] is ~0, this check proves nothing", c->name, i);
+        CHECK(size[i] > 1e-3, "%s: gradient of in[%d] is ~0, this check proves nothing", c->name,
+              i);
     }
     for (int frozen = 0; frozen < 1 << c->ps.n; frozen++) case_run(tp, c, frozen, num, size);
     tape_reset(tp);
     int was = tape_record(tp, 0);
     Tensor *y = c->build(tp, c);
-    CHECK(y && !y->grad && tape_backward(tp, weighted(tp, y)) == -1, "%s: recorded nevertheless", c->name);
+    CHECK(y && !y->grad && tape_backward(tp, weighted(tp, y)) == -1, "%s: recorded nevertheless",
+          c->name);
     tape_record(tp, was);
     for (int i = 0; i < c->ps.n; i++) free(num[i]);
     params_free(&c->ps);
@@ -389,7 +399,8 @@ static void test_small_grads(Tape *tp) {
     case_input(&c, 3, 6, 0), case_check(tp, &c);
     for (int G = 1; G <= 2; G++) {
         c = (Case){.name = "layernorm", .build = build_layernorm};
-        case_input(&c, 4, 19, 0), case_input(&c, G, 19, 0), case_input(&c, G, 19, 0), case_check(tp, &c);
+        case_input(&c, 4, 19, 0), case_input(&c, G, 19, 0), case_input(&c, G, 19, 0);
+        case_check(tp, &c);
         c = (Case){.name = "rmsnorm", .build = build_rmsnorm};
         case_input(&c, 4, 5, 0), case_input(&c, G, 5, 0), case_check(tp, &c);
     }
@@ -423,9 +434,12 @@ static const AttnCase attn_cases[] = {
     {"bias, causal", 2, 2, 7, 9, 1, 1, 0, {0, 3}, {3, 4}, {0, 5}, {5, 4}, {0}, {0}},
     {"mass", 2, 2, 5, 9, 0, 0, 1, {0, 2}, {2, 3}, {0, 4}, {4, 5}, {1, 6}, {2, 3}},
     {"mass, causal", 1, 2, 3, 5, 1, 0, 1, {0}, {3}, {0}, {5}, {1}, {2}},
-    {"shared keys, mass", 3, 2, 6, 8, 0, 0, 1, {0, 2, 4}, {2, 2, 2}, {0, 2, 0}, {6, 6, 8}, {2, 2, 5}, {2, 3, 3}},
-    {"an empty sequence", 3, 2, 4, 6, 0, 0, 0, {0, 2, 2}, {2, 0, 2}, {0, 3, 3}, {3, 0, 3}, {0}, {0}},
-    {"no keys, no queries", 3, 1, 4, 6, 1, 1, 0, {0, 1, 4}, {1, 3, 0}, {0, 0, 2}, {0, 4, 4}, {0}, {0}}};
+    {"shared keys, mass", 3, 2, 6, 8, 0, 0, 1, {0, 2, 4}, {2, 2, 2}, {0, 2, 0}, {6, 6, 8},
+     {2, 2, 5}, {2, 3, 3}},
+    {"an empty sequence", 3, 2, 4, 6, 0, 0, 0, {0, 2, 2}, {2, 0, 2}, {0, 3, 3}, {3, 0, 3}, {0},
+     {0}},
+    {"no keys, no queries", 3, 1, 4, 6, 1, 1, 0, {0, 1, 4}, {1, 3, 0}, {0, 0, 2}, {0, 4, 4}, {0},
+     {0}}};
 
 static Attention attention_of(const AttnCase *a, Tensor *bias) {
     return (Attention){.B = a->B, .H = a->H, .q0 = a->q0, .qn = a->qn, .k0 = a->k0, .kn = a->kn,
@@ -487,7 +501,8 @@ static void attention_value(Tape *tp, const AttnCase *a, Case *c) {
             for (int i = 0; i < a->qn[b]; i++) {
                 naive_weights(a, c, b, h, i, w);
                 for (int j = 0; j < a->kn[b]; j++) key[j] += w[j] / n;
-                for (int t = 0; a->mass && t < a->tn[b]; t++) mass += w[a->t0[b] - a->k0[b] + t] / n;
+                for (int t = 0; a->mass && t < a->tn[b]; t++)
+                    mass += w[a->t0[b] - a->k0[b] + t] / n;
                 for (int x = h * dh; x < (h + 1) * dh; x++) {
                     double want = 0, is = (double)y->data[(a->q0[b] + i) * width + x];
                     for (int j = 0; j < a->kn[b]; j++)
@@ -497,8 +512,8 @@ static void attention_value(Tape *tp, const AttnCase *a, Case *c) {
                 }
             }
         for (int j = 0; n > 0 && j < a->kn[b]; j++)
-            CHECK(fabs((double)got[j] - key[j]) <= VALUE_TOL, "%s: key %d of %d received %g, not %g",
-                  a->name, j, b, (double)got[j], key[j]);
+            CHECK(fabs((double)got[j] - key[j]) <= VALUE_TOL,
+                  "%s: key %d of %d received %g, not %g", a->name, j, b, (double)got[j], key[j]);
         if (a->mass)
             CHECK(fabs((double)at.mass->data[b] - mass) <= VALUE_TOL, "%s: mass %d is %g, not %g",
                   a->name, b, (double)at.mass->data[b], mass);
@@ -526,7 +541,8 @@ static void test_buckets(Tape *tp) {
     int zero = 0, n = N, wrong = 0;
     for (int causal = 0; causal < 2; causal++) {
         tape_reset(tp);
-        Tensor *q = tape_tensor(tp, N, N), *v = tape_tensor(tp, N, N), *bias = tape_tensor(tp, 32, 1);
+        Tensor *q = tape_tensor(tp, N, N), *v = tape_tensor(tp, N, N),
+               *bias = tape_tensor(tp, 32, 1);
         for (int i = 0; i < N; i++) v->data[i * N + i] = 1;
         for (int i = 0; i < 32; i++) bias->data[i] = (real)(i * 7 % 32) * (real)0.05;
         Attention a = {.B = 1, .H = 1, .q0 = &zero, .qn = &n, .k0 = &zero, .kn = &n, .scale = 1,
@@ -548,7 +564,8 @@ static void test_attention_refused(Tape *tp) {
     Tensor *x = tape_tensor(tp, 4, 6), *thin = tape_tensor(tp, 4, 3);
     Attention ok = {.B = 2, .H = 2, .q0 = at, .qn = n, .k0 = at, .kn = n, .scale = 1}, bad[5];
     for (int i = 0; i < 5; i++) bad[i] = ok;
-    bad[0].H = 4, bad[1].q0 = far, bad[2].k0 = far, bad[3].kn = less, bad[4].t0 = at, bad[4].tn = tn;
+    bad[0].H = 4, bad[1].q0 = far, bad[2].k0 = far, bad[3].kn = less;
+    bad[4].t0 = at, bad[4].tn = tn;
     CHECK(op_attention(tp, x, x, x, &ok), "attention: %s", tape_error(tp));
     for (int i = 0; i < 6; i++) {
         tape_reset(tp);
@@ -561,7 +578,8 @@ static void test_attention_refused(Tape *tp) {
 /* ==== values of the other ops, each by its formula in double ================================= */
 static void near(const char *name, const Tensor *y, int i, double want) {
     double is = (double)y->data[i];
-    CHECK(fabs(is - want) <= VALUE_TOL * (1 + fabs(want)), "%s[%d] is %.17g, not %.17g", name, i, is, want);
+    CHECK(fabs(is - want) <= VALUE_TOL * (1 + fabs(want)), "%s[%d] is %.17g, not %.17g", name, i,
+          is, want);
 }
 
 static Tensor *random_tensor(Tape *tp, int rows, int cols, uint64_t seed, real scale) {
@@ -625,7 +643,8 @@ static void softmax_values(Tape *tp) {
         double top = -INFINITY, total = 0;
         for (int v = 0; v < V; v++) top = fmax(top, (double)row[v]);
         for (int v = 0; v < V; v++) total += exp((double)row[v] - top);
-        for (int v = 0; v < V; v++) near("softmax", y, r * V + v, exp((double)row[v] - top) / total);
+        for (int v = 0; v < V; v++)
+            near("softmax", y, r * V + v, exp((double)row[v] - top) / total);
         double loss = top + log(total) - (double)row[target[r]];
         want_mean += loss / R, want_sum += loss * (double)w[r];
     }
@@ -650,7 +669,8 @@ static void dropout_values(Tape *tp) {
         dropped += is == 0;
         wrong += !(is == 0 || fabs(is - kept) <= 1e-6 * fabs(kept));
     }
-    CHECK(y && wrong == 0 && abs(dropped - 6000) < 300, "dropout: %d dropped, %d wrong", dropped, wrong);
+    CHECK(y && wrong == 0 && abs(dropped - 6000) < 300, "dropout: %d dropped, %d wrong", dropped,
+          wrong);
     CHECK(op_dropout(tp, x, 0, &unused) == x && unused == 21, "dropout of nothing is x itself");
     CHECK(!op_dropout(tp, x, 1, &r) && tape_error(tp)[0], "dropout of everything is refused");
 }
@@ -668,7 +688,8 @@ static void test_values(Tape *tp) {
     for (int i = 0; i < 5; i++)
         CHECK(y && !memcmp(y->data + 3 * i, want[i], 3 * sizeof(real)), "rows: row %d", i);
     for (int i = 0; i < 7; i++)
-        CHECK(z && !memcmp(z->data + 2 * i, a->data + 3 * i + 1, 2 * sizeof(real)), "cols: row %d", i);
+        CHECK(z && !memcmp(z->data + 2 * i, a->data + 3 * i + 1, 2 * sizeof(real)), "cols: row %d",
+              i);
     dropout_values(tp);
 }
 
@@ -720,7 +741,8 @@ static void test_tape(Tape *tp) {
     tape_fail(tp, "the second one");
     CHECK(!strcmp(tape_error(tp), "the first failure"), "kept: %s", tape_error(tp));
     tape_reset(tp);
-    CHECK(tape_backward(tp, op_act(tp, p, ACT_TANH)) == -1 && tape_error(tp)[0], "a loss is one number");
+    CHECK(tape_backward(tp, op_act(tp, p, ACT_TANH)) == -1 && tape_error(tp)[0],
+          "a loss is one number");
     tape_reset(tp);
     CHECK(tape_record(tp, 0) == 1 && tape_record(tp, 1) == 0, "record returns the old value");
     char *mem = tape_alloc(tp, 1000);
@@ -736,8 +758,10 @@ static Tensor *small_step(Tape *tp, Tensor *x, Tensor *w) {
                              op_rows(tp, x, NULL, &zero, 1));
     Attention a = {.B = 1, .H = 2, .q0 = &zero, .qn = &n, .k0 = &zero, .kn = &n, .scale = 1,
                    .t0 = &zero, .tn = &n};
-    Tensor *y = op_attention(tp, h, op_act(tp, h, ACT_RELU), op_softmax(tp, op_cols(tp, h, 0, 6)), &a);
-    Tensor *loss = op_cross_entropy(tp, op_rmsnorm(tp, y, op_rows(tp, x, NULL, &zero, 1)), target, NULL);
+    Tensor *y =
+        op_attention(tp, h, op_act(tp, h, ACT_RELU), op_softmax(tp, op_cols(tp, h, 0, 6)), &a);
+    Tensor *loss =
+        op_cross_entropy(tp, op_rmsnorm(tp, y, op_rows(tp, x, NULL, &zero, 1)), target, NULL);
     return op_add(tp, loss, op_neglog(tp, a.mass), 1);
 }
 
@@ -754,7 +778,8 @@ static void test_limit(void) {
         failed += !done;
         CHECK(done ? !tape_error(tp)[0] : strstr(tape_error(tp), "memory") != NULL,
               "limit %d: \"%s\"", (int)limit, tape_error(tp));
-        CHECK(tape_peak(tp) <= limit, "%d bytes were held under a limit of %d", (int)tape_peak(tp), (int)limit);
+        CHECK(tape_peak(tp) <= limit, "%d bytes were held under a limit of %d", (int)tape_peak(tp),
+              (int)limit);
         if (done) { /* and once the step fits, it fits again after a reset */
             tape_reset(tp);
             CHECK(tape_backward(tp, small_step(tp, x, w)) == 0, "after reset: %s", tape_error(tp));
@@ -772,7 +797,8 @@ static void test_params(void) {
     CHECK(param_find(&ps, "two.b") == b && !param_find(&ps, "two") && a->data[11] == 0, "find");
     CHECK(param_count(&ps, "") == 17 && param_count(&ps, "one.") == 12, "count");
     param_freeze(&ps, "one", 1);
-    CHECK(!a->grad && b->grad && !ps.p[0]->m && !ps.p[0]->v && ps.p[1]->m, "freeze takes the gradient");
+    CHECK(!a->grad && b->grad && !ps.p[0]->m && !ps.p[0]->v && ps.p[1]->m,
+          "freeze takes the gradient");
     param_freeze(&ps, "", 0);
     CHECK(a->grad && ps.p[0]->m && ps.p[0]->v && b->grad, "and gives it back");
     params_free(&ps);
@@ -795,7 +821,8 @@ static Tensor *big_step(Tape *tp, Params *ps, int shared) {
     h = op_add(tp, op_rmsnorm(tp, y, in[3]), op_linear(tp, h, in[5], NULL, 0), (real)0.5);
     Tensor *loss = op_cross_entropy(tp, op_linear(tp, h, in[6], NULL, 0), target, NULL);
     Tensor *few = op_rows(tp, h, NULL, idx, 9); /* few rows: threads share columns */
-    return op_add(tp, loss, op_cross_entropy(tp, op_linear(tp, few, in[7], NULL, 0), target, NULL), 1);
+    return op_add(tp, loss, op_cross_entropy(tp, op_linear(tp, few, in[7], NULL, 0), target, NULL),
+                  1);
 }
 
 static void threads_params(Params *ps) {
@@ -830,7 +857,8 @@ static void test_threads(Tape *tp) {
             threads_params(&ps);
             uint64_t hash = step_hash(tp, &ps, shared);
             if (i == 0) first = hash;
-            CHECK(hash == first, "%d threads, shared %d: other bits than with one", running, shared);
+            CHECK(hash == first, "%d threads, shared %d: other bits than with one", running,
+                  shared);
             params_free(&ps);
         }
         pool_stop();
@@ -868,7 +896,8 @@ static void adam_run(real decay, real clip, real eps) {
             g[i] = (double)x;
             square += g[i] * g[i];
         }
-        double norm = sqrt(square), scale = clip > 0 && norm > (double)clip ? (double)clip / norm : 1;
+        double norm = sqrt(square),
+               scale = clip > 0 && norm > (double)clip ? (double)clip / norm : 1;
         double got = (double)adam_step(&ps, &o);
         CHECK(fabs(got - norm) <= 1e-5 * norm && o.step == t, "adam: norm %g, not %g", got, norm);
         for (int i = 0; i < N; i++) adam_number(&p[i], &m[i], &v[i], g[i] * scale, &o, t);
@@ -876,9 +905,11 @@ static void adam_run(real decay, real clip, real eps) {
     double tol = sizeof(real) == 8 ? 1e-13 : 5e-6;
     for (int i = 0; i < N; i++) {
         double is = (double)(i < 1000 ? a->data[i] : b->data[i - 1000]);
-        CHECK(fabs(is - p[i]) <= tol * (1 + fabs(p[i])), "adam: p[%d] is %.9g, not %.9g", i, is, p[i]);
+        CHECK(fabs(is - p[i]) <= tol * (1 + fabs(p[i])), "adam: p[%d] is %.9g, not %.9g", i, is,
+              p[i]);
     }
-    CHECK(a->grad[0] == 0 && a->grad[999] == 0 && b->grad[29] == 0, "gradients are zero afterwards");
+    CHECK(a->grad[0] == 0 && a->grad[999] == 0 && b->grad[29] == 0,
+          "gradients are zero afterwards");
     CHECK(!memcmp(kept, frozen->data, 4 * sizeof *kept), "adam: a frozen parameter moved");
     free(kept);
     params_free(&ps);

@@ -1,0 +1,171 @@
+# mutants.sh - do the tests notice?  Breaks one line of a copy of the project after another; the
+# tests must fail each time.  Prints a line per mutant; exit 1 when one survives or when its sed
+# expression does not change exactly one line (then the code has moved on: adapt it).
+#   sh tests/mutants.sh            all of them, about ten minutes
+#   sh tests/mutants.sh adam       those whose description has this word
+#   TEST='make -s test' sh tests/mutants.sh      another command that must turn red
+TEST=${TEST:-make -s test OPT=-O1}
+only=${1:-}
+dir=$(mktemp -d "${TMPDIR:-/tmp}/mac_mutants.XXXXXX") || exit 1
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+cp -R Makefile ./*.c ./*.h data tests "$dir" || exit 1
+for more in NOTES.md README.md LICENSE; do
+    if [ -f $more ]; then cp $more "$dir"; fi
+done
+cd "$dir" || exit 1
+limit=""
+if command -v timeout > /dev/null; then limit="timeout 600"; fi
+tried=0 caught=0
+
+# mutant FILE SED_EXPRESSION WHAT
+mutant() {
+    case $3 in *"$only"*) ;; *) return ;; esac
+    tried=$((tried + 1))
+    cp "$1" original
+    sed "$2" original > "$1"
+    lines=$(diff original "$1" | grep -c '^>')
+    if [ "$lines" -ne 1 ]; then
+        echo "BROKEN   $1: $3 ($lines lines changed, not 1)"
+    elif $limit $TEST > log 2>&1; then
+        echo "SURVIVED $1: $3"
+    else
+        caught=$((caught + 1))
+        echo "caught   $1: $3"
+    fi
+    cp original "$1"
+}
+
+if ! $TEST > log 2>&1; then
+    echo "the tests fail without any mutant:"
+    tail -5 log
+    exit 1
+fi
+
+# exact math and random numbers
+mutant tensor.c 's/(1 + exp_reduced(c, &k))/(1 - exp_reduced(c, \&k))/' "exp: a sign"
+mutant tensor.c 's/ef \* LN2_HI + (2 \* s/ef * LN2_LO + (2 * s/' "log: the wrong half of ln 2"
+mutant tensor.c 's/tiny ? MANTISSA + 2 : 0/tiny ? MANTISSA + 1 : 0/' "log: subnormals"
+mutant tensor.c 's/em1 \/ (em1 + 2)/em1 \/ (em1 + 1)/' "tanh: a constant"
+mutant tensor.c 's/0.0009465953444820368663/0.0009465963444820368663/' "erf: one mistyped digit"
+mutant tensor.c 's/return q & 2 ? -y : y/return q \& 1 ? -y : y/' "sin: the wrong quadrant"
+mutant tensor.c 's/real_sqrt(-2 \* real_log/real_sqrt(-1 * real_log/' "normal: its variance"
+mutant tensor.c 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
+mutant tensor.c 's/m = x\[i\] > m ? x\[i\] : m/m = x[i] < m ? x[i] : m/' "softmax: the minimum"
+
+# threads, tape
+mutant tensor.c 's/pool.n \* (t + 1) \/ pool.threads/pool.n * (t + 1) \/ pool.threads - 1/' \
+    "threads: a share too short"
+mutant tensor.c 's/if (tp->held > tp->peak) tp->peak = tp->held/if (0) tp->peak = tp->held/' \
+    "arena: the peak"
+mutant tensor.c 's/bytes > tp->limit || tp->held > tp->limit - bytes/bytes > tp->limit/' \
+    "arena: the limit"
+mutant tensor.c 's/    tp->done = 1;/    tp->done = 0;/' "tape: backward twice"
+mutant tensor.c 's/int i = tp->n_nodes - 1; i >= 0; i--/int i = 0; i < tp->n_nodes; i++/' \
+    "tape: backward runs forward"
+mutant tensor.c 's/if (!tp->error\[0\]) {/if (1) {/' "tape: the last error instead of the first"
+
+# matmul and ops
+mutant tensor.c 's/mat_col(A, k), Bk = mat_row(B, k)/mat_col(A, k), Bk = B/' \
+    "matmul: every panel is the first"
+mutant tensor.c 's/gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0)/gemm(p->M, j1 - j0, p->K, A, B/' \
+    "matmul: threads' columns"
+mutant tensor.c '/void linear_bias_job/,/^}/s/r = 0; r < s->R; r++/r = s->R - 1; r >= 0; r--/' \
+    "linear: bias summed from below"
+mutant tensor.c 's/^    if (b && b->grad) {/    if (b \&\& b->grad \&\& s.in_out) {/' \
+    "linear: a bias gradient is skipped"
+mutant tensor.c 's/{1, \*(real \*)nd->saved}/{1, 1}/' "add: its scale in the gradient"
+mutant tensor.c '/^static void rows_backward_job/,/^}/s/to\[c\] += dy\[c\]/to[c] = dy[c]/' \
+    "rows: = for += where rows repeat"
+mutant tensor.c '/^static void rows_backward_job/,/^}/s/if (!to) continue/if (!to) return/' \
+    "rows: stops at a frozen source"
+mutant tensor.c 's/(size_t)(first + c)\] +=/(size_t)c] +=/' "cols: the offset"
+mutant tensor.c 's/ \/ (real)s->N + s->eps)/ \/ (real)s->N)/' "norm: eps"
+mutant tensor.c 's/g\[i\] \* dy\[i\] - u_mean - z\[i\]/g[i] * dy[i] - z[i]/' \
+    "layernorm: a mean in the gradient"
+mutant tensor.c 's/(real)0.044715/(real)0.044751/' "gelu: a mistyped constant"
+mutant tensor.c 's/s->out\[i\] += s->dy\[i\] \* act_slope/s->out[i] = s->dy[i] * act_slope/' \
+    "act: = for +="
+mutant tensor.c 's/y\[i\] \* (dy\[i\] - dot)/y[i] * (dy[i] + dot)/' \
+    "softmax: a sign in the gradient"
+mutant tensor.c 's/kept = 1 \/ (1 - p)/kept = 1/' "dropout: its scale"
+mutant tensor.c 's/p\[s->target\[r\]\] -= s->w\[r\]/p[s->target[r]] -= 1/' \
+    "cross-entropy: the weight of a row"
+mutant tensor.c 's/x->grad\[i\] -= nd->out->grad\[0\]/x->grad[i] += nd->out->grad[0]/' \
+    "neglog: a sign"
+
+# attention
+mutant tensor.c 's/n >= far\[b + 1\]/n > far[b + 1]/' "T5 bucket: an edge"
+mutant tensor.c 's/!causal && relative > 0 ? 16 : 0/!causal \&\& relative < 0 ? 16 : 0/' \
+    "T5 bucket: the side"
+mutant tensor.c 's/kn - qn + i + 1 < kn ? kn - qn + i + 1/kn - qn + i + 1 < kn ? kn - qn + i/' \
+    "attention: the mask is off by one"
+mutant tensor.c 's/d\[j\] \*= a->scale/d[j] *= 1/' "attention: the scale in the gradient"
+mutant tensor.c 's/\* a->H + h\] += d\[j\]/* a->H + h] = d[j]/' "attention: = for += in the bias"
+mutant tensor.c 's/a->mass->grad\[b\] \/ (real)(a->H \* qn)/a->mass->grad[b] \/ (real)qn/' \
+    "attention: heads in the mass gradient"
+mutant tensor.c 's/a->t0\[b\] - a->k0\[b\] + t\] += dmass/a->t0[b] + t] += dmass/' \
+    "attention: rows of the mass gradient"
+
+# Adam, files
+mutant tensor.c 's/s->inv_sqrt_bc2 + o->eps/s->inv_sqrt_bc2/' "adam: eps"
+mutant tensor.c 's/1 \/ real_sqrt(1 - real_power(o->beta2, o->step))/1/' "adam: bias correction"
+mutant tensor.c 's/keep = 1 - o->lr \* o->decay/keep = 1 - o->decay/' "adam: decay without the rate"
+mutant tensor.c 's/norm > o->clip ? o->clip \/ norm/norm > o->clip ? o->clip/' "adam: clipping"
+mutant tensor.c 's/int finite = norm < INFINITY/int finite = 1/' "adam: a NaN goes through"
+mutant tensor.c 's/(e->begin != at || /(/' "files: gaps and overlaps"
+mutant tensor.c 's/(int i = n - 1; i >= 0; i--) x = x << 8/(int i = 0; i < n; i++) x = x << 8/' \
+    "files: byte order"
+mutant tensor.c 's/data\[k\] + (size_t)g \* part/data[k]/' \
+    "files: every one of a group is the first"
+mutant tensor.c 's/(4 \* BIAS + 3)/(2 * BIAS + 3)/' "files: NaN is written as a number"
+
+# the model
+mutant mac.c 's/= P + read + i;/= read + i;/' "LM: positions do not begin at P"
+mutant mac.c 's/2 \* l + which) \* B + b/2 * l + 1 - which) * B + b/' "prefix: keys for values"
+mutant mac.c 's/use < n \/ T + (t < n % T)/use < n \/ T + (t >= T - n % T)/' \
+    "prefix: the last vectors once more"
+mutant mac.c 's/i + 1 < from\[b\]/i < from[b]/' "LM loss: skips the first token of the answer"
+mutant mac.c 's/cache->read\[b\] += q.n\[b\]/cache->read[b] = q.n[b]/' "cache: tokens read"
+mutant mac.c 's/&out, &out, B, w->decoder.bias, 1)/\&out, \&out, B, w->decoder.bias, 0)/' \
+    "T5: the decoder sees ahead"
+mutant mac.c 's/h = op_rmsnorm(tp, h, w->encoder.norm)/h = op_add(tp, h, h, 0)/' \
+    "T5: no norm behind the encoder"
+mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \
+    "token networks: rows not transposed"
+mutant mac.c 's/.scale = 1 \/ (real)sqrt((double)m->c.agg_dh)/.scale = 1/' "aggregator: the scale"
+mutant mac.c 's/tp, phi, w->norm_c.w, w->norm_c.b/tp, phi, w->norm.w, w->norm.b/' \
+    "aggregator: the norm of the bank"
+mutant mac.c '/^static Tensor \*batch_banks/,/^}/s/tape_record(tp, 0)/tape_record(tp, 1)/' \
+    "batch: dropped documents get gradient"
+mutant mac.c 's/op_neglog(tp, mass\[i\]), b->guidance)/op_neglog(tp, mass[i]), 1)/' \
+    "batch: the weight of the guidance"
+
+# bank and answers
+mutant mac.c 's/if (b->entry\[i\].hash == hash) return 0/if (0) return 0/' \
+    "bank: equal documents twice"
+mutant mac.c 's/b->phi + (size_t)(i + 1) \* n,/b->phi + (size_t)i * n,/' \
+    "bank: remove leaves the vectors"
+mutant mac.c 's/own ? b \* K : 0/own ? 0 : 0/' \
+    "hierarchy: all questions read the first one's groups"
+mutant mac.c '/^static int answer_greedy/,/^}/s/best == V - 1/best == V/' \
+    "answer: EOS does not end it"
+mutant mac.c 's/old->data + (size_t)parent\[b\] \* row/old->data + (size_t)b * row/' \
+    "beams: the cache of another"
+mutant mac.c 's/c\[i\].token == eos/c[i].token == eos - 1/' "beams: EOS"
+mutant mac.c '/t model_fingerprint/,/^}/s/j = 0, n = size_of(t); j < n/j = 0, n = 1; j < n/' \
+    "fingerprint: the first weights only"
+
+# data
+mutant data/tokenizer.c 's/m->id < best.id)/(best.id == INT_MAX || m->id > best.id))/' \
+    "tokenizer: the last merge first"
+mutant data/tokenizer.c 's/> best->count || p->a < best->a/> best->count || p->a > best->a/' \
+    "tokenizer: ties"
+mutant data/score.c 's/memcmp(word, "the", 3) == 0/memcmp(word, "tho", 3) == 0/' \
+    "score: articles stay"
+mutant data/score.c 's/(c > .z. && c <= .~.)/0/' "score: some punctuation stays"
+mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/' \
+    "score: prefix match"
+
+echo "mutants: $tried tried, $caught caught"
+[ "$tried" -eq "$caught" ]
