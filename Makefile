@@ -31,6 +31,8 @@ else
 FLAGS  += -ffp-contract=off
 endif
 
+BUILD = $(CC) $(FLAGS) $(CFLAGS)
+
 # A folder per set of flags, so that builds never mix.
 B    := build/$(shell printf '%s' '$(CC) $(FLAGS)' | cksum | cut -d' ' -f1)
 DATA := $(patsubst data/%.c,$(B)/data_%.o,$(wildcard data/*.c))
@@ -42,13 +44,13 @@ all: train run
 train run: %: $(B)/%
 	cp $< $@
 $(B)/train $(B)/run: $(B)/%: $(B)/%.o $(CORE) $(DATA)
-	$(CC) $(FLAGS) $(CFLAGS) $^ -o $@ $(LIBS)
-$(B)/%.o: %.c mac.h data/data.h | $(B)
-	$(CC) $(FLAGS) $(CFLAGS) -c $< -o $@
+	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
+$(B)/%.o: %.c mac.h data/data.h data/json.h | $(B)
+	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/data_%.o: data/%.c $(wildcard data/*.h) | $(B)
-	$(CC) $(FLAGS) $(CFLAGS) -c $< -o $@
-$(B)/test_%: tests/test_%.c tests/check.h $(CORE) $(DATA)
-	$(CC) $(FLAGS) $(CFLAGS) $< $(CORE) $(DATA) -o $@ $(LIBS)
+	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
+$(B)/test_%: tests/test_%.c tests/check.h mac.h $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
 $(B):
 	mkdir -p $@
 
@@ -66,8 +68,8 @@ mutants:
 	@sh tests/mutants.sh
 bench: $(B)/bench
 	@$(B)/bench
-$(B)/bench: tests/bench.c $(CORE) $(DATA)
-	$(CC) $(FLAGS) $(CFLAGS) $< $(CORE) $(DATA) -o $@ $(LIBS)
+$(B)/bench: tests/bench.c $(CORE)
+	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) -o $@ $(LIBS)
 
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people

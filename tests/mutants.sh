@@ -126,6 +126,7 @@ mutant mac.c 's/2 \* l + which) \* B + b/2 * l + 1 - which) * B + b/' "prefix: k
 mutant mac.c 's/use < n \/ T + (t < n % T)/use < n \/ T + (t >= T - n % T)/' \
     "prefix: the last vectors once more"
 mutant mac.c 's/i + 1 < from\[b\]/i < from[b]/' "LM loss: skips the first token of the answer"
+mutant mac.c 's/1 \/ (real)(B \* (n - first))/1 \/ (real)B/' "LM loss: the mean of a sequence"
 mutant mac.c 's/cache->read\[b\] += q.n\[b\]/cache->read[b] = q.n[b]/' "cache: tokens read"
 mutant mac.c 's/&out, &out, B, w->decoder.bias, 1)/\&out, \&out, B, w->decoder.bias, 0)/' \
     "T5: the decoder sees ahead"

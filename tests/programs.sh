@@ -106,5 +106,10 @@ check "a long document is cut and counted" sh -c "./run learn --model '$dir/m' -
 if [ -w /dev/full ]; then
     refused 1 "disk full\|cannot be written" ./run learn --model "$dir/m" --bank /dev/full/x "$dir/one.txt"
 fi
+# ---- NOTES.md: every function and test that it names is there
+for name in $(grep -o '`[a-z0-9_]*`' NOTES.md | tr -d '`' | grep '_' | sort -u); do
+    check "NOTES.md names $name, which is nowhere" grep -qw -- "$name" mac.h tensor.c mac.c train.c run.c \
+        tests/test_*.c data/data.h
+done
 printf '%-14s %7d checks, %d failed\n' programs.sh $checks $failed
 [ $failed -eq 0 ]

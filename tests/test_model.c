@@ -927,6 +927,52 @@ static void test_greedy(Model *m, const Bank *bank, const Ids *q) {
           ended, N_Q, words);
 }
 
+/* Beam search by its definition, everything read anew: of the continuations of the running answers
+ * the 2W best are looked at; those that end among the first W are answers, the first W others run
+ * on, until W have ended.  The best mean log-probability wins. */
+enum { WIDE = 4 };
+typedef struct { int id[32]; double sum; } Beam;
+
+static void beam_end(const Beam *b, int n, double mean, double *best, int *out, int *n_out) {
+    if (!(mean > *best)) return;
+    *best = mean, *n_out = n;
+    memcpy(out, b->id, (size_t)n * sizeof *out);
+}
+
+static int beams_anew(Model *m, const Ids *q, Tensor *prefix, int *out) {
+    Beam live[WIDE] = {{{0}, 0}}, next[WIDE];
+    int V = m->c.V, n_live = 1, ended = 0, n_out = 0, step = 0, id[32];
+    double best = -INFINITY, score[WIDE * 32];
+    memcpy(id, q->id, (size_t)q->n * sizeof *id);
+    for (; step < CAP && ended < WIDE; step++) {
+        int kept = 0;
+        for (int b = 0; b < n_live; b++) {
+            double all = 0;
+            memcpy(id + q->n, live[b].id, (size_t)step * sizeof *id);
+            const real *l = fresh_logits(m, id, q->n + step, prefix);
+            for (int v = 0; l && v < V; v++) all += exp((double)l[v]);
+            for (int v = 0; l && v < V; v++)
+                score[b * V + v] = live[b].sum + (double)l[v] - log(all);
+        }
+        for (int rank = 0; rank < 2 * WIDE && kept < WIDE; rank++) {
+            int top = 0;
+            for (int i = 1; i < n_live * V; i++)
+                if (score[i] > score[top]) top = i;
+            Beam b = live[top / V];
+            b.sum = score[top], b.id[step] = top % V;
+            score[top] = -INFINITY;
+            if (top % V < V - 1) next[kept++] = b;
+            else if (rank < WIDE)
+                ended++, beam_end(&b, step, b.sum / (step + 1), &best, out, &n_out);
+        }
+        n_live = kept;
+        memcpy(live, next, sizeof next);
+    }
+    for (int b = 0; ended < WIDE && b < n_live; b++)
+        beam_end(&live[b], step, live[b].sum / step, &best, out, &n_out);
+    return n_out;
+}
+
 static void test_beams(Model *m, const Bank *bank, const Ids *q) {
     int out[N_Q * CAP], n[N_Q], one[N_Q * CAP], one_n[N_Q], wide[N_Q * CAP], wide_n[N_Q],
         better = 0, worse = 0;
@@ -935,7 +981,7 @@ static void test_beams(Model *m, const Bank *bank, const Ids *q) {
     CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out, n, NULL) == 0, "greedy: %s", tape_error(tp));
     CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, one, one_n, &o) == 0, "one beam: %s",
           tape_error(tp));
-    o.beams = 4;
+    o.beams = WIDE;
     CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, wide, wide_n, &o) == 0, "four beams: %s",
           tape_error(tp));
     for (int i = 0; i < N_Q; i++) {
@@ -949,6 +995,9 @@ static void test_beams(Model *m, const Bank *bank, const Ids *q) {
         double g = mean_log_prob(m, &q[i], prefix, out + i * CAP, n[i]);
         double w = mean_log_prob(m, &q[i], prefix, wide + i * CAP, wide_n[i]);
         better += w > g + 1e-6, worse += !(w >= g - 1e-6);
+        int want[CAP], len = beams_anew(m, &q[i], prefix, want);
+        CHECK(wide_n[i] == len && !memcmp(wide + i * CAP, want, (size_t)len * sizeof *want),
+              "four beams: answer %d is not the one without a cache", i);
     }
     CHECK(worse <= 3 && better >= 3, "four beams: %d better, %d worse than greedy", better, worse);
 }

@@ -635,6 +635,7 @@ static void softmax_values(Tape *tp) {
     static const real w[R] = {(real)0.5, 0, 1, (real)-0.25, 2};
     Tensor *x = random_tensor(tp, R, V, 5, 4);
     for (int v = 0; v < V; v++) x->data[v] += 1000, x->data[V + v] -= 1000; /* must not overflow */
+    x->data[2 * V + 7] = 800; /* nor may this, far above its row */
     Tensor *y = op_softmax(tp, x), *mean = op_cross_entropy(tp, x, target, NULL);
     Tensor *sum = op_cross_entropy(tp, x, target, w);
     double want_mean = 0, want_sum = 0;
