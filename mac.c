@@ -485,7 +485,7 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
 
 Tensor *lm_logits(Model *m, Tape *tp, Tensor *h) { return op_linear(tp, h, m->lm->wte, NULL, 0); }
 
-Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor *prefix,
+Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int B, Tensor *prefix,
                 int alike) {
     int rows = 0, n = 0;
     for (int b = 0; b < B; b++) rows += x[b].n > 0 ? x[b].n - 1 : 0;
@@ -497,7 +497,7 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor
         int first = n;
         in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0};
         for (int i = 0; i < in[b].n; i++) {
-            if (from && i + 1 < from[b]) continue;
+            if (asked && asked[b] && !asked[b][i + 1]) continue;
             row[n] = at + i;
             target[n++] = x[b].id[i + 1];
         }
@@ -673,19 +673,22 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
         return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
                          b->group, b->n_grad);
     int banks = b->n_docs / b->group, n = b->n_q;
-    int *at = tape_alloc(tp, 4 * (size_t)n * sizeof *at + 1);
+    int *at = tape_alloc(tp, 3 * (size_t)n * sizeof *at + 1);
+    char **asked = tape_alloc(tp, (size_t)n * sizeof *asked + 1);
     Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof(Tensor *));
-    if (!at || !mass) return NULL;
+    if (!at || !asked || !mass) return NULL;
     AggReads r = {.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
-    int *from = at + 3 * n;
     for (int i = 0; i < n; i++) {
         at[i] = b->doc[i] % banks * b->group;
         at[n + i] = b->group;
         at[2 * n + i] = at[i] + b->doc[i] / banks;
-        from[i] = b->q[i].n;
+        asked[i] = tape_alloc(tp, (size_t)b->qa[i].n + 1);
+        if (!asked[i]) return NULL;
+        memset(asked[i] + b->q[i].n, 1, (size_t)(b->qa[i].n - b->q[i].n));
     }
     Tensor *phi = agg_forward(m, tp, b->q, n, batch_banks(m, tp, b), &r);
-    Tensor *loss = lm_loss(m, tp, b->qa, from, n, prefix_expand(m, tp, phi, n), 0);
+    Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
+                           prefix_expand(m, tp, phi, n), 0);
     if (!loss) return NULL;
     *stats = (MacStats){0, loss->data[0], 0};
     for (int i = 0; i < m->c.agg_B; i++) {

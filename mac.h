@@ -207,9 +207,9 @@ typedef struct LmCache LmCache;                  /* keys and values of what was 
  * stand at positions P, P+1, ... either way.  With a cache, x continues what it holds. */
 Tensor  *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache);
 Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,V]               */
-/* Mean loss of predicting the tokens from[b].. of each x[b] (all of them but the first: NULL): over
- * all tokens, or, where `alike` is set, over the means of the sequences. */
-Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const int *from, int B, Tensor *prefix,
+/* Mean loss of predicting the tokens of x[b] where asked[b][i] is set (NULL: all of them), never the
+ * first: over all tokens, or, where `alike` is set, over the means of the sequences. */
+Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int B, Tensor *prefix,
                  int alike);
 
 /* ---- document and question to vectors, bank to prefix ---- */

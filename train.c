@@ -371,29 +371,44 @@ static void draw(AugDoc *out) {
         die("out of memory for a batch");
 }
 
-/* One in four a question and its answer alone, the others behind their document; two of these
- * three count the answer's tokens only, for that is what reading means. */
+/* One LM sequence.  kind 0: a question and its answer alone; kind 1: behind their document, every
+ * token counted; else the document and up to four of its questions, one behind the other, only
+ * their answers counted, for that is what reading means. */
+static Ids lm_sequence(const AugDoc *d, int kind, char *asked) {
+    int first = rng_below(&state.rng, d->n), most = kind > 1 ? 4 : 1, room = model->c.S - model->c.P;
+    Ids x = {NULL, 0};
+    if (kind > 0) x = ids_of(prompt_document, d->text, model->c.D);
+    for (int k = 0; k < d->n && k < most; k++) {
+        int i = (first + k) % d->n;
+        Ids q = ids_of(prompt_question, d->q[i], model->c.Q);
+        Ids a = ids_of(prompt_answer, d->a[i], model->c.A);
+        if (x.n + q.n + a.n > room) break;
+        x = joined(x, q);
+        memset(asked + x.n, 1, (size_t)a.n);
+        x = joined(x, a);
+    }
+    if (kind < 2) memset(asked, 1, (size_t)x.n);
+    return x;
+}
+
 static Tensor *lm_batch_loss(void) {
     int B = opt_int("batch-lm");
     Ids *x = tape_alloc(tape, (size_t)B * sizeof *x);
-    int *from = tape_alloc(tape, (size_t)B * sizeof *from);
-    if (!x || !from) die("out of memory for a batch");
+    char **asked = tape_alloc(tape, (size_t)B * sizeof *asked);
+    if (!x || !asked) die("out of memory for a batch");
     for (int b = 0; b < B; b++) {
         AugDoc d;
         do {
             draw(&d);
             if (d.n == 0) aug_drop(&d);
         } while (d.n == 0);
-        int qa = rng_below(&state.rng, d.n), kind = rng_below(&state.rng, 4);
-        Ids q = ids_of(prompt_question, d.q[qa], model->c.Q),
-            a = ids_of(prompt_answer, d.a[qa], model->c.A);
-        if (kind > 0) q = joined(ids_of(prompt_document, d.text, model->c.D), q);
-        x[b] = joined(q, a);
-        from[b] = kind > 1 ? q.n : 1;
+        asked[b] = tape_alloc(tape, (size_t)model->c.S);
+        if (!asked[b]) die("out of memory for a batch");
+        x[b] = lm_sequence(&d, rng_below(&state.rng, 4), asked[b]);
         stage_tokens += x[b].n;
         aug_drop(&d);
     }
-    return lm_loss(model, tape, x, from, B, NULL, 1);
+    return lm_loss(model, tape, x, (const char *const *)asked, B, NULL, 1);
 }
 
 /* Documents whose names are not in the batch yet: in one bank a name must mean one document. */
@@ -486,12 +501,16 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
     return hits;
 }
 
+static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
+
 static real validate(void) {
     int K = opt_int("eval-docs") < valid_set.n_docs ? opt_int("eval-docs") : valid_set.n_docs;
-    int hits = 0, asked = 0, most = opt_int("eval-questions");
-    for (int first = 0; K > 0 && first + K <= valid_set.n_docs && asked < most; first += K) {
+    int hits = 0, asked = 0, most = opt_int("eval-questions"), banks = K ? valid_set.n_docs / K : 0;
+    int stride = banks > 1 ? banks * 2 / 3 : 1; /* spread over the file: neighbours are alike */
+    while (banks > 1 && common_divisor(stride, banks) > 1) stride++;
+    for (int i = 0; i < banks && asked < most; i++) {
         int more;
-        hits += validate_bank(first, K, &more, most - asked);
+        hits += validate_bank(i * stride % banks * K, K, &more, most - asked);
         asked += more;
     }
     return asked ? (real)hits / (real)asked : 0;

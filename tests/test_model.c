@@ -246,7 +246,13 @@ static void check_gradients(Model *m, const char *what, Value value, void *ctx, 
 }
 
 /* ==== the LM ================================================================================= */
-typedef struct { const Ids *x; const int *from; int B; const Tensor *prefix; int alike; } LmCase;
+typedef struct {
+    const Ids *x;
+    const char *const *asked;
+    int B;
+    const Tensor *prefix;
+    int alike;
+} LmCase;
 
 static double naive_lm_loss(Model *m, void *ctx) {
     const LmCase *c = ctx;
@@ -257,8 +263,11 @@ static double naive_lm_loss(Model *m, void *ctx) {
         double before = sum;
         int first = n;
         naive_hidden(m, x->id, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h);
-        for (int i = c->from ? c->from[b] : 1; i < x->n; i++, n++)
+        for (int i = 1; i < x->n; i++) {
+            if (c->asked && !c->asked[b][i]) continue;
             sum += naive_nll(m, h[i - 1], x->id[i]);
+            n++;
+        }
         means += (sum - before) / (n - first);
     }
     return c->alike ? means / c->B : sum / n;
@@ -293,14 +302,17 @@ static void test_lm(int which) {
     fixture(&f, &c, 3, 3, 1);
     Params own = {NULL, 0};
     Tensor *prefix = random_prefix(&own, &c, 3);
-    int from[3] = {f.q[0].n, f.q[1].n, f.q[2].n};
+    char mask[3][64];
+    const char *asked[3] = {mask[0], mask[1], mask[2]};
+    for (int b = 0; b < 3; b++) /* the answer, and the first token: it is never predicted */
+        for (int i = 0; i < 64; i++) mask[b][i] = i == 0 || i >= f.q[b].n;
     for (int way = 0; way < 4; way++) {
         int k = way & 1, alike = way >> 1;
-        LmCase lc = {f.qa, k ? from : NULL, 3, k ? prefix : NULL, alike};
+        LmCase lc = {f.qa, k ? asked : NULL, 3, k ? prefix : NULL, alike};
         hidden_values(m, f.qa, 3, k ? prefix : NULL, k ? "lm behind a prefix" : "lm");
         tape_reset(tp);
         zero_grads(&m->ps), zero_grads(&own);
-        Tensor *loss = lm_loss(m, tp, f.qa, lc.from, 3, k ? prefix : NULL, alike);
+        Tensor *loss = lm_loss(m, tp, f.qa, lc.asked, 3, k ? prefix : NULL, alike);
         CHECK(tape_backward(tp, loss) == 0, "lm_loss: %s", tape_error(tp));
         double want = naive_lm_loss(m, &lc), is = loss ? (double)loss->data[0] : NAN;
         CHECK(fabs(is - want) <= VALUE_TOL * want, "lm_loss is %g, not %g", is, want);
