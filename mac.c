@@ -33,8 +33,8 @@ const MacField mac_fields[] = {
     {NULL, NULL, 0}};
 
 MacConfig mac_config_default(void) {
-    return (MacConfig){.V = 1536, .S = 0, .d = 64, .L = 2, .H = 4, .e = 64, .enc_L = 2, .enc_H = 4,
-                       .enc_dh = 16, .enc_ff = 256, .T = 8, .P = 2, .agg_B = 2, .agg_H = 4,
+    return (MacConfig){.V = 1536, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
+                       .enc_dh = 16, .enc_ff = 384, .T = 8, .P = 4, .agg_B = 2, .agg_H = 6,
                        .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
 }
 
@@ -73,23 +73,27 @@ typedef struct { Affine norm, in, out, skip; } Mlp;       /* grouped: weights [T
 typedef struct { Affine norm, norm_c, out, norm2, ff_in, ff_out; Tensor *q, *k, *v; } AggBlock;
 struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; };
 
-/* What building a model needs at hand: names grow from `prefix`. */
-typedef struct { Params *ps; uint64_t rng; int failed; } Builder;
+/* What building a model needs at hand.  `room`: the numbers that may still be allocated, so that
+ * absurd sizes in a small file are refused at once; `blank`: a file will bring the values. */
+typedef struct { Params *ps; uint64_t rng; int64_t room; int blank, failed; } Builder;
 
 /* A new weight: ndim sizes, drawn from N(0, std^2), or filled with `fill` when std is 0. */
 static Tensor *weight(Builder *b, const char *prefix, const char *name, real std, real fill, int g,
                       int rows, int cols) {
     char full[MAC_NAME];
     snprintf(full, sizeof full, "%s%s", prefix, name);
-    int dims[3] = {g, rows, cols}, n = 0, at[3];
+    int dims[3] = {g, rows, cols}, n = 0, at[3] = {0};
     for (int i = 0; i < 3; i++)
         if (dims[i] > 0) at[n++] = dims[i];
+    int64_t size = 1;
+    for (int i = 0; i < n; i++) size *= at[i];
+    b->room -= size;
+    if (b->failed || b->room < 0) { b->failed = 1; return NULL; }
     Tensor *t = n == 3 ? param_new(b->ps, full, 3, at[0], at[1], at[2])
               : n == 2 ? param_new(b->ps, full, 2, at[0], at[1]) : param_new(b->ps, full, 1, at[0]);
     if (!t) { b->failed = 1; return NULL; }
-    size_t size = 1;
-    for (int i = 0; i < n; i++) size *= (size_t)at[i];
-    for (size_t i = 0; i < size; i++) t->data[i] = std > 0 ? std * rng_normal(&b->rng) : fill;
+    for (int64_t i = 0; i < size && !b->blank; i++)
+        t->data[i] = std > 0 ? std * rng_normal(&b->rng) : fill;
     return t;
 }
 
@@ -121,7 +125,7 @@ static LmWeights *lm_new(Builder *b, const MacConfig *c) {
     int d = c->d;
     w->wte = weight(b, pre, "wte.weight", std, 0, 0, c->V, d);
     w->wpe = weight(b, pre, "wpe.weight", std, 0, 0, c->S, d);
-    for (int l = 0; l < c->L; l++) { /* GPT-2 stores its matrices [in,out] */
+    for (int l = 0; l < c->L && !b->failed; l++) { /* GPT-2 stores its matrices [in,out] */
         char at[MAC_NAME];
         LmLayer *x = &w->layer[l];
         snprintf(at, sizeof at, "%sh.%d.", pre, l);
@@ -157,7 +161,7 @@ static T5Stack t5_stack_new(Builder *b, const MacConfig *c, const char *pre, con
     T5Stack s = {calloc((size_t)c->enc_L, sizeof *s.layer), NULL, NULL};
     char at[MAC_NAME], name[MAC_NAME];
     if (!s.layer) { b->failed = 1; return s; }
-    for (int l = 0; l < c->enc_L; l++) {
+    for (int l = 0; l < c->enc_L && !b->failed; l++) {
         T5Layer *x = &s.layer[l];
         int sub = decoder ? 2 : 1;
         snprintf(at, sizeof at, "%s%s.block.%d.", pre, stack, l);
@@ -205,7 +209,7 @@ static AggWeights *agg_new(Builder *b, const MacConfig *c) {
     real std = (real)sqrt(1.0 / (3.0 * d));
     w->doc_mlp = mlp_new(b, c, "");
     w->q_mlp = mlp_new(b, c, "aggregator.");
-    for (int i = 0; i < c->agg_B; i++) {
+    for (int i = 0; i < c->agg_B && !b->failed; i++) {
         char at[MAC_NAME];
         AggBlock *x = &w->block[i];
         snprintf(at, sizeof at, "aggregator.cross_attention_list.%d.", i);
@@ -226,12 +230,12 @@ static AggWeights *agg_new(Builder *b, const MacConfig *c) {
     return w;
 }
 
-Model *model_new(const MacConfig *config, uint64_t seed) {
+static Model *model_build(const MacConfig *config, Builder b) {
     Model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->c = *config;
     if (m->c.S == 0) m->c.S = m->c.P + m->c.D + m->c.Q + m->c.A;
-    Builder b = {&m->ps, seed, 0};
+    b.ps = &m->ps;
     m->lm = lm_new(&b, &m->c);
     m->enc = t5_new(&b, &m->c, "enc_decoder.");
     m->qenc = t5_new(&b, &m->c, "aggregator.question_encoder.");
@@ -239,6 +243,10 @@ Model *model_new(const MacConfig *config, uint64_t seed) {
     if (!b.failed) return m;
     model_free(m);
     return NULL;
+}
+
+Model *model_new(const MacConfig *config, uint64_t seed) {
+    return model_build(config, (Builder){.rng = seed, .room = INT64_MAX});
 }
 
 static void t5_free(T5Weights *w) {
@@ -281,13 +289,13 @@ Model *model_load(StFile *f, char *err) {
         *config_at(&c, field) = text ? (int)strtol(text, NULL, 10) : 0;
     }
     if (mac_config_check(&c, err) != 0) return NULL;
-    if (st_size(f, "base_lm.base_lm.transformer.wte.weight") != (int64_t)c.V * c.d) {
-        snprintf(err, MAC_ERR, "the sizes V = %d and d = %d in the file do not fit its weights",
-                 c.V, c.d);
-        return NULL;
+    int64_t room = 0;
+    for (int i = 0, ndim; i < st_count(f); i++) {
+        const int64_t *shape;
+        room += st_size(f, st_info(f, i, &format, &ndim, &shape));
     }
-    Model *m = model_new(&c, 0);
-    if (!m) snprintf(err, MAC_ERR, "out of memory for the model");
+    Model *m = model_build(&c, (Builder){.room = room, .blank = 1});
+    if (!m) snprintf(err, MAC_ERR, "the sizes in the file ask for more weights than it holds");
     if (m && params_load(&m->ps, f, 0, err) == 0) return m;
     model_free(m);
     return NULL;
@@ -386,19 +394,19 @@ static Tensor *transpose_rows(Tape *tp, Tensor *x, int I, int J) {
 /* ==== the base LM [E5]: GPT-2 behind a key/value prefix ====================================== */
 struct LmCache {
     int B, cap, *keys, *read; /* keys held and tokens read of each sequence */
-    Tensor **k, **v;          /* [L] of [B*cap, d] */
+    Tensor **k, **v, **spare; /* [L], [L], [2L] of [B*cap, d]; spare: see cache_follow */
 };
 
 static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
     LmCache *c = tape_alloc(tp, sizeof *c);
     if (!c) return NULL;
-    *c = (LmCache){B,
-                   cap,
-                   tape_alloc(tp, (size_t)B * sizeof(int)),
-                   tape_alloc(tp, (size_t)B * sizeof(int)),
-                   tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *)),
-                   tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *))};
-    if (!c->keys || !c->read || !c->k || !c->v) return NULL;
+    c->B = B, c->cap = cap;
+    c->keys = tape_alloc(tp, (size_t)B * sizeof(int));
+    c->read = tape_alloc(tp, (size_t)B * sizeof(int));
+    c->k = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
+    c->v = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
+    c->spare = tape_alloc(tp, 2 * (size_t)m->c.L * sizeof(Tensor *));
+    if (!c->keys || !c->read || !c->k || !c->v || !c->spare) return NULL;
     for (int l = 0; l < m->c.L; l++) {
         c->k[l] = tape_tensor(tp, B * cap, m->c.d);
         c->v[l] = tape_tensor(tp, B * cap, m->c.d);
@@ -490,7 +498,8 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
     int rows = 0, n = 0;
     for (int b = 0; b < B; b++) rows += x[b].n > 0 ? x[b].n - 1 : 0;
     Ids *in = tape_alloc(tp, (size_t)B * sizeof *in + 1);
-    int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1), *target = row ? row + rows : NULL;
+    int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1);
+    int *target = row ? row + rows : NULL;
     real *weight = alike ? tape_alloc(tp, (size_t)rows * sizeof *weight + 1) : NULL;
     if (!in || !row || (alike && !weight)) return NULL;
     for (int b = 0, at = 0; b < B; b++) { /* the last token is predicted, never read */
@@ -791,6 +800,15 @@ static const char *next_string(const char **p, const char *end) {
     return s;
 }
 
+/* Adds the next entry of the text [*p, end): -1 when it is not what bank_save writes. */
+static int bank_read_entry(Bank *b, const char **p, const char *end, const real *phi) {
+    const char *id = next_string(p, end), *title = next_string(p, end), *hex = next_string(p, end);
+    char *rest = NULL;
+    uint64_t hash = hex ? strtoull(hex, &rest, 16) : 0;
+    if (!hex || strlen(hex) != 16 || *rest) return -1;
+    return bank_add(b, id, title, hash, phi) == 1 ? 0 : -1;
+}
+
 static Bank *bank_read(StFile *f, const char *path, char *err) {
     const char *format = st_meta(f, "format"), *model = st_meta(f, "model"), *dtype;
     const int64_t *shape = NULL;
@@ -815,13 +833,13 @@ static Bank *bank_read(StFile *f, const char *path, char *err) {
           || st_read(f, "phi", phi, n, err) != 0;
     const char *p = text, *end = text ? text + text_n : NULL;
     for (int64_t i = 0; !bad && i < shape[0]; i++) {
-        const char *id = next_string(&p, end), *title = next_string(&p, end),
-                   *hash = next_string(&p, end);
-        bad =
-            !hash
-            || bank_add(b, id, title, strtoull(hash, NULL, 16), phi + i * shape[1] * shape[2]) != 1;
+        bad = bank_read_entry(b, &p, end, phi + i * shape[1] * shape[2]);
         if (bad)
             snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path, (long long)i + 1);
+    }
+    if (!bad && p != end) {
+        snprintf(err, MAC_ERR, "%s: there is more text in the bank than entries", path);
+        bad = 1;
     }
     free(text), free(phi);
     if (!bad) return b;
@@ -853,7 +871,8 @@ static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank
     Tensor *first = encode_question(m, tp, q, B), *z;
     for (;;) { /* `own`: each question has K modulations of its own, from the round before */
         int G = K > 0 ? (K + M - 1) / M : 1, n = B * G;
-        int *at = tape_alloc(tp, (size_t)(2 * n + n * T) * sizeof *at), *rows = at ? at + 2 * n : NULL;
+        int *at = tape_alloc(tp, (size_t)(2 * n + n * T) * sizeof *at);
+        int *rows = at ? at + 2 * n : NULL;
         if (!at) return NULL;
         for (int i = 0; i < n; i++) {
             int g = i % G, b = i / G;
@@ -953,17 +972,18 @@ static void beam_end(Beams *s, const int *tokens, int n, real sum, int counted) 
     s->best_score = score;
 }
 
-/* The cache's sequences become copies of their parents. */
+/* The cache's sequences become copies of their parents, in the other of two sets of buffers. */
 static int cache_follow(const Model *m, Tape *tp, LmCache *c, const int *parent) {
     size_t row = (size_t)c->cap * (size_t)m->c.d;
     for (int l = 0; l < 2 * m->c.L; l++) {
         Tensor **held = l < m->c.L ? &c->k[l] : &c->v[l - m->c.L], *old = *held;
-        Tensor *fresh = tape_tensor(tp, c->B * c->cap, m->c.d);
+        Tensor *fresh = c->spare[l] ? c->spare[l] : tape_tensor(tp, c->B * c->cap, m->c.d);
         if (!fresh) return -1;
         for (int b = 0; b < c->B; b++)
             memcpy(fresh->data + (size_t)b * row, old->data + (size_t)parent[b] * row,
                    row * sizeof(real));
         *held = fresh;
+        c->spare[l] = old;
     }
     return 0;
 }
@@ -1004,7 +1024,8 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
                0};
     Candidate *c = tape_alloc(tp, 2 * (size_t)W * sizeof *c);
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
-    int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent), *row_beam = parent ? parent + W : NULL;
+    int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent);
+    int *row_beam = parent ? parent + W : NULL;
     if (!s.live || !s.next || !s.score || !c || !x || !parent) return -1;
     for (int w = 0; w < W; w++) x[w] = *prompt, row_beam[w] = w;
     for (int w = 1; w < W; w++) s.score[w] = -INFINITY; /* all start alike: let one speak */
@@ -1036,16 +1057,15 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     int was = tape_record(tp, 0), bad = 0, W = o.beams > 1 ? o.beams : 1;
     Tensor *prefix = bank ? answer_prefix(m, tp, q, B, bank, &o) : NULL;
     Ids *x = answer_prompts(tp, q, B, o.context);
-    bad = !x || (bank && !prefix);
-    for (int b = 0; !bad && W > 1 && b < B; b++) {
+    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, m->c.S);
+    bad = !x || !cache || (bank && !prefix);
+    if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
+    for (int b = 0; !bad && W > 1 && b < B; b++) { /* the cache serves one question after another */
         Tensor *own = prefix ? prefix_of(m, tp, prefix, B, b, W) : NULL;
-        LmCache *cache = cache_new(m, tp, W, m->c.S);
-        bad = !cache || (prefix && !own)
+        memset(cache->keys, 0, (size_t)W * sizeof(int));
+        memset(cache->read, 0, (size_t)W * sizeof(int));
+        bad = (prefix && !own)
               || answer_beams(m, tp, &x[b], own, cache, W, cap, out + b * cap, &n[b]);
-    }
-    if (!bad && W == 1) {
-        LmCache *cache = cache_new(m, tp, B, m->c.S);
-        bad = !cache || answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
     }
     tape_record(tp, was);
     return bad ? -1 : 0;

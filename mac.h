@@ -43,12 +43,13 @@ typedef float real;
 #define MAC_MAX_IN 4       /* inputs of an op                                                    */
 #define MAC_NAME 128       /* bytes of a parameter's name                                        */
 
-/* ==== tensor.c: exact math.  Same bits on every platform; within 2 ulp of the true value ===== */
+/* ==== tensor.c: exact math.  Same bits on every platform; off by at most 2 ulp (exp, log), 4 ulp
+ * (tanh), 3 ulp of 1 (erf), 1 ulp of 1 (sin, cos) ========================================= */
 real exact_exp(real x);
 real exact_log(real x);
 real exact_tanh(real x);
-real exact_erf(real x);                          /* absolute error below 2 ulp of 1              */
-real exact_sin(real x);                          /* |x| up to 1e4                                */
+real exact_erf(real x);
+real exact_sin(real x);                          /* NaN beyond |x| = 1e4, as cos             */
 real exact_cos(real x);
 
 /* ==== tensor.c: random numbers.  The state is the caller's; one call, one draw ============== */
@@ -207,8 +208,8 @@ typedef struct LmCache LmCache;                  /* keys and values of what was 
  * stand at positions P, P+1, ... either way.  With a cache, x continues what it holds. */
 Tensor  *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache);
 Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,V]               */
-/* Mean loss of predicting the tokens of x[b] where asked[b][i] is set (NULL: all of them), never the
- * first: over all tokens, or, where `alike` is set, over the means of the sequences. */
+/* Mean loss of predicting the tokens of x[b] where asked[b][i] is set (NULL: all of them), never
+ * the first: over all tokens, or, where `alike` is set, over the means of the sequences. */
 Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int B, Tensor *prefix,
                  int alike);
 
@@ -260,7 +261,8 @@ typedef struct {
     int beams;                                   /* 0 or 1: greedy                               */
     int hierarchy;                               /* M documents a group; 0: all at once          */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
-    real *received;                              /* out [B,K] attention mass; NULL: not asked    */
+    real *received;                              /* out [B,K] attention mass, not written where
+                                                    a hierarchy is used; NULL: not asked         */
 } AnswerOptions;
 /* Answers to B questions into out[B][cap], lengths into n[B], EOS left out.  bank NULL: the LM
  * alone.  0, or -1: see tape_error. */

@@ -201,6 +201,7 @@ INLINE real real_erf(real x) {
 
 /* x = k pi/2 + r: sin x is sin r, cos r, -sin r, -cos r for k = 0, 1, 2, 3 modulo 4. */
 static real sin_quadrant(real x, int quarter) {
+    if (!(x >= -10000 && x <= 10000)) return NAN;
     real kf = x * (real)0.6366197723675814 + ROUND_MAGIC - ROUND_MAGIC;
     real r = x - kf * PIO2_A - kf * PIO2_B - kf * PIO2_C, z = r * r, s = 0, c = 0;
     for (int i = SIN_TERMS; i >= 0; i--) s = inv_fact[2 * i + 1] - s * z;
@@ -321,7 +322,8 @@ static struct {
     Job job;
     void *ctx;
     int n;
-    atomic_int round, busy, stop;
+    atomic_uint round;
+    atomic_int busy, stop;
     pthread_mutex_t lock;
     pthread_cond_t wake;
 } pool = {.threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
@@ -333,7 +335,8 @@ static void pool_share(int t) {
 }
 
 static void *pool_worker(void *arg) {
-    int t = (int)(intptr_t)arg, seen = 0;
+    int t = (int)(intptr_t)arg;
+    unsigned seen = 0;
     for (;;) {
         for (int spin = 0; atomic_load(&pool.round) == seen && spin < 20000; spin++) {}
         pthread_mutex_lock(&pool.lock);
@@ -1924,7 +1927,7 @@ static void text_header(Text *t, const StFile *f) {
         text_add(t, number);
     }
     text_char(t, '}');
-    while (t->n % 64 != 56) text_char(t, ' '); /* the data then start at a multiple of 64 */
+    while (!t->failed && t->n % 64 != 56) text_char(t, ' '); /* data start at a multiple of 64 */
 }
 
 static int put_numbers(FILE *file, const real *x, uint64_t n) {

@@ -28,9 +28,9 @@ static void die(const char *format, ...) {
 typedef struct { const char *name, *help; double value, least, most; int given; } Option;
 static Option options[] = {
     {"vocab", "tokens of the tokenizer at most", 1536, 257, 65536, 0},
-    {"steps-lm", "steps of LM pretraining", 3000, 0, 1e9, 0},
+    {"steps-lm", "steps of LM pretraining", 5000, 0, 1e9, 0},
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
-    {"lr-lm", "learning rate of the LM", 2e-3, 0, 1, 0},
+    {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
     {"steps", "steps of meta-training", 6000, 0, 1e9, 0},
     {"docs", "documents per step: a power of two", 32, 1, 4096, 0},
     {"questions", "questions per document at most", 3, 1, 64, 0},
@@ -375,7 +375,8 @@ static void draw(AugDoc *out) {
  * token counted; else the document and up to four of its questions, one behind the other, only
  * their answers counted, for that is what reading means. */
 static Ids lm_sequence(const AugDoc *d, int kind, char *asked) {
-    int first = rng_below(&state.rng, d->n), most = kind > 1 ? 4 : 1, room = model->c.S - model->c.P;
+    int first = rng_below(&state.rng, d->n), most = kind > 1 ? 4 : 1;
+    int room = model->c.S - model->c.P;
     Ids x = {NULL, 0};
     if (kind > 0) x = ids_of(prompt_document, d->text, model->c.D);
     for (int k = 0; k < d->n && k < most; k++) {

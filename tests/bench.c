@@ -1,5 +1,5 @@
-/* bench.c - how fast the parts are, on this machine, now: best and median of several runs.  A shared
- * machine swings by a third: compare only what one run of this program prints. */
+/* bench.c - how fast the parts are, on this machine, now: best and median of several runs.  A
+ * shared machine swings by a third: compare only what one run of this program prints. */
 #include "mac.h"
 #include <stdio.h>
 #include <stdlib.h>

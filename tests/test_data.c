@@ -369,6 +369,11 @@ static void test_tokenizer(const Corpus *c) {
     test_restores(t, dump);
     tok_free(t);
     tok_free(u);
+    int ids[3] = {0, 0, 0}; /* the earlier merge goes first: ab c, not a bc */
+    t = tok_load("97 98\n98 99\n", err);
+    CHECK(t && tok_encode(t, "abc", 3, ids, 3) == 2 && ids[0] == 256 && ids[1] == 99,
+          "abc became %d %d", ids[0], ids[1]);
+    tok_free(t);
     free(dump);
     free(dump2);
     free(texts);
@@ -382,6 +387,7 @@ static void test_score(void) {
         {"Anthem theory a", "anthem theory"}, {"U.S.A. and the UK", "usa and uk"},
         {"  \tThe\nend ", "end"}, {"an apple a day, the best", "apple day best"},
         {"x\001the\001y", "x\001 \001y"}, {"a\034b", "b"}, {"_the_ a_b", "ab"},
+        {"a{b}|c~ x", "abc x"},
         {"thea the.a", "thea thea"}, {"\xC3\xA9" "a the \xC3\xB6", "\xC3\xA9" "a \xC3\xB6"}};
     static const struct { const char *pred, *a[2]; int em, prefix; double f1; } cases[] = {
         {"the cat sat", {"cat", "x"}, 0, 1, 2.0 / 3}, {"cat cat dog", {"cat dog dog", "x"}, 0, 0,

@@ -1186,7 +1186,7 @@ static void test_threads(void) {
     static const int counts[] = {1, 2, 3, 5};
     MacConfig c = mac_config_default();
     uint64_t first = 0;
-    c.V = 60, c.d = 32, c.e = 32, c.enc_L = 1, c.enc_ff = 64, c.pre_ff = 40, c.agg_dh = 8;
+    c.V = 60, c.d = 32, c.H = 4, c.e = 32, c.enc_L = 1, c.enc_ff = 64, c.pre_ff = 40, c.agg_dh = 8;
     for (int k = 0; k < 4; k++) {
         Model *m = model_new(&c, 21);
         static int tok[8][40];
