@@ -73,7 +73,9 @@ $(B)/bench: tests/bench.c $(CORE)
 
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
-TRAIN  =
+TRAIN  = $(TRAIN_$(CORPUS))
+# People need no more than a small model; real text has the defaults of ./train.
+TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --P 2 --steps 8000
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
 TYPED_people    = Ada Orsini works as a potter. Ada Orsini keeps a pet parrot. The home of Ada Orsini is in Kyoto.
 ASKED_people    = What is the job of Ada Orsini?

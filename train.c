@@ -28,7 +28,9 @@ static void die(const char *format, ...) {
 typedef struct { const char *name, *help; double value, least, most; int given; } Option;
 static Option options[] = {
     {"vocab", "tokens of the tokenizer at most", 1536, 257, 65536, 0},
-    {"steps-lm", "steps of LM pretraining", 5000, 0, 1e9, 0},
+    {"steps-lm", "steps of LM pretraining at most", 5000, 0, 1e9, 0},
+    {"enough", "share of valid's answers that the LM reads when its pretraining ends early", 0.99, 0, 2,
+     0},
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
     {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
     {"steps", "steps of meta-training", 6000, 0, 1e9, 0},
@@ -557,6 +559,7 @@ static void checkpoint(const char *stage, int steps) {
         save(out_path, 0);
     }
     curve_draw();
+    if (state.stage == STAGE_LM && em >= (real)opt("enough")) state.step = steps; /* it reads */
     save_last();
 }
 
