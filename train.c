@@ -358,7 +358,7 @@ static Ids ids_of(Prompt prompt, const char *text, int cap) {
 static Ids joined(Ids a, Ids b) {
     int *id = tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id + 1);
     if (!id) die("out of memory for a batch");
-    memcpy(id, a.id, (size_t)a.n * sizeof *id);
+    if (a.n) memcpy(id, a.id, (size_t)a.n * sizeof *id);
     memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
     return (Ids){id, a.n + b.n};
 }
