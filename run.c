@@ -40,7 +40,7 @@ static void *need(void *p) {
 }
 
 /* ==== options ================================================================================ */
-static const char *model_path, *bank_path, *data_path, *out_path, *memory = "mac";
+static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac";
 static int docs, seed = 1, threads = 2, beams = 1, hierarchy, top = 3, limit, json, paragraphs,
                  relations;
 static char **words; /* what is no option */
@@ -50,6 +50,7 @@ typedef struct { const char *name; const char **text; int *number; int *flag; } 
 static const Option options[] = {
     {"--model", &model_path, NULL, NULL}, {"--bank", &bank_path, NULL, NULL},
     {"--data", &data_path, NULL, NULL},   {"--out", &out_path, NULL, NULL},
+    {"--train", &train_path, NULL, NULL},
     {"--memory", &memory, NULL, NULL},    {"--docs", NULL, &docs, NULL},
     {"--seed", NULL, &seed, NULL},        {"--threads", NULL, &threads, NULL},
     {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
@@ -71,6 +72,8 @@ static void help(void) {
          "  chat    --model M --bank B              paste documents, ask with a question mark\n"
          "  eval    --model M --data FILE           exact match and F1 of a corpus' questions\n"
          "          [--memory mac|none|shuffled|gold] [--docs K] [--limit N] [--relations]\n"
+         "          [--train FILE]                  closed and open relations, unseen answers, "
+         "apart\n"
          "  table   --model M --data FILE           the same for every memory and several banks\n"
          "          [--out FILE.svg]                and as a bar chart\n"
          "  inspect FILE                            what a model or bank file holds\n"
@@ -409,6 +412,47 @@ static Score *rel_score(const char *rel) {
     return &by_rel[n_rels++].s;
 }
 
+/* ---- closed and open relations: a relation is closed when at most a quarter of the answers asked
+ * for are new to it, that is, were no answer of the same relation in --train ---- */
+enum { QA_OPEN = 1, QA_UNSEEN = 2 };
+static unsigned char *qa_kind; /* [n_qas], NULL: not asked for */
+static Score closed_score, open_score, unseen_score;
+
+static char *answer_key(const Qa *x) {
+    size_t n = strlen(x->rel) + strlen(x->target) + 2;
+    char *key = need(malloc(n));
+    snprintf(key, n, "%s\n%s", x->rel, x->target);
+    return key;
+}
+
+static int key_order(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void split_questions(void) {
+    Corpus train = {0};
+    read_corpus(&train, train_path);
+    char **keys = need(malloc((size_t)(train.n_qas + 1) * sizeof *keys));
+    for (int i = 0; i < train.n_qas; i++) keys[i] = answer_key(&train.qas[i]);
+    qsort(keys, (size_t)train.n_qas, sizeof *keys, key_order);
+    qa_kind = need(calloc((size_t)corpus.n_qas, 1));
+    for (int i = 0; i < corpus.n_qas; i++) { /* n: asked, em: unseen */
+        char *key = answer_key(&corpus.qas[i]);
+        Score *rel = rel_score(corpus.qas[i].rel);
+        rel->n++;
+        if (!bsearch(&key, keys, (size_t)train.n_qas, sizeof *keys, key_order))
+            qa_kind[i] = QA_UNSEEN, rel->em++;
+        free(key);
+    }
+    for (int i = 0; i < corpus.n_qas; i++) {
+        const Score *rel = rel_score(corpus.qas[i].rel);
+        if (4 * rel->em > rel->n) qa_kind[i] |= QA_OPEN;
+    }
+    for (int i = 0; i < train.n_qas; i++) free(keys[i]);
+    free(keys);
+    corpus_free(&train);
+}
+
 #define ANSWER_BATCH 64
 
 /* Questions qa[0..n) against the bank (NULL: none); for gold, with their document in context. */
@@ -430,6 +474,8 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         char *text = answer_text(out + i * cap, len[i]);
         score_add(total, x, text);
         score_add(rel_score(x->rel), x, text);
+        if (qa_kind) score_add(qa_kind[qa[i]] & QA_OPEN ? &open_score : &closed_score, x, text);
+        if (qa_kind && qa_kind[qa[i]] & QA_UNSEEN) score_add(&unseen_score, x, text);
         free(text);
     }
     answer_seconds += mac_seconds() - began;
@@ -488,6 +534,12 @@ static void print_eval(int K, int rounds, const Score *total) {
                "MB\n",
                rounds, adapt_seconds, corpus.n_docs, answer_seconds,
                (double)mac_peak_memory() / 1e6);
+    static const char *const split[] = {"closed relations", "open relations", "answers never seen"};
+    const Score *score[] = {&closed_score, &open_score, &unseen_score};
+    for (int i = 0; qa_kind && i < 3; i++) {
+        print_score(split[i], score[i]);
+        puts(json ? "}" : "");
+    }
     for (int i = 0; relations && i < n_rels; i++) {
         print_score(by_rel[i].rel[0] ? by_rel[i].rel : "(no relation)", &by_rel[i].s);
         puts(json ? "}" : "");
@@ -538,7 +590,7 @@ static int evaluate(int K, Score *total) {
 
 static void eval_close(void) {
     warn_cut();
-    free(eval_order), free(by_rel);
+    free(eval_order), free(by_rel), free(qa_kind);
     bank_free(eval_bank);
     corpus_free(&corpus);
 }
@@ -549,6 +601,7 @@ static void command_eval(void) {
     for (int i = 0; i < 4; i++) ok |= !strcmp(memory, known[i]);
     if (!ok) usage("--memory %s is not one of mac, none, shuffled, gold", memory);
     eval_open();
+    if (train_path) split_questions();
     Score total;
     int K = docs > 0 && docs < corpus.n_docs ? docs : corpus.n_docs;
     int rounds = evaluate(K, &total);

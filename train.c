@@ -29,8 +29,8 @@ typedef struct { const char *name, *help; double value, least, most; int given; 
 static Option options[] = {
     {"vocab", "tokens of the tokenizer at most", 1536, 257, 65536, 0},
     {"steps-lm", "steps of LM pretraining at most", 5000, 0, 1e9, 0},
-    {"enough", "share of valid's answers that the LM reads when its pretraining ends early", 0.99, 0, 2,
-     0},
+    {"enough", "share of valid's answers that the LM reads when its pretraining ends early", 0.99,
+     0, 2, 0},
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
     {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
     {"steps", "steps of meta-training", 6000, 0, 1e9, 0},
@@ -320,7 +320,7 @@ static void curve_add(real em) {
 
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
-    static const char *const name[] = {"loss", "answer loss", "attention on the right document",
+    static const char *const name[] = {"loss", "answer loss", "attention, right one",
                                        "exact match on valid"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
     double *at = malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at);
