@@ -643,6 +643,7 @@ int main(int argc, char **argv) {
         fprintf(stderr,
                 "%d documents, questions or answers were longer than the model's window and cut\n",
                 n_cut);
-    fprintf(stderr, "best model: %s\n", out_path);
+    fprintf(stderr, "best model: %s; peak memory %.0f MB\n", out_path,
+            (double)mac_peak_memory() / 1e6);
     return 0;
 }
