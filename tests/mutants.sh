@@ -125,7 +125,8 @@ mutant mac.c 's/= P + read + i;/= read + i;/' "LM: positions do not begin at P"
 mutant mac.c 's/2 \* l + which) \* B + b/2 * l + 1 - which) * B + b/' "prefix: keys for values"
 mutant mac.c 's/use < n \/ T + (t < n % T)/use < n \/ T + (t >= T - n % T)/' \
     "prefix: the last vectors once more"
-mutant mac.c 's/i + 1 < from\[b\]/i < from[b]/' "LM loss: skips the first token of the answer"
+mutant mac.c 's/asked\[i\] + b->q\[i\].n, 1, (size_t)(b->qa\[i\].n/asked[i] + b->q[i].n + 1, 1, (size_t)(b->qa[i].n - 1/' \
+    "LM loss: skips the first token of the answer"
 mutant mac.c 's/1 \/ (real)(B \* (n - first))/1 \/ (real)B/' "LM loss: the mean of a sequence"
 mutant mac.c 's/cache->read\[b\] += q.n\[b\]/cache->read[b] = q.n[b]/' "cache: tokens read"
 mutant mac.c 's/&out, &out, B, w->decoder.bias, 1)/\&out, \&out, B, w->decoder.bias, 0)/' \
