@@ -74,11 +74,11 @@ $(B)/bench: tests/bench.c $(CORE)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model; real text has the defaults of ./train, with fewer steps
-# where the documents are long (factbook) or few (elements).
-TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --P 2 --steps 8000
-TRAIN_factbook = --steps-lm 2500 --steps 2500
-TRAIN_elements = --steps-lm 1500 --steps 1500
+# People need no more than a small model, and learn to answer and to select at once; real text has
+# the defaults of ./train, with fewer steps where documents are long (factbook) or few (elements).
+TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --P 2 --steps 8000 --group 8 --harder 0.4
+TRAIN_factbook = --steps-lm 1500 --steps 1500
+TRAIN_elements = --steps-lm 1000 --steps 1000
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
 TYPED_people    = Ada Calder works as a potter. Ada Calder keeps a pet parrot. The home of Ada Calder is in Kyoto.
 ASKED_people    = What is the job of Ada Calder?
