@@ -356,20 +356,21 @@ void model_share_start(Model *m) {
     }
 }
 
+static int *int_array(Tape *tp, int n) { return tape_alloc(tp, (size_t)n * sizeof(int)); }
+
 /* ==== ragged sequences ======================================================================= */
 /* Rows of B sequences that lie behind one another: first row, number of rows; all ids. */
 typedef struct { int *first, *n, *ids, rows; } Ragged;
 
 static int ragged(Tape *tp, Ragged *r, const Ids *x, int B) {
-    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1),
-                  tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, 0};
+    *r = (Ragged){int_array(tp, B), int_array(tp, B), NULL, 0};
     if (!r->first || !r->n) return -1;
     for (int b = 0; b < B; b++) {
         r->first[b] = r->rows;
         r->n[b] = x[b].n;
         r->rows += x[b].n;
     }
-    r->ids = tape_alloc(tp, (size_t)r->rows * sizeof(int) + 1);
+    r->ids = int_array(tp, r->rows);
     for (int b = 0; r->ids && b < B; b++)
         if (x[b].n) memcpy(r->ids + r->first[b], x[b].id, (size_t)x[b].n * sizeof(int));
     return r->ids ? 0 : -1;
@@ -377,15 +378,14 @@ static int ragged(Tape *tp, Ragged *r, const Ids *x, int B) {
 
 /* B sequences of n rows each. */
 static int even(Tape *tp, Ragged *r, int B, int n) {
-    *r = (Ragged){tape_alloc(tp, (size_t)B * sizeof(int) + 1),
-                  tape_alloc(tp, (size_t)B * sizeof(int) + 1), NULL, B * n};
+    *r = (Ragged){int_array(tp, B), int_array(tp, B), NULL, B * n};
     for (int b = 0; r->first && r->n && b < B; b++) r->first[b] = b * n, r->n[b] = n;
     return r->first && r->n ? 0 : -1;
 }
 
 /* rows (i, j) of an [I*J] matrix in the order (j, i): group-major from sequence-major and back. */
 static Tensor *transpose_rows(Tape *tp, Tensor *x, int I, int J) {
-    int *idx = tape_alloc(tp, (size_t)I * (size_t)J * sizeof *idx + 1);
+    int *idx = int_array(tp, I * J);
     for (int i = 0; idx && i < I; i++)
         for (int j = 0; j < J; j++) idx[j * I + i] = i * J + j;
     return op_rows(tp, x, NULL, idx, I * J);
@@ -401,8 +401,8 @@ static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
     LmCache *c = tape_alloc(tp, sizeof *c);
     if (!c) return NULL;
     c->B = B, c->cap = cap;
-    c->keys = tape_alloc(tp, (size_t)B * sizeof(int));
-    c->read = tape_alloc(tp, (size_t)B * sizeof(int));
+    c->keys = int_array(tp, B);
+    c->read = int_array(tp, B);
     c->k = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
     c->v = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
     c->spare = tape_alloc(tp, 2 * (size_t)m->c.L * sizeof(Tensor *));
@@ -419,8 +419,7 @@ static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
  * expansion's [n*B, d], `which` being 0 for keys and 1 for values: the official layout. */
 static Tensor *behind_prefix(const Model *m, Tape *tp, Tensor *prefix, Tensor *own, const Ragged *r,
                              int B, int l, int which) {
-    int P = m->c.P, n = P * 2 * m->c.L,
-        *idx = tape_alloc(tp, (size_t)(r->rows + B * P) * sizeof *idx + 1);
+    int P = m->c.P, n = P * 2 * m->c.L, *idx = int_array(tp, r->rows + B * P);
     if (!idx || !own) return NULL;
     for (int b = 0, at = 0; b < B; b++) {
         for (int p = 0; p < P; p++) idx[at++] = (p * 2 * m->c.L + 2 * l + which) * B + b;
@@ -464,7 +463,7 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
     int P = m->c.P, more = prefix ? P : 0;
     if (ragged(tp, &q, x, B) != 0 || even(tp, &fresh, B, 0) != 0 || even(tp, &k, B, 0) != 0)
         return NULL;
-    int *pos = tape_alloc(tp, (size_t)q.rows * sizeof *pos + 1);
+    int *pos = int_array(tp, q.rows);
     if (!pos) return NULL;
     for (int b = 0, at = 0; b < B; b++) {
         int read = cache ? cache->read[b] : 0, held = cache ? cache->keys[b] : 0;
@@ -497,10 +496,10 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
                 int alike) {
     int rows = 0, n = 0;
     for (int b = 0; b < B; b++) rows += x[b].n > 0 ? x[b].n - 1 : 0;
-    Ids *in = tape_alloc(tp, (size_t)B * sizeof *in + 1);
-    int *row = tape_alloc(tp, 2 * (size_t)rows * sizeof *row + 1);
+    Ids *in = tape_alloc(tp, (size_t)B * sizeof *in);
+    int *row = int_array(tp, 2 * rows);
     int *target = row ? row + rows : NULL;
-    real *weight = alike ? tape_alloc(tp, (size_t)rows * sizeof *weight + 1) : NULL;
+    real *weight = alike ? tape_alloc(tp, (size_t)rows * sizeof *weight) : NULL;
     if (!in || !row || (alike && !weight)) return NULL;
     for (int b = 0, at = 0; b < B; b++) { /* the last token is predicted, never read */
         int first = n;
@@ -538,7 +537,7 @@ static Tensor *t5_feed_forward(Tape *tp, const T5Layer *w, Tensor *x) {
 Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
     Ragged in, out;
     int T = m->c.T;
-    int *prompt = tape_alloc(tp, (size_t)(B * T) * sizeof *prompt + 1);
+    int *prompt = int_array(tp, B * T);
     if (!prompt || ragged(tp, &in, x, B) != 0 || even(tp, &out, B, T) != 0) return NULL;
     for (int i = 0; i < B * T; i++) prompt[i] = i % T;
     Tensor *h = op_rows(tp, w->embed, NULL, in.ids, in.rows);
@@ -619,7 +618,7 @@ static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, Agg
                    .t0 = r->gold ? gold.first : NULL,
                    .tn = gold.n};
     if (r->received) {
-        a.received = tape_alloc(tp, (size_t)total * (size_t)T * sizeof(real) + 1);
+        a.received = tape_alloc(tp, (size_t)total * (size_t)T * sizeof(real));
         if (!a.received) return NULL;
         memset(r->received, 0, (size_t)total * sizeof(real));
     }
@@ -645,7 +644,7 @@ Tensor *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggRea
 Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B) {
     const Mlp *w = &m->agg->expand;
     int T = m->c.T, n = m->c.P * 2 * m->c.L, at = 0;
-    int *idx = tape_alloc(tp, (size_t)(n * B) * sizeof *idx + 1);
+    int *idx = int_array(tp, n * B);
     if (!idx) return NULL;
     for (int t = 0; t < T; t++)
         for (int use = 0; use < n / T + (t < n % T); use++)
@@ -660,7 +659,7 @@ Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B) {
  * over all banks; the banks' vectors then lie behind one another. */
 static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
     int T = m->c.T, banks = b->n_docs / b->group, at = 0, free_docs = b->n_docs - b->n_grad;
-    int *idx = tape_alloc(tp, (size_t)(b->n_docs * T) * sizeof *idx);
+    int *idx = int_array(tp, b->n_docs * T);
     if (!idx) return NULL;
     Tensor *phi = mac_encode(m, tp, b->docs, b->n_grad), *constant = NULL;
     if (free_docs > 0) { /* backpropagation dropout: nothing is kept of these but their vectors */
@@ -682,8 +681,8 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
         return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
                          b->group, b->n_grad);
     int banks = b->n_docs / b->group, n = b->n_q;
-    int *at = tape_alloc(tp, 3 * (size_t)n * sizeof *at + 1);
-    char **asked = tape_alloc(tp, (size_t)n * sizeof *asked + 1);
+    int *at = int_array(tp, 3 * n);
+    char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
     Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof(Tensor *));
     if (!at || !asked || !mass) return NULL;
     AggReads r = {.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
@@ -871,7 +870,7 @@ static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank
     Tensor *first = encode_question(m, tp, q, B), *z;
     for (;;) { /* `own`: each question has K modulations of its own, from the round before */
         int G = K > 0 ? (K + M - 1) / M : 1, n = B * G;
-        int *at = tape_alloc(tp, (size_t)(2 * n + n * T) * sizeof *at);
+        int *at = int_array(tp, 2 * n + n * T);
         int *rows = at ? at + 2 * n : NULL;
         if (!at) return NULL;
         for (int i = 0; i < n; i++) {
@@ -893,7 +892,7 @@ static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
     Ids *x = tape_alloc(tp, (size_t)B * sizeof *x);
     for (int b = 0; x && b < B; b++) {
         int n = context ? context[b].n : 0,
-            *id = tape_alloc(tp, (size_t)(n + q[b].n) * sizeof *id + 1);
+            *id = int_array(tp, n + q[b].n);
         if (!id) return NULL;
         if (n) memcpy(id, context[b].id, (size_t)n * sizeof *id);
         memcpy(id + n, q[b].id, (size_t)q[b].n * sizeof *id);
@@ -906,7 +905,7 @@ static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
 static Tensor *last_logits(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix,
                            LmCache *cache) {
     Tensor *h = lm_hidden(m, tp, x, B, prefix, cache);
-    int *row = tape_alloc(tp, (size_t)B * sizeof *row), n = 0;
+    int *row = int_array(tp, B), n = 0;
     for (int b = 0, at = 0; row && b < B; b++) {
         at += x[b].n;
         if (x[b].n) row[n++] = at - 1;
@@ -1024,7 +1023,7 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
                0};
     Candidate *c = tape_alloc(tp, 2 * (size_t)W * sizeof *c);
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
-    int *parent = tape_alloc(tp, 2 * (size_t)W * sizeof *parent);
+    int *parent = int_array(tp, 2 * W);
     int *row_beam = parent ? parent + W : NULL;
     if (!s.live || !s.next || !s.score || !c || !x || !parent) return -1;
     for (int w = 0; w < W; w++) x[w] = *prompt, row_beam[w] = w;
@@ -1046,7 +1045,7 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
 
 /* W copies of question b's part of the prefix [n*B, d]. */
 static Tensor *prefix_of(const Model *m, Tape *tp, Tensor *prefix, int B, int b, int W) {
-    int n = m->c.P * 2 * m->c.L, *idx = tape_alloc(tp, (size_t)(n * W) * sizeof *idx);
+    int n = m->c.P * 2 * m->c.L, *idx = int_array(tp, n * W);
     for (int i = 0; idx && i < n * W; i++) idx[i] = i / W * B + b;
     return op_rows(tp, prefix, NULL, idx, n * W);
 }

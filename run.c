@@ -301,7 +301,7 @@ static void ask(const Bank *b, const char *question) {
     int cap = model->c.A, n;
     tape_reset(tape);
     int *out = need(tape_alloc(tape, (size_t)cap * sizeof *out));
-    real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received + 1));
+    real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received));
     Ids q = question_ids(question);
     AnswerOptions o = {.beams = beams, .hierarchy = hierarchy, .received = received};
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));

@@ -1346,7 +1346,7 @@ static Tensor *attn_check(Tape *tp, const Tensor *q, const Tensor *k, const Tens
 static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const Attention *a) {
     AttnSaved *s = tape_alloc(tp, sizeof *s);
     size_t *at = tape_alloc(tp, (size_t)(a->B + 1) * sizeof *at);
-    int *n = tape_alloc(tp, 6 * (size_t)a->B * sizeof *n + 1);
+    int *n = tape_alloc(tp, 6 * (size_t)a->B * sizeof *n);
     if (!s || !at || !n) return NULL;
     int shared = a->bias && a->bias->grad;
     const int *from[6] = {a->q0, a->qn, a->k0, a->kn, a->t0, a->tn};

@@ -356,7 +356,7 @@ static Ids ids_of(Prompt prompt, const char *text, int cap) {
 }
 
 static Ids joined(Ids a, Ids b) {
-    int *id = tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id + 1);
+    int *id = tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id);
     if (!id) die("out of memory for a batch");
     if (a.n) memcpy(id, a.id, (size_t)a.n * sizeof *id);
     memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
@@ -474,10 +474,10 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
     tape_record(tape, 0);
     for (int i = first; i < first + n_docs; i++) n_q += valid_set.docs[i].n_qas;
     Ids *docs = tape_alloc(tape, (size_t)n_docs * sizeof *docs),
-        *q = tape_alloc(tape, 3 * (size_t)n_q * sizeof *q + 1);
+        *q = tape_alloc(tape, 3 * (size_t)n_q * sizeof *q);
     Ids *want = q + n_q, *context = want + n_q;
-    int *out = tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out + 1),
-        *n = tape_alloc(tape, (size_t)n_q * sizeof *n + 1);
+    int *out = tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out),
+        *n = tape_alloc(tape, (size_t)n_q * sizeof *n);
     if (!docs || !q || !out || !n) die("out of memory for a validation");
     int at = 0;
     for (int i = 0; i < n_docs; i++) {
