@@ -611,19 +611,21 @@ static void command_eval(void) {
 
 /* What the memory brings, with its controls, in one table; --out FILE.svg draws it. */
 static void command_table(void) {
-    static const struct { const char *memory, *what; int K;
-    } rows[] = {{"none", "question alone", 16},         {"shuffled", "other documents", 16},
-                {"mac", "MAC, bank of 1", 1},           {"mac", "MAC, bank of 16", 16},
-                {"mac", "MAC, bank of 64", 64},         {"mac", "MAC, bank of 256", 256},
-                {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", 16}};
+    static const struct { const char *memory, *what; int K; } rows[] = {
+        {"none", "question alone", INT_MAX}, {"shuffled", "other documents", 16},
+        {"mac", "MAC, bank of 1", 1},        {"mac", "MAC, bank of 16", 16},
+        {"mac", "MAC, bank of 64", 64},      {"mac", "MAC, bank of 256", 256},
+        {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", INT_MAX}};
     const char *name[8];
     double em[8];
     int n = 0;
     eval_open();
     for (int i = 0; i < 8; i++) {
         Score total;
-        int all = rows[i].K == INT_MAX, K = all ? corpus.n_docs : rows[i].K;
-        if (!all && 2 * K > corpus.n_docs && !(K == 256 && K < corpus.n_docs)) continue;
+        int K = rows[i].K < corpus.n_docs ? rows[i].K : corpus.n_docs;
+        if (K != rows[i].K && rows[i].K != INT_MAX && i > 1) continue; /* no such bank here */
+        if (i == 1 && 2 * K > corpus.n_docs) K = corpus.n_docs / 2;
+        if (K == 0) continue; /* a single document: there are no others */
         memory = rows[i].memory;
         evaluate(K, &total);
         print_score(rows[i].what, &total);
@@ -632,11 +634,9 @@ static void command_table(void) {
         name[n] = rows[i].what;
         em[n++] = (double)total.em / (total.n ? total.n : 1);
     }
+    static const char title[] = "Exact match on documents never trained on";
     char err[DATA_ERR];
-    if (out_path
-        && svg_bars(out_path, "Exact match on documents never trained on", "EM", name, em, n, 1,
-                    err)
-               != 0)
+    if (out_path && svg_bars(out_path, title, "EM", name, em, n, 1, err) != 0)
         die("%s", err);
     eval_close();
 }
