@@ -575,7 +575,7 @@ Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
 /* ==== aggregator [E3]: a question picks from the bank ======================================== */
 /* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
  * hold, so the order of documents does not matter. */
-static Tensor *agg_block(Model *m, Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi,
+static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi,
                          Attention *a) {
     Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
     Tensor *y =
@@ -584,7 +584,6 @@ static Tensor *agg_block(Model *m, Tape *tp, const AggBlock *w, Tensor *q, Tenso
     q = op_add(tp, q, op_linear(tp, y, w->out.w, w->out.b, 0), 1);
     Tensor *f =
         op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
-    (void)m;
     return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0),
                   1);
 }
@@ -623,7 +622,7 @@ static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, Agg
         memset(r->received, 0, (size_t)total * sizeof(real));
     }
     for (int i = 0; i < m->c.agg_B; i++) {
-        q = agg_block(m, tp, &m->agg->block[i], q, phi, &a);
+        q = agg_block(tp, &m->agg->block[i], q, phi, &a);
         if (r->mass) r->mass[i] = a.mass;
         if (q && r->received) agg_received(m, r, a.received, B);
     }

@@ -61,7 +61,7 @@ static void work_learn(void) {
     tape_record(tape, 1);
 }
 
-/* 32 documents of 32 tokens and one question each, at the default sizes: `make demo`'s people. */
+/* 32 documents of 32 tokens and one question each, at the default sizes. */
 static void make_batch(void) {
     static int ids[32 * 64], doc[32];
     static Ids docs[32], q[32], qa[32];
