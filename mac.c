@@ -575,37 +575,34 @@ Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
 /* ==== aggregator [E3]: a question picks from the bank ======================================== */
 /* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
  * hold, so the order of documents does not matter. */
-static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi,
-                         Attention *a) {
-    Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
-    Tensor *y =
-        op_attention(tp, op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0),
-                     op_linear(tp, c, w->k, NULL, 0), op_linear(tp, c, w->v, NULL, 0), a);
-    q = op_add(tp, q, op_linear(tp, y, w->out.w, w->out.b, 0), 1);
+static Tensor *agg_query(Tape *tp, const AggBlock *w, Tensor *q) {
+    return op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0);
+}
+
+static Tensor *agg_rest(Tape *tp, const AggBlock *w, Tensor *q, Tensor *attended) {
+    q = op_add(tp, q, op_linear(tp, attended, w->out.w, w->out.b, 0), 1);
     Tensor *f =
         op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
     return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0),
                   1);
 }
 
-/* Adds what each key received in one block to its document's share of r->received. */
-static void agg_received(const Model *m, const AggReads *r, const real *keys, int B) {
-    for (int b = 0, at = 0; b < B; at += r->docs[b], b++)
-        for (int k = 0; k < r->docs[b]; k++)
-            for (int t = 0; t < m->c.T; t++)
-                r->received[at + k] += *keys++ / (real)m->c.agg_B;
+static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
+    Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
+    Tensor *y = op_attention(tp, agg_query(tp, w, q), op_linear(tp, c, w->k, NULL, 0),
+                             op_linear(tp, c, w->v, NULL, 0), a);
+    return agg_rest(tp, w, q, y);
 }
 
 /* q: [B*T, d] from the question encoder; phi: [K*T, d]. */
 static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
-    int T = m->c.T, total = 0;
+    int T = m->c.T;
     Ragged qs, keys, gold;
     if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0)
         return NULL;
     for (int b = 0; b < B; b++) {
         keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
         if (r->gold) gold.first[b] = r->gold[b] * T;
-        total += r->docs[b];
     }
     Attention a = {.B = B,
                    .H = m->c.agg_H,
@@ -616,15 +613,9 @@ static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, Agg
                    .scale = 1 / (real)sqrt((double)m->c.agg_dh),
                    .t0 = r->gold ? gold.first : NULL,
                    .tn = gold.n};
-    if (r->received) {
-        a.received = tape_alloc(tp, (size_t)total * (size_t)T * sizeof(real));
-        if (!a.received) return NULL;
-        memset(r->received, 0, (size_t)total * sizeof(real));
-    }
     for (int i = 0; i < m->c.agg_B; i++) {
         q = agg_block(tp, &m->agg->block[i], q, phi, &a);
         if (r->mass) r->mass[i] = a.mass;
-        if (q && r->received) agg_received(m, r, a.received, B);
     }
     return q;
 }
@@ -715,160 +706,294 @@ Bank *bank_new(const MacConfig *c, uint64_t model) {
 
 void bank_free(Bank *b) {
     if (!b) return;
-    for (int i = 0; i < b->K; i++) free(b->entry[i].id), free(b->entry[i].title);
-    free(b->entry), free(b->phi);
+    if (b->out) st_abort(b->out);
+    if (!b->phi_mapped) free(b->phi);
+    if (!b->text_mapped) free(b->text);
+    free(b->seen);
+    st_close(b->file);
     free(b);
 }
 
-static char *copy_of(const char *s) {
-    char *c = malloc(strlen(s) + 1);
-    return c ? strcpy(c, s) : NULL;
+static size_t row_bytes(const Bank *b) {
+    return (size_t)b->T * (size_t)b->d * (b->half ? 2 : sizeof(real));
 }
 
-int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
-    size_t n = (size_t)b->T * (size_t)b->d;
-    for (int i = 0; i < b->K; i++)
-        if (b->entry[i].hash == hash) return 0;
-    if ((b->K & (b->K - 1)) == 0) { /* room doubles at every power of two */
-        size_t cap = b->K ? 2 * (size_t)b->K : 1;
-        BankEntry *entry = realloc(b->entry, cap * sizeof *entry);
-        if (entry) b->entry = entry;
-        real *grown = realloc(b->phi, cap * n * sizeof *grown);
-        if (grown) b->phi = grown;
-        if (!entry || !grown) return -1;
-    }
-    BankEntry e = {copy_of(id), copy_of(title), hash};
-    if (!e.id || !e.title) { free(e.id), free(e.title); return -1; }
-    b->entry[b->K] = e;
-    memcpy(b->phi + (size_t)b->K++ * n, phi, n * sizeof *phi);
-    return 1;
+void bank_read(const Bank *b, int first, int n, real *to) {
+    size_t per = (size_t)b->T * (size_t)b->d, numbers = per * (size_t)n;
+    const char *from = (const char *)b->phi + (size_t)first * row_bytes(b);
+    if (b->half) half_read(to, (const unsigned char *)from, numbers);
+    else if (n) memcpy(to, from, numbers * sizeof *to);
+}
+
+/* Three strings an entry: id, title, hash.  The next entry's, behind `at` (NULL: the first). */
+const char *bank_next(const Bank *b, const char *at, BankEntry *e) {
+    if (!at) at = b->text;
+    if (!at || at == b->text + b->text_n) return NULL;
+    e->id = at;
+    e->title = e->id + strlen(e->id) + 1;
+    const char *hash = e->title + strlen(e->title) + 1;
+    e->hash = strtoull(hash, NULL, 16);
+    return hash + 17;
 }
 
 int bank_find(const Bank *b, const char *id) {
-    for (int i = 0; i < b->K; i++)
-        if (!strcmp(b->entry[i].id, id)) return i;
+    BankEntry e;
+    int i = 0;
+    for (const char *at = NULL; (at = bank_next(b, at, &e)); i++)
+        if (!strcmp(e.id, id)) return i;
     return -1;
 }
 
-int bank_remove(Bank *b, const char *id) {
-    int i = bank_find(b, id);
-    size_t n = (size_t)b->T * (size_t)b->d;
-    if (i < 0) return -1;
-    free(b->entry[i].id), free(b->entry[i].title);
-    b->K--;
-    memmove(b->entry + i, b->entry + i + 1, (size_t)(b->K - i) * sizeof *b->entry);
-    memmove(b->phi + (size_t)i * n, b->phi + (size_t)(i + 1) * n,
-            (size_t)(b->K - i) * n * sizeof *b->phi);
+/* ---- the hashes of all entries, in an open table of a power of two: 0 is an empty place ---- */
+static int seen_add(Bank *b, uint64_t hash) { /* 1: new */
+    size_t mask = b->cap_seen - 1, i = (size_t)(hash * 0x9e3779b97f4a7c15u >> 20) & mask;
+    hash += hash == 0;
+    for (; b->seen[i]; i = (i + 1) & mask)
+        if (b->seen[i] == hash) return 0;
+    b->seen[i] = hash;
+    b->n_seen++;
+    return 1;
+}
+
+static int seen_grow(Bank *b) { /* room for one more; made anew from the text where there is none */
+    if (b->seen && 2 * b->n_seen < b->cap_seen) return 0;
+    size_t cap = 64;
+    while (cap < 4 * (size_t)(b->K + 1)) cap *= 2;
+    free(b->seen);
+    b->seen = calloc(cap, sizeof *b->seen);
+    b->cap_seen = b->seen ? cap : 0, b->n_seen = 0;
+    BankEntry e;
+    for (const char *at = NULL; b->seen && (at = bank_next(b, at, &e));) seen_add(b, e.hash);
+    return b->seen ? 0 : -1;
+}
+
+/* Room for n bytes more behind the first `used` of *p, which may lie in a mapped file: then they
+ * move to memory of our own. */
+static int own_room(char **p, int *mapped, size_t *cap, size_t used, size_t n) {
+    if (!*mapped && used + n <= *cap) return 0;
+    size_t want = used + n + (used + n) / 2;
+    char *grown = *mapped ? malloc(want) : realloc(*p, want);
+    if (!grown) return -1;
+    if (*mapped) memcpy(grown, *p, used);
+    *p = grown, *mapped = 0, *cap = want;
     return 0;
 }
 
-/* The file: "phi" [K,T,d], and "entries", three NUL-terminated strings each: id, title, hash. */
-int bank_save(const Bank *b, const char *path, char *err) {
-    size_t n = 0, at = 0;
-    for (int i = 0; i < b->K; i++) n += strlen(b->entry[i].id) + strlen(b->entry[i].title) + 19;
-    if (n > INT_MAX) {
-        snprintf(err, MAC_ERR, "%s: too many entries for one file", path);
+int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
+    size_t n = (size_t)b->T * (size_t)b->d, row = row_bytes(b);
+    size_t more = strlen(id) + strlen(title) + 19;
+    if (b->K == INT_MAX || b->text_n + more > INT_MAX || seen_grow(b) != 0
+        || own_room(&b->text, &b->text_mapped, &b->cap_text, b->text_n, more) != 0)
         return -1;
+    if (!b->out && own_room((char **)&b->phi, &b->phi_mapped, &b->cap_phi, (size_t)b->K * row, row))
+        return -1;
+    if (!seen_add(b, hash)) return 0;
+    char *to = (char *)b->phi + (b->out ? 0 : (size_t)b->K * row);
+    unsigned char two[2];
+    for (size_t i = 0; b->half && i < n; i++) {
+        uint16_t h = half_of(phi[i]);
+        two[0] = (unsigned char)h, two[1] = (unsigned char)(h >> 8);
+        if (b->out) st_put(b->out, two, 2);
+        else memcpy(to + 2 * i, two, 2);
     }
-    char *text = malloc(n + 1), model[20];
+    if (!b->half && b->out) st_put_reals(b->out, phi, n);
+    else if (!b->half) memcpy(to, phi, row);
+    snprintf(b->text + b->text_n, more, "%s%c%s%c%016llx", id, 0, title, 0,
+             (unsigned long long)hash);
+    b->text_n += more;
+    b->K++;
+    return 1;
+}
+
+int bank_remove(Bank *b, const char *id) {
+    BankEntry e;
+    const char *from = NULL, *at = NULL;
+    int i = 0, found = 0;
+    size_t row = row_bytes(b);
+    for (; (at = bank_next(b, from, &e)); from = at, i++)
+        if ((found = !strcmp(e.id, id))) break;
+    if (!found || b->out) return -1;
+    if (!from) from = b->text;
+    size_t gone = (size_t)(at - from), place = (size_t)(from - b->text);
+    memmove(b->text + place, at, b->text_n - place - gone); /* a mapped file's pages become ours */
+    b->text_n -= gone;
+    b->K--;
+    char *to = (char *)b->phi + (size_t)i * row;
+    memmove(to, to + row, (size_t)(b->K - i) * row);
+    free(b->seen);
+    b->seen = NULL;
+    return 0;
+}
+
+/* The file: "phi" [K,T,d], and "entries", the text.  Its header has room for any K. */
+int bank_grow(Bank *b, const char *path, char *err) {
+    char model[20];
+    int text = INT_MAX;
     StWriter *w = st_new();
-    if (!text || !w) {
-        free(text), free(w);
-        snprintf(err, MAC_ERR, "%s: out of memory", path);
-        return -1;
-    }
-    for (int i = 0; i < b->K; i++)
-        at += (size_t)snprintf(text + at, n + 1 - at, "%s%c%s%c%016llx%c", b->entry[i].id, 0,
-                               b->entry[i].title, 0, (unsigned long long)b->entry[i].hash, 0);
     snprintf(model, sizeof model, "%016llx", (unsigned long long)b->model);
     st_add_meta(w, "format", "mac-bank");
     st_add_meta(w, "model", model);
-    st_add(w, "phi", b->phi, 3, (int[]){b->K, b->T, b->d});
-    st_add_bytes(w, "entries", text, (int)n);
-    int bad = st_write(w, path, err);
-    free(text);
-    return bad;
+    const int shape[3] = {INT_MAX, b->T, b->d};
+    if (b->half) st_add_as(w, "phi", "F16", NULL, 3, shape);
+    else st_add(w, "phi", NULL, 3, shape);
+    st_add_as(w, "entries", "U8", NULL, 1, &text);
+    if (st_begin(w, path, err) != 0) return -1;
+    size_t n = (size_t)b->K * (size_t)b->T * (size_t)b->d;
+    if (b->half) st_put(w, b->phi, 2 * n);
+    else st_put_reals(w, b->phi, n);
+    b->out = w;
+    return 0;
 }
 
-/* The next string of [*p, end), or NULL. */
-static const char *next_string(const char **p, const char *end) {
-    const char *s = *p, *nul = s < end ? memchr(s, 0, (size_t)(end - s)) : NULL;
-    if (!nul) return NULL;
-    *p = nul + 1;
-    return s;
+int bank_save(Bank *b, const char *path, char *err) {
+    if (!b->out && bank_grow(b, path, err) != 0) return -1;
+    StWriter *w = b->out;
+    b->out = NULL;
+    st_rows(w, 0, b->K);
+    st_rows(w, 1, (int)b->text_n);
+    st_put(w, b->text, b->text_n);
+    return st_end(w, err);
 }
 
-/* Adds the next entry of the text [*p, end): -1 when it is not what bank_save writes. */
-static int bank_read_entry(Bank *b, const char **p, const char *end, const real *phi) {
-    const char *id = next_string(p, end), *title = next_string(p, end), *hex = next_string(p, end);
-    char *rest = NULL;
-    uint64_t hash = hex ? strtoull(hex, &rest, 16) : 0;
-    if (!hex || strlen(hex) != 16 || *rest) return -1;
-    return bank_add(b, id, title, hash, phi) == 1 ? 0 : -1;
+/* The number of entries that the text holds, or minus the number of the first damaged one. */
+static long long count_entries(const char *p, const char *end) {
+    long long n = 0;
+    for (; p < end; n++)
+        for (int k = 0; k < 3; k++) {
+            const char *nul = memchr(p, 0, (size_t)(end - p));
+            if (!nul || (k == 2 && (nul - p != 16 || strspn(p, "0123456789abcdef") != 16)))
+                return -n - 1;
+            p = nul + 1;
+        }
+    return n;
 }
 
-static Bank *bank_read(StFile *f, const char *path, char *err) {
-    const char *format = st_meta(f, "format"), *model = st_meta(f, "model"), *dtype;
+/* A tensor of the file in place, or read into memory where it cannot be mapped. */
+static void *bank_part(Bank *b, const char *name, int64_t n, size_t size, int *mapped, char *err) {
+    void *p = st_map(b->file, name);
+    *mapped = p != NULL;
+    if (!p && !(p = malloc((size_t)n * size + 1))) snprintf(err, MAC_ERR, "out of memory");
+    if (!p || *mapped) return p;
+    int bad = size == sizeof(real) ? st_read(b->file, name, p, n, err)
+                                   : st_read_bytes(b->file, name, p, n, err);
+    if (!bad) return p;
+    free(p);
+    return NULL;
+}
+
+static int bank_open(Bank *b, const char *path, char *err) {
+    const char *format = st_meta(b->file, "format"), *model = st_meta(b->file, "model");
+    const char *dtype = "";
     const int64_t *shape = NULL;
-    for (int i = 0, ndim; i < st_count(f); i++) {
+    int64_t text_n = st_size(b->file, "entries"), n = st_size(b->file, "phi");
+    for (int i = 0, ndim; i < st_count(b->file); i++) {
         const int64_t *s;
-        if (!strcmp(st_info(f, i, &dtype, &ndim, &s), "phi") && ndim == 3) shape = s;
+        const char *name, *type;
+        name = st_info(b->file, i, &type, &ndim, &s);
+        if (!strcmp(name, "phi") && ndim == 3) shape = s, dtype = type;
+        if (!strcmp(name, "entries") && strcmp(type, "U8")) text_n = -1;
     }
-    int64_t text_n = st_size(f, "entries"), n = st_size(f, "phi");
+    b->half = !strcmp(dtype, "F16");
     if (!format || strcmp(format, "mac-bank") || !model || !shape || text_n < 0 || text_n > INT_MAX
         || shape[0] > INT_MAX || shape[1] < 1 || shape[1] > 1 << 20 || shape[2] < 1
         || shape[2] > 1 << 20) {
         snprintf(err, MAC_ERR, "%s: this is not a memory bank made by learn", path);
-        return NULL;
+        return -1;
     }
-    MacConfig c = {.T = (int)shape[1], .d = (int)shape[2]};
-    Bank *b = bank_new(&c, strtoull(model, NULL, 16));
-    char *text = malloc((size_t)text_n + 1);
-    real *phi = malloc(((size_t)n + 1) * sizeof *phi);
-    int bad = !b || !text || !phi;
-    if (bad) snprintf(err, MAC_ERR, "%s: out of memory for the bank", path);
-    bad = bad || st_read_bytes(f, "entries", text, text_n, err) != 0
-          || st_read(f, "phi", phi, n, err) != 0;
-    const char *p = text, *end = text ? text + text_n : NULL;
-    for (int64_t i = 0; !bad && i < shape[0]; i++) {
-        bad = bank_read_entry(b, &p, end, phi + i * shape[1] * shape[2]);
-        if (bad)
-            snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path, (long long)i + 1);
+    b->T = (int)shape[1], b->d = (int)shape[2], b->model = strtoull(model, NULL, 16);
+    b->text = bank_part(b, "entries", text_n, 1, &b->text_mapped, err);
+    b->text_n = (size_t)text_n;
+    long long entries = b->text ? count_entries(b->text, b->text + text_n) : 0;
+    if (!b->text) return -1;
+    if (entries != shape[0]) {
+        snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path,
+                 entries < 0 ? -entries : (entries < shape[0] ? entries : shape[0]) + 1);
+        return -1;
     }
-    if (!bad && p != end) {
-        snprintf(err, MAC_ERR, "%s: there is more text in the bank than entries", path);
-        bad = 1;
-    }
-    free(text), free(phi);
-    if (!bad) return b;
+    b->phi = bank_part(b, "phi", n, b->half ? 2 : sizeof(real), &b->phi_mapped, err);
+    b->K = (int)shape[0];
+    return b->phi ? 0 : -1;
+}
+
+Bank *bank_load(const char *path, char *err) {
+    Bank *b = calloc(1, sizeof *b);
+    if (!b) { snprintf(err, MAC_ERR, "%s: out of memory for the bank", path); return NULL; }
+    b->file = st_open(path, err);
+    if (b->file && bank_open(b, path, err) == 0) return b;
     bank_free(b);
     return NULL;
 }
 
-Bank *bank_load(const char *path, char *err) {
-    StFile *f = st_open(path, err);
-    Bank *b = f ? bank_read(f, path, err) : NULL;
-    st_close(f);
-    return b;
+/* ==== answers ================================================================================ */
+static void bank_chunk(void *ctx, int first, int n, real *x) {
+    const Bank *b = ctx;
+    bank_read(b, first / b->T, n / b->T, x);
 }
 
-/* ==== answers ================================================================================ */
-/* The prefix that B questions draw from the bank.  With M = o->hierarchy, groups of M documents are
- * aggregated apart and their results aggregated again, until one modulation is left.  The official
- * code loops over the question's length here; this loops over the bank. */
-static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
-                             const AnswerOptions *o) {
-    int K = bank->K, M = o->hierarchy > 0 && o->hierarchy < K ? o->hierarchy : K, own = 0,
-        T = m->c.T;
-    if (bank->T != T || bank->d != m->c.d)
-        return tape_fail(tp, "the bank holds %d vectors of %d a document, the model makes %d of %d",
-                         bank->T, bank->d, T, m->c.d);
-    if (K > 1 && M == 1)
-        return tape_fail(tp, "hierarchy: groups of one document never become fewer");
-    Tensor held = {2, {K * T, bank->d, 1}, bank->phi, NULL}, *phi = &held;
-    Tensor *first = encode_question(m, tp, q, B), *z;
+/* W diag(g): [inner, d].  LN_c's gain goes into the weights behind it, so that keys and values of
+ * all blocks are made of the same normalised phi. */
+static real *scaled_columns(Tape *tp, const Tensor *W, const Tensor *g) {
+    int rows = W->shape[0], d = W->shape[1];
+    real *to = tape_alloc(tp, (size_t)rows * (size_t)d * sizeof *to);
+    for (int i = 0; to && i < rows * d; i++) to[i] = W->data[i] * g->data[i % d];
+    return to;
+}
+
+/* One block's attention to the whole bank: q [B*T, inner] -> [B*T, inner].  Few questions carry
+ * their queries to the documents, (scale q_h Wk_h) z, and the weighted mean of z through Wv_h;
+ * for many it is cheaper to make keys and values of each chunk once.  LN_c's bias adds the same to
+ * all scores of a query, which the softmax does not see, and Wv b to each value. */
+static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, int B,
+                              const Bank *bank, real *received) {
+    int H = m->c.agg_H, dh = m->c.agg_dh, d = m->c.d, R = B * m->c.T;
+    real *Wk = scaled_columns(tp, w->k, w->norm_c.w), *Wv = scaled_columns(tp, w->v, w->norm_c.w);
+    Tensor *bias = op_linear(tp, w->norm_c.b, w->v, NULL, 0);
+    if (!q || !Wk || !Wv || !bias) return NULL;
+    real scale = 1 / (real)sqrt((double)dh);
+    for (int i = 0; i < R * H * dh; i++) q->data[i] *= scale;
+    Tensor heads = {2, {R * H, dh, 1}, q->data, NULL}; /* the heads of a row lie behind one another */
+    Tensor *x = transpose_rows(tp, &heads, R, H);
+    Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
+                .ctx = (void *)(uintptr_t)bank, .B = B, .received = received};
+    if ((int64_t)R * H * d < (int64_t)H * dh * (d + R)) {
+        Tensor k = {3, {H, dh, d}, Wk, NULL}, v = {3, {H, dh, d}, Wv, NULL};
+        s.G = 1, s.R = R * H, s.by_head = H;
+        x = op_stream_attention(tp, op_linear(tp, x, &k, NULL, 1), &s);
+        x = op_linear(tp, x, &v, bias, 0);
+    } else {
+        s.G = H, s.R = R, s.by_head = 1, s.Wk = Wk, s.Wv = Wv, s.bv = bias->data;
+        x = op_stream_attention(tp, x, &s);
+    }
+    Tensor *y = transpose_rows(tp, x, H, R);
+    if (!y || bank->K == 0) return y ? tape_tensor(tp, R, H * dh) : NULL;
+    y->shape[0] = R, y->shape[1] = H * dh;
+    return y;
+}
+
+static Tensor *bank_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
+                              real *received) {
+    int T = m->c.T;
+    if (received) memset(received, 0, (size_t)B * (size_t)bank->K * sizeof *received);
+    for (int i = 0; i < m->c.agg_B && q; i++) {
+        const AggBlock *w = &m->agg->block[i];
+        q = agg_rest(tp, w, q, bank_attention(m, tp, w, agg_query(tp, w, q), B, bank, received));
+    }
+    for (int64_t i = 0; q && received && i < (int64_t)B * bank->K; i++)
+        received[i] /= (real)(m->c.agg_B * m->c.agg_H * T);
+    return q;
+}
+
+/* Groups of M documents are aggregated apart and their results aggregated again, until one
+ * modulation is left.  The official code loops over the question's length here; this loops over
+ * the bank. */
+static Tensor *bank_hierarchy(Model *m, Tape *tp, Tensor *first, int B, const Bank *bank, int M) {
+    int K = bank->K, T = m->c.T, own = 0;
+    if (M == 1) return tape_fail(tp, "hierarchy: groups of one document never become fewer");
+    Tensor *phi = tape_tensor(tp, K * T, bank->d), *z;
+    if (!phi) return NULL;
+    bank_read(bank, 0, K, phi->data);
     for (;;) { /* `own`: each question has K modulations of its own, from the round before */
-        int G = K > 0 ? (K + M - 1) / M : 1, n = B * G;
+        int G = (K + M - 1) / M, n = B * G;
         int *at = int_array(tp, 2 * n + n * T);
         int *rows = at ? at + 2 * n : NULL;
         if (!at) return NULL;
@@ -878,11 +1003,23 @@ static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank
             at[n + i] = K - g * M < M ? K - g * M : M;
             for (int t = 0; t < T; t++) rows[i * T + t] = b * T + t;
         }
-        AggReads r = {.doc0 = at, .docs = at + n, .received = own || G > 1 ? NULL : o->received};
+        AggReads r = {.doc0 = at, .docs = at + n};
         z = agg_blocks(m, tp, op_rows(tp, first, NULL, rows, n * T), n, phi, &r);
-        if (G == 1 || !z) break;
+        if (G == 1 || !z) return z;
         phi = z, K = G, own = 1;
     }
+}
+
+/* The prefix that B questions draw from the bank. */
+static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
+                             const AnswerOptions *o) {
+    if (bank->T != m->c.T || bank->d != m->c.d)
+        return tape_fail(tp, "the bank holds %d vectors of %d a document, the model makes %d of %d",
+                         bank->T, bank->d, m->c.T, m->c.d);
+    int M = o->hierarchy;
+    Tensor *first = encode_question(m, tp, q, B);
+    Tensor *z = M > 0 && M < bank->K ? bank_hierarchy(m, tp, first, B, bank, M)
+                                     : bank_aggregate(m, tp, first, B, bank, o->received);
     return prefix_expand(m, tp, z, B);
 }
 

@@ -135,10 +135,23 @@ typedef struct {                                 /* multi-head attention over ra
     Tensor *bias;                                /* [buckets, H] of T5's relative positions, NULL */
     const int *t0, *tn;                          /* [B] key rows whose attention mass is asked,  */
     Tensor *mass;                                /* out [B,1], mean over heads and queries; NULL */
-    real *received;                              /* out, for reports: [B][kn] mass of each key,
-                                                    behind one another; NULL: not asked          */
 } Attention;
 Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a); /* like q         */
+
+typedef struct {                                 /* attention over keys that are read in chunks  */
+    int N, D, T;                                 /* rows of x, their width, rows of a document   */
+    void (*read)(void *ctx, int first, int n, real *x); /* rows first..first+n-1, by any thread  */
+    void *ctx;
+    int G, R;                                    /* groups of rows of q, and rows in each        */
+    int B, by_head;                              /* questions; heads that a group holds, which
+                                                    lie behind one another                       */
+    const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = z   */
+    real *received;                              /* adds up: [B][N/T] weights of each document,
+                                                    summed over rows and groups; NULL: not asked */
+} Stream;
+/* q[G*R,w] -> like q; keys and values are made of the normalised rows of x.  Forward only, in the
+ * memory of a chunk, same bits with any number of threads. */
+Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a);
 
 /* ==== tensor.c: Adam, tensors in files ======================================================== */
 typedef struct { real lr, beta1, beta2, eps, decay, clip; int step; } Adam; /* decay: AdamW's    */
@@ -157,7 +170,11 @@ int     st_count(const StFile *f);
 const char *st_info(const StFile *f, int i, const char **dtype, int *ndim, const int64_t **shape);
 int64_t st_size(const StFile *f, const char *name);              /* numbers in it, -1: absent    */
 int     st_read(StFile *f, const char *name, real *to, int64_t n, char *err);    /* F32 and F64  */
-int     st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err);      /* U8   */
+int     st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err); /* U8, F16  */
+void   *st_map(StFile *f, const char *name);     /* its bytes in place, until st_close; writing
+                                                    does not reach the file.  NULL: not here     */
+uint16_t half_of(real x);                        /* IEEE half precision, nearest                 */
+void    half_read(real *to, const unsigned char *from, size_t n);        /* F16 as it lies       */
 
 typedef struct StWriter StWriter;
 StWriter *st_new(void);
@@ -165,6 +182,16 @@ void    st_add_meta(StWriter *w, const char *key, const char *value);
 void    st_add(StWriter *w, const char *name, const real *data, int ndim, const int *shape);
 void    st_add_bytes(StWriter *w, const char *name, const void *data, int n);
 int     st_write(StWriter *w, const char *path, char *err);      /* whole or not at all; frees w */
+/* The same in pieces, for tensors that memory does not hold: sizes added may be upper bounds, the
+ * numbers follow in order, and st_rows says in the end how many rows there were. */
+void    st_add_as(StWriter *w, const char *name, const char *dtype, const void *data, int ndim,
+                  const int *shape);
+int     st_begin(StWriter *w, const char *path, char *err);      /* -1: see err, w is freed      */
+void    st_put(StWriter *w, const void *bytes, size_t n);
+void    st_put_reals(StWriter *w, const real *x, size_t n);
+void    st_rows(StWriter *w, int i, int rows);                   /* of the i-th tensor added     */
+int     st_end(StWriter *w, char *err);                          /* frees w                      */
+void    st_abort(StWriter *w);                                   /* nothing is written; frees w  */
 
 int     params_save(const Params *ps, StWriter *w, int moments); /* moments: Adam's too          */
 int     params_load(Params *ps, StFile *f, int moments, char *err);
@@ -220,7 +247,6 @@ typedef struct {                                 /* which vectors of phi questio
     const int *doc0, *docs;                      /* [B] first document and number of documents   */
     const int *gold;                             /* [B] the right one, NULL: not known           */
     Tensor **mass;                               /* out [agg_B] attention on it, NULL: not asked */
-    real *received;                              /* out [B][docs] mass of each, NULL: not asked  */
 } AggReads;
 Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3]
                                                     [B*T,d]                                      */
@@ -240,20 +266,30 @@ typedef struct { real loss, answer, mass; } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 
 /* ---- the memory bank [E2] ---- */
-typedef struct { char *id, *title; uint64_t hash; } BankEntry;
+typedef struct { const char *id, *title; uint64_t hash; } BankEntry;
 typedef struct {
     int K, T, d;
-    BankEntry *entry;                            /* [K]                                          */
-    real *phi;                                   /* [K,T,d]                                      */
+    int half;                                    /* phi has half precision: read it by bank_read */
+    real *phi;                                   /* [K,T,d]; of a loaded bank it lies in the file*/
+    char *text; size_t text_n;                   /* the entries: K times id, title, hash         */
     uint64_t model;                              /* fingerprint of the model that made phi       */
+    StFile *file; StWriter *out;                 /* where it comes from, where it grows to; NULL */
+    int phi_mapped, text_mapped;                 /* 0: memory of our own, with room for cap_     */
+    size_t cap_phi, cap_text, cap_seen, n_seen;
+    uint64_t *seen;                              /* table of the hashes                          */
 } Bank;
 Bank    *bank_new(const MacConfig *c, uint64_t model);
 void     bank_free(Bank *b);
 int      bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi);
                                                  /* 1 added, 0 held (same hash), -1 memory       */
 int      bank_find(const Bank *b, const char *id);               /* index or -1                  */
+const char *bank_next(const Bank *b, const char *at, BankEntry *e);      /* entries in order, from
+                                                    at = NULL on; NULL at the end                */
 int      bank_remove(Bank *b, const char *id);                   /* 0, or -1: no such document   */
-int      bank_save(const Bank *b, const char *path, char *err);
+void     bank_read(const Bank *b, int first, int n, real *to);   /* [n,T,d] as reals             */
+int      bank_grow(Bank *b, const char *path, char *err);        /* from now on what is added goes
+                                                    to the file, not to memory, until bank_save  */
+int      bank_save(Bank *b, const char *path, char *err);
 Bank    *bank_load(const char *path, char *err);
 
 /* ---- answers ---- */

@@ -42,7 +42,7 @@ static void *need(void *p) {
 /* ==== options ================================================================================ */
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac";
 static int docs, seed = 1, threads = 2, beams = 1, hierarchy, top = 3, limit, json, paragraphs,
-                 relations;
+                 relations, half;
 static char **words; /* what is no option */
 static int n_words;
 
@@ -56,13 +56,14 @@ static const Option options[] = {
     {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
     {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
     {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
-    {"--relations", NULL, NULL, &relations},
+    {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
     {NULL, NULL, NULL, NULL}};
 
 static void help(void) {
     puts("usage: run COMMAND [options]\n"
          "  learn   --model M --bank B FILE...      take documents in: .txt .jsonl .json .csv\n"
          "          [--paragraphs]                  a document per paragraph of a text file\n"
+         "          [--half]                        a new bank in half precision\n"
          "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"
          "          [--beams N] [--hierarchy M]     beam search; aggregation in groups of M\n"
          "          [--data FILE --limit N]         N questions of a corpus, with the right "
@@ -141,7 +142,7 @@ static Bank *open_bank(int create) {
     return b;
 }
 
-static void save_bank(const Bank *b) {
+static void save_bank(Bank *b) {
     char err[MAC_ERR];
     if (bank_save(b, bank_path, err) != 0) die("%s", err);
 }
@@ -223,8 +224,12 @@ static int learn(Bank *b, const Corpus *c, int first, int last) {
 
 static void command_learn(void) {
     if (n_words == 0) usage("learn needs files");
+    char err[MAC_ERR];
     open_model();
     Bank *b = open_bank(1);
+    if (half && b->K && !b->half) die("%s has full precision: --half is for a new bank", bank_path);
+    b->half |= half;
+    if (bank_grow(b, bank_path, err) != 0) die("%s", err); /* its vectors are never in memory */
     int seen = 0, added = 0;
     double began = mac_seconds(), shown = began;
     for (int i = 0; i < n_words; i++) { /* a file at a time, a batch at a time */
@@ -240,8 +245,8 @@ static void command_learn(void) {
         }
         corpus_free(&c);
     }
-    double took = mac_seconds() - began;
     save_bank(b);
+    double took = mac_seconds() - began;
     warn_cut();
     if (json)
         printf("{\"documents\": %d, \"new\": %d, \"held\": %d, \"seconds\": %.3f}\n", seen, added,
@@ -255,13 +260,14 @@ static void command_learn(void) {
 
 static void command_list(void) {
     Bank *b = open_bank(0);
-    for (int i = 0; i < b->K; i++) {
-        if (!json) { printf("%s\t%s\n", b->entry[i].id, b->entry[i].title); continue; }
+    BankEntry e;
+    for (const char *at = NULL; (at = bank_next(b, at, &e));) {
+        if (!json) { printf("%s\t%s\n", e.id, e.title); continue; }
         printf("{\"id\": ");
-        json_string(b->entry[i].id);
+        json_string(e.id);
         printf(", \"title\": ");
-        json_string(b->entry[i].title);
-        printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)b->entry[i].hash);
+        json_string(e.title);
+        printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)e.hash);
     }
     if (!json) fprintf(stderr, "%d documents, %d vectors of %d numbers each\n", b->K, b->T, b->d);
     bank_free(b);
@@ -285,14 +291,16 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
         int best = 0;
         for (int k = 1; k < b->K; k++)
             if (received[k] > received[best]) best = k;
-        const BankEntry *e = &b->entry[best];
+        BankEntry e;
+        const char *at = NULL;
+        for (int k = 0; k <= best; k++) at = bank_next(b, at, &e);
         if (json) {
             printf("%s{\"weight\": %.4f, \"id\": ", i ? ", " : "", (double)received[best]);
-            json_string(e->id);
+            json_string(e.id);
             printf(", \"title\": ");
-            json_string(e->title);
+            json_string(e.title);
             putchar('}');
-        } else printf("  %5.1f%%  %s  %s\n", 100 * (double)received[best], e->id, e->title);
+        } else printf("  %5.1f%%  %s  %s\n", 100 * (double)received[best], e.id, e.title);
         received[best] = -1;
     }
 }
@@ -383,7 +391,7 @@ static void command_chat(void) {
         fflush(stdout);
         warn_cut();
         corpus_free(&c);
-        save_bank(b);
+        save_bank(b); /* what is in memory stays there */
     }
     bank_free(b);
 }

@@ -29,9 +29,16 @@
 #error "-ffast-math (-Ofast) lets the compiler reorder sums: build without it"
 #endif
 #if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #define SYNC(f) fsync(fileno(f)) /* a saved file is on the disk when we say so */
+/* A file's bytes in memory, read when they are touched; what is written there stays with us. */
+static void *map_file(FILE *f, size_t n) {
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE, fileno(f), 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+static void unmap_file(void *p, size_t n) { munmap(p, n); }
 int mac_terminal(void) { return isatty(2); }
 size_t mac_peak_memory(void) {
     struct rusage use;
@@ -44,6 +51,8 @@ size_t mac_peak_memory(void) {
 }
 #else
 #define SYNC(f) 0
+static void *map_file(FILE *f, size_t n) { (void)f, (void)n; return NULL; }
+static void unmap_file(void *p, size_t n) { (void)p, (void)n; }
 int mac_terminal(void) { return 0; }
 size_t mac_peak_memory(void) { return 0; }
 #endif
@@ -231,6 +240,37 @@ static real real_power(real x, int n) {
     return y;
 }
 
+/* IEEE's half precision: the nearest one, ties to even; and back, which is exact. */
+uint16_t half_of(real x) {
+    float f = (float)x;
+    uint32_t u, sign;
+    memcpy(&u, &f, sizeof u);
+    sign = u >> 16 & 0x8000, u &= 0x7fffffff;
+    if (u >= 0x47800000) return (uint16_t)(sign | (u > 0x7f800000 ? 0x7e00 : 0x7c00));
+    if (u < 0x38800000) { /* below 2^-14: adding 1/2 rounds to the steps of 2^-24 that it has */
+        memcpy(&f, &u, sizeof f);
+        f += 0.5f;
+        memcpy(&u, &f, sizeof u);
+        return (uint16_t)(sign | (u - 0x3f000000));
+    }
+    return (uint16_t)(sign | (u - 0x38000000 + 0xfff + (u >> 13 & 1)) >> 13);
+}
+
+INLINE real half_value(unsigned h) {
+    uint32_t u = (h & 0x7fff) << 13, sign = (h & 0x8000) << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    f *= 0x1p112f; /* the bias of the exponent: 127 - 15 */
+    memcpy(&u, &f, sizeof u);
+    u |= sign | ((h & 0x7c00) == 0x7c00 ? 0x7f800000 : 0);
+    memcpy(&f, &u, sizeof f);
+    return (real)f;
+}
+
+void half_read(real *to, const unsigned char *from, size_t n) { /* as they lie in files */
+    for (size_t i = 0; i < n; i++) to[i] = half_value(from[2 * i] | (unsigned)from[2 * i + 1] << 8);
+}
+
 /* Sums of a row: lane l adds the terms i = l, l+LANES, ... in order, then the lanes in a tree. */
 static real lanes_sum(real *s) {
     for (int w = LANES / 2; w > 0; w /= 2)
@@ -268,9 +308,14 @@ static real row_sum(const real *x, int n) {
 }
 
 static real row_max(const real *x, int n) {
-    real m = x[0];
-    for (int i = 1; i < n; i++) m = x[i] > m ? x[i] : m;
-    return m;
+    real m[LANES];
+    int i = 0;
+    for (int l = 0; l < LANES; l++) m[l] = x[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
+    for (int l = 0; i + l < n; l++) m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
+    for (int l = 1; l < LANES; l++) m[0] = m[l] > m[0] ? m[l] : m[0];
+    return m[0];
 }
 
 /* y = softmax(x); returns log sum exp.  y may be x. */
@@ -1313,20 +1358,6 @@ static void attn_backward(Node *nd) {
     pool_run(s->a.B * s->a.H / per_item, 2 * attn_cost(s) * per_item, attn_backward_job, s);
 }
 
-/* Mass that each key of each sequence receives, mean over heads and queries. */
-static void attn_received(const AttnSaved *s) {
-    real *to = s->a.received;
-    for (int b = 0; b < s->a.B; b++) {
-        int qn = s->a.qn[b], kn = s->a.kn[b], n = s->a.H * qn;
-        memset(to, 0, (size_t)kn * sizeof *to);
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < kn; j++)
-                to[j] += s->w[attn_at(s, b, 0) + (size_t)i * (size_t)kn + (size_t)j];
-        for (int j = 0; j < kn; j++) to[j] /= (real)n;
-        to += kn;
-    }
-}
-
 /* What does not fit, or NULL. */
 static Tensor *attn_check(Tape *tp, const Tensor *q, const Tensor *k, const Tensor *v,
                           const Attention *a) {
@@ -1377,7 +1408,6 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
     AttnSaved *s = tp->error[0] ? NULL : attn_saved(tp, q, k, v, a);
     if (!s) return NULL;
     pool_run(a->B * a->H, attn_cost(s), attn_job, s);
-    if (a->received) attn_received(s);
     if (a->t0) {
         s->a.mass = a->mass = tape_tensor(tp, a->B, 1);
         if (!a->mass) return NULL;
@@ -1386,6 +1416,150 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
     }
     Tensor *y = tape_node(tp, "attention", s->out, attn_backward, s, q, k, v, a->bias);
     if (y && y->grad && a->t0) a->mass->grad = tape_alloc(tp, (size_t)a->B * sizeof(real));
+    return y;
+}
+
+/* Attention over more keys than memory holds, forward only:  out_r = sum_j w_rj v_j,
+ * w_r = softmax over j of q_r.k_j.  x is read chunk by chunk and normalised, z = (x - mu) / sigma;
+ * k = z Wk^T and v = z Wv^T + bv in G groups, or k = v = z where Wk is NULL.  q, out: [G*R, width
+ * of a group], group by group.  Each row carries its maximum m, its sum l and out l so far:
+ *   m' = max(m, max_j s_j),  l' = l e^(m-m') + sum_j e^(s_j-m'),  o' = o e^(m-m') + sum_j e^(..) v_j.
+ * The keys are divided into slabs, which depend on N alone; threads own slabs, and these are
+ * merged in order, so that the bits do not depend on threads. */
+#define STREAM_ROWS 128 /* rows of q that go through a chunk together */
+#define STREAM_SLABS 64 /* at most */
+typedef struct {
+    Stream a;
+    int GR, w, wv, chunk, slab, slabs;
+    const real *q;
+    real *out, *part, *top, *sum, *scratch; /* part: [slabs][GR][wv+2]; top, sum: [GR] */
+    size_t scratch_n;
+} StreamJob;
+
+/* Rows first..first+n-1 of x as keys and values of all groups, in this thread's scratch. */
+static real *stream_load(const StreamJob *s, int first, int n, real *z, Mat *k, Mat *v) {
+    int D = s->a.D, inner = s->a.G * s->w;
+    real *kt = z + (size_t)s->chunk * (size_t)D, *vals = kt + (size_t)s->chunk * (size_t)inner;
+    s->a.read(s->a.ctx, first, n, z);
+    for (int r = 0; r < n; r++) {
+        real *row = z + (size_t)r * (size_t)D, mu = row_sum(row, D) / (real)D;
+        for (int i = 0; i < D; i++) row[i] -= mu;
+        real inv = 1 / real_sqrt(row_dot(row, row, D) / (real)D + (real)1e-5);
+        for (int i = 0; i < D; i++) row[i] *= inv;
+    }
+    *k = mat_t(z, D), *v = mat(z, D);
+    if (!s->a.Wk) return kt;
+    memset(kt, 0, (size_t)inner * (size_t)n * sizeof *kt); /* transposed: [inner, n] */
+    gemm(inner, n, D, mat(s->a.Wk, D), mat_t(z, D), kt, (size_t)n);
+    for (int r = 0; r < n; r++)
+        memcpy(vals + (size_t)r * (size_t)inner, s->a.bv, (size_t)inner * sizeof *vals);
+    gemm(n, inner, D, mat(z, D), mat_t(s->a.Wv, D), vals, (size_t)inner);
+    *k = mat(kt, n), *v = mat(vals, inner);
+    return vals + (size_t)s->chunk * (size_t)inner;
+}
+
+/* Scores of up to STREAM_ROWS rows from row r0 on, all of group g: to[rows, n]. */
+static int stream_scores(const StreamJob *s, int r0, int n, Mat k, real *to) {
+    int g = r0 / s->a.R, rows = (g + 1) * s->a.R - r0;
+    if (rows > STREAM_ROWS) rows = STREAM_ROWS;
+    memset(to, 0, (size_t)rows * (size_t)n * sizeof *to);
+    gemm(rows, n, s->w, mat(s->q + (size_t)r0 * (size_t)s->w, s->w), mat_row(k, g * s->w), to,
+         (size_t)n);
+    return rows;
+}
+
+/* One chunk's part in m, l and o of the rows from r0 on. */
+static void stream_update(const StreamJob *s, int r0, int rows, int n, Mat v, real *p,
+                          real *part) {
+    size_t ld = (size_t)s->wv + 2;
+    for (int r = 0; r < rows; r++) {
+        real *row = p + (size_t)r * (size_t)n, *o = part + (size_t)(r0 + r) * ld;
+        real *m = o + s->wv, *l = m + 1, top = row_max(row, n);
+        if (top > *m) {
+            real shrink = real_exp(*m - top);
+            for (int i = 0; i < s->wv; i++) o[i] *= shrink;
+            *l *= shrink, *m = top;
+        }
+        for (int j = 0; j < n; j++) row[j] = real_exp(row[j] - *m);
+        *l += row_sum(row, n);
+    }
+    gemm(rows, s->wv, n, mat(p, n), mat_col(v, r0 / s->a.R * s->wv), part + (size_t)r0 * ld, ld);
+}
+
+/* The same weights once more, now that maximum and sum are known: what each document receives. */
+static void stream_receive(const StreamJob *s, int r0, int rows, int first, int n, real *p) {
+    int head = s->a.R / s->a.by_head, per = head / s->a.B; /* rows of a head, of a question in it */
+    for (int r = 0; r < rows; r++) {
+        real *row = p + (size_t)r * (size_t)n, m = s->top[r0 + r], scale = 1 / s->sum[r0 + r];
+        real *to = s->a.received + (size_t)((r0 + r) % head / per) * (size_t)(s->a.N / s->a.T);
+        for (int j = 0; j < n; j++) row[j] = real_exp(row[j] - m) * scale;
+        for (int j = 0; j < n; j += s->a.T) to[(first + j) / s->a.T] += row_sum(row + j, s->a.T);
+    }
+}
+
+static void stream_job(void *ctx, int lo, int hi, int thread) { /* items: slabs */
+    const StreamJob *s = ctx;
+    real *scratch = s->scratch + (size_t)thread * s->scratch_n;
+    for (int i = lo; i < hi; i++) {
+        real *part = s->part + (size_t)i * (size_t)s->GR * ((size_t)s->wv + 2);
+        int end = s->a.N - i * s->slab < s->slab ? s->a.N : (i + 1) * s->slab;
+        for (int r = 0; !s->top && r < s->GR; r++)
+            part[(size_t)r * ((size_t)s->wv + 2) + (size_t)s->wv] = -INFINITY;
+        for (int first = i * s->slab; first < end; first += s->chunk) {
+            int n = end - first < s->chunk ? end - first : s->chunk;
+            Mat k, v;
+            real *p = stream_load(s, first, n, scratch, &k, &v);
+            for (int r = 0, rows; r < s->GR; r += rows) {
+                rows = stream_scores(s, r, n, k, p);
+                if (s->top) stream_receive(s, r, rows, first, n, p);
+                else stream_update(s, r, rows, n, v, p, part);
+            }
+        }
+    }
+}
+
+static void stream_merge(StreamJob *s, int r) {
+    size_t ld = (size_t)s->wv + 2, step = (size_t)s->GR * ld;
+    const real *part = s->part + (size_t)r * ld;
+    real m = -INFINITY, l = 0, *out = s->out + (size_t)r * (size_t)s->wv;
+    for (int i = 0; i < s->slabs; i++) {
+        real top = part[(size_t)i * step + (size_t)s->wv];
+        m = top > m ? top : m;
+    }
+    for (int i = 0; i < s->slabs; i++) {
+        const real *o = part + (size_t)i * step;
+        real scale = real_exp(o[s->wv] - m);
+        l += o[s->wv + 1] * scale;
+        for (int j = 0; j < s->wv; j++) out[j] += o[j] * scale;
+    }
+    for (int j = 0; s->slabs && j < s->wv; j++) out[j] /= l;
+    if (s->a.received) s->top[r] = m, s->sum[r] = l;
+}
+
+Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a) {
+    if (!q) return NULL;
+    StreamJob s = {.a = *a, .GR = rows_of(q), .w = cols_of(q), .wv = cols_of(q), .q = q->data};
+    if (a->G < 1 || a->R * a->G != s.GR || (!a->Wk && s.w != a->D) || a->by_head < 1
+        || a->R % (a->B * a->by_head) || a->N % a->T)
+        return tape_fail(tp, "stream attention: q is [%d,%d] for %d groups and x has %d columns",
+                         s.GR, s.w, a->G, a->D);
+    int T = a->T, slab = (a->N + STREAM_SLABS - 1) / STREAM_SLABS;
+    s.chunk = 256 > T ? 256 / T * T : T;
+    s.slab = slab > 4 * s.chunk ? (slab + s.chunk - 1) / s.chunk * s.chunk : 4 * s.chunk;
+    s.slabs = (a->N + s.slab - 1) / s.slab;
+    s.scratch_n = (size_t)s.chunk * (size_t)(a->D + 2 * a->G * s.w + STREAM_ROWS);
+    Tensor *y = tape_tensor(tp, s.GR, s.wv);
+    s.part = tape_alloc(tp, (size_t)s.slabs * (size_t)s.GR * (size_t)(s.wv + 2) * sizeof(real));
+    s.scratch = arena_raw(tp, s.scratch_n * (size_t)pool_size() * sizeof(real));
+    real *found = a->received ? arena_raw(tp, 2 * (size_t)s.GR * sizeof(real)) : NULL;
+    if (!y || !s.part || !s.scratch || (a->received && !found)) return NULL;
+    s.out = y->data;
+    double cost = 8.0 * s.GR * s.w * s.slab;
+    pool_run(s.slabs, cost, stream_job, &s);
+    StreamJob merge = s;
+    merge.top = found, merge.sum = found ? found + s.GR : NULL;
+    for (int r = 0; r < s.GR; r++) stream_merge(&merge, r);
+    if (a->received) pool_run(s.slabs, cost, stream_job, &merge);
     return y;
 }
 
@@ -1450,6 +1624,7 @@ real lr_schedule(LrKind kind, real lr, int step, int warmup, int total) {
 /* 8 bytes: length of the header, little-endian; the header, JSON: name -> dtype, shape, offsets
  * into the rest; "__metadata__" -> strings; then the numbers, little-endian. */
 #define ST_MAX_HEADER ((uint64_t)100 << 20)
+#define REAL_DTYPE (sizeof(real) == 8 ? "F64" : "F32")
 
 typedef struct {
     char *name, dtype[8];
@@ -1463,12 +1638,18 @@ typedef struct { char *key, *value; } StMeta;
 struct StFile {
     char path[MAC_ERR / 2];
     FILE *file;
+    char *map;                    /* the whole file, NULL: not asked for, or not to be had */
     uint64_t data_at, data_len;
     StEntry *entry;
     StMeta *meta;
     int n, n_meta;
 };
-struct StWriter { StFile f; };
+struct StWriter {
+    StFile f;
+    char beside[MAC_ERR];         /* where it is written until it is whole */
+    size_t header;                /* bytes of the header, room to grow included */
+    int failed;
+};
 
 static int st_fail(const StFile *f, char *err, const char *format, ...) {
     int n = snprintf(err, MAC_ERR, "%s: ", f->path);
@@ -1752,6 +1933,7 @@ static void st_drop(StFile *f) {
 
 void st_close(StFile *f) {
     if (!f) return;
+    if (f->map) unmap_file(f->map, (size_t)(f->data_at + f->data_len));
     if (f->file) fclose(f->file);
     st_drop(f);
 }
@@ -1826,11 +2008,24 @@ int st_read(StFile *f, const char *name, real *to, int64_t n, char *err) {
 int st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err) {
     const StEntry *e = st_seek(f, name, n, err);
     if (!e) return -1;
-    if (strcmp(e->dtype, "U8"))
+    if (strcmp(e->dtype, "U8") && strcmp(e->dtype, "F16"))
         return st_fail(f, err, "tensor \"%.100s\" is %s, U8 was expected", name, e->dtype);
-    if (fread(to, 1, (size_t)n, f->file) != (size_t)n)
+    if (fread(to, (size_t)dtype_size(e->dtype), (size_t)n, f->file) != (size_t)n)
         return st_fail(f, err, "ends within tensor \"%.100s\"", name);
     return 0;
+}
+
+/* Only what needs no conversion: bytes, halves, and reals as this machine has them. */
+void *st_map(StFile *f, const char *name) {
+    static const int one = 1;
+    const StEntry *e = st_find(f, name);
+    uint64_t n = f->data_at + f->data_len;
+    if (!e || n > SIZE_MAX) return NULL;
+    int reals = !strcmp(e->dtype, REAL_DTYPE), bytes = dtype_size(e->dtype) == 1;
+    if (reals && (*(const char *)&one != 1 || (f->data_at + e->begin) % sizeof(real))) return NULL;
+    if (!reals && !bytes && strcmp(e->dtype, "F16")) return NULL;
+    if (!f->map) f->map = map_file(f->file, (size_t)n);
+    return f->map ? f->map + f->data_at + e->begin : NULL;
 }
 
 /* ---- writing ---- */
@@ -1839,38 +2034,34 @@ static char *copy_text(const char *s) {
     return c ? strcpy(c, s) : NULL;
 }
 
-/* A writer that has run out of memory keeps f.n = -1, which st_write reports. */
 StWriter *st_new(void) { return calloc(1, sizeof(StWriter)); }
 
 void st_add_meta(StWriter *w, const char *key, const char *value) {
-    if (!w || w->f.n < 0) return;
+    if (!w || w->failed) return;
     StMeta *grown = realloc(w->f.meta, (size_t)(w->f.n_meta + 1) * sizeof *grown);
-    if (!grown) { w->f.n = -1; return; }
+    if (!grown) { w->failed = 1; return; }
     w->f.meta = grown;
     w->f.meta[w->f.n_meta++] = (StMeta){copy_text(key), copy_text(value)};
 }
 
-static void st_append(StWriter *w, const char *name, const char *dtype, const void *data, int ndim,
-                      const int *shape) {
-    if (!w || w->f.n < 0) return;
+void st_add_as(StWriter *w, const char *name, const char *dtype, const void *data, int ndim,
+               const int *shape) {
+    if (!w || w->failed) return;
     StEntry *grown = realloc(w->f.entry, (size_t)(w->f.n + 1) * sizeof *grown);
-    if (!grown) { w->f.n = -1; return; }
+    if (!grown) { w->failed = 1; return; }
     w->f.entry = grown;
-    StEntry *e = &w->f.entry[w->f.n];
+    StEntry *e = &w->f.entry[w->f.n++];
     *e = (StEntry){.name = copy_text(name), .ndim = ndim, .data = data};
     snprintf(e->dtype, sizeof e->dtype, "%s", dtype);
     for (int i = 0; i < ndim; i++) e->shape[i] = shape[i];
-    e->begin = w->f.n ? w->f.entry[w->f.n - 1].end : 0;
-    e->end = e->begin + (uint64_t)entry_count(e) * dtype_size(dtype);
-    w->f.n++;
 }
 
 void st_add(StWriter *w, const char *name, const real *data, int ndim, const int *shape) {
-    st_append(w, name, sizeof(real) == 8 ? "F64" : "F32", data, ndim, shape);
+    st_add_as(w, name, REAL_DTYPE, data, ndim, shape);
 }
 
 void st_add_bytes(StWriter *w, const char *name, const void *data, int n) {
-    st_append(w, name, "U8", data, 1, &n);
+    st_add_as(w, name, "U8", data, 1, &n);
 }
 
 typedef struct { char *text; size_t n, cap; int failed; } Text;
@@ -1947,49 +2138,79 @@ static int put_numbers(FILE *file, const real *x, uint64_t n) {
     return 0;
 }
 
-static int put_file(const StFile *f, const Text *t, FILE *file) {
+/* The header in front of the file, with blanks up to the room that it has; without a file only
+ * its size is found. */
+static int put_header(StWriter *w) {
+    Text t = {NULL, 0, 0, w->failed};
     unsigned char len[8];
-    for (int i = 0; i < 8; i++) len[i] = (unsigned char)((uint64_t)t->n >> (8 * i));
-    if (fwrite(len, 1, 8, file) != 8 || fwrite(t->text, 1, t->n, file) != t->n) return -1;
-    for (int i = 0; i < f->n; i++) {
-        const StEntry *e = &f->entry[i];
-        uint64_t n = e->end - e->begin;
-        int bad = e->dtype[0] == 'F' ? put_numbers(file, e->data, n / sizeof(real))
-                                     : fwrite(e->data, 1, (size_t)n, file) != n;
-        if (bad) return -1;
+    uint64_t at = 0;
+    for (int i = 0; i < w->f.n; i++) {
+        StEntry *e = &w->f.entry[i];
+        e->begin = at;
+        e->end = at += (uint64_t)entry_count(e) * dtype_size(e->dtype);
     }
-    return fflush(file) != 0 || SYNC(file) != 0 ? -1 : 0;
+    text_header(&t, &w->f);
+    while (!t.failed && t.n < w->header) text_char(&t, ' ');
+    w->header = t.n;
+    for (int i = 0; i < 8; i++) len[i] = (unsigned char)((uint64_t)t.n >> (8 * i));
+    w->failed |= t.failed || fseek(w->f.file, 0, SEEK_SET) != 0
+                 || fwrite(len, 1, 8, w->f.file) != 8
+                 || fwrite(t.text, 1, t.n, w->f.file) != t.n;
+    free(t.text);
+    return w->failed ? -1 : 0;
 }
 
-/* The file is written beside its place, flushed to the disk and renamed: whole or not at all. */
-int st_write(StWriter *w, const char *path, char *err) {
-    if (!w || w->f.n < 0) {
-        snprintf(err, MAC_ERR, "%s: out of memory, nothing was written", path);
-        if (w) w->f.n = 0, st_drop(&w->f);
-        return -1;
-    }
-    char beside[MAC_ERR];
-    Text t = {NULL, 0, 0, 0};
+int st_begin(StWriter *w, const char *path, char *err) {
+    if (!w) { snprintf(err, MAC_ERR, "%s: out of memory, nothing was written", path); return -1; }
     snprintf(w->f.path, sizeof w->f.path, "%s", path);
-    snprintf(beside, sizeof beside, "%.500s.part", path);
-    text_header(&t, &w->f);
-    int bad = t.failed ? st_fail(&w->f, err, "out of memory, nothing was written") : 0;
-    FILE *file = bad ? NULL : fopen(beside, "wb");
-    if (!bad && !file)
-        bad = st_fail(&w->f, err,
-                      "cannot be written: is there such a folder, and may you write to it?");
-    if (file) {
-        int failed = put_file(&w->f, &t, file) != 0;
-        if (fclose(file) != 0 || failed)
-            bad = st_fail(&w->f, err,
-                          "cannot be written (disk full?); what stood there is untouched");
-        else if (REPLACE(beside, path) != 0)
-            bad = st_fail(&w->f, err, "cannot be replaced; what stood there is untouched");
-        if (bad) remove(beside);
-    }
-    free(t.text);
+    snprintf(w->beside, sizeof w->beside, "%.500s.part", path);
+    w->f.file = fopen(w->beside, "wb");
+    if (!w->f.file)
+        st_fail(&w->f, err, "cannot be written: is there such a folder, and may you write to it?");
+    else if (put_header(w) != 0) return st_end(w, err);
+    else return 0;
+    st_drop(&w->f);
+    return -1;
+}
+
+void st_put(StWriter *w, const void *data, size_t n) {
+    w->failed |= fwrite(data, 1, n, w->f.file) != n;
+}
+
+void st_put_reals(StWriter *w, const real *x, size_t n) {
+    w->failed |= put_numbers(w->f.file, x, n) != 0;
+}
+
+void st_rows(StWriter *w, int i, int rows) { w->f.entry[i].shape[0] = rows; }
+
+/* The file is written beside its place, flushed to the disk and renamed: whole or not at all. */
+int st_end(StWriter *w, char *err) {
+    int bad = put_header(w), had_no_memory = bad && !ferror(w->f.file);
+    bad = bad || fflush(w->f.file) != 0 || SYNC(w->f.file) != 0;
+    if (fclose(w->f.file) != 0 || bad)
+        bad = st_fail(&w->f, err, "cannot be written (%s?); what stood there is untouched",
+                      had_no_memory ? "out of memory" : "disk full");
+    else if (REPLACE(w->beside, w->f.path) != 0)
+        bad = st_fail(&w->f, err, "cannot be replaced; what stood there is untouched");
+    if (bad) remove(w->beside);
     st_drop(&w->f);
     return bad;
+}
+
+void st_abort(StWriter *w) {
+    fclose(w->f.file);
+    remove(w->beside);
+    st_drop(&w->f);
+}
+
+int st_write(StWriter *w, const char *path, char *err) {
+    if (st_begin(w, path, err) != 0) return -1;
+    for (int i = 0; i < w->f.n; i++) {
+        const StEntry *e = &w->f.entry[i];
+        if (!strcmp(e->dtype, REAL_DTYPE)) st_put_reals(w, e->data, (size_t)entry_count(e));
+        else st_put(w, e->data, (size_t)(e->end - e->begin));
+    }
+    return st_end(w, err);
 }
 
 /* ---- parameters in files: a group "...%d..." of G tensors has G names ---- */

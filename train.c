@@ -489,7 +489,7 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
             context[at++] = docs[i];
         }
     }
-    Bank bank = {n_docs, model->c.T, model->c.d, NULL, NULL, 0};
+    Bank bank = {.K = n_docs, .T = model->c.T, .d = model->c.d};
     Tensor *phi = with_bank ? mac_encode(model, tape, docs, n_docs) : NULL;
     AnswerOptions o = {.context = with_bank ? NULL : context};
     if (phi) bank.phi = phi->data;
