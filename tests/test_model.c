@@ -847,6 +847,61 @@ static void test_bank(Model *m) {
     free(phi);
 }
 
+/* A bank that grows into its file has the bytes of one that was in memory; a mapped one may be
+ * added to and forgotten from; half precision keeps eleven bits. */
+static void test_bank_grow(Model *m) {
+    char path[2][300], err[MAC_ERR] = "";
+    static char bytes[2][20000];
+    size_t n = (size_t)(m->c.T * m->c.d);
+    real *phi = malloc(2 * n * sizeof *phi), *back = phi + n;
+    for (int half = 0; half < 2; half++) {
+        Bank *whole = full_bank(m, 0), *b = NULL;
+        for (int i = 0; i < 2; i++)
+            snprintf(path[i], sizeof path[i], "%s/test_model.%d.bank", scratch, i);
+        whole->half = half;
+        for (int part = 0; part < 4; part++) { /* three documents at a time, one of them held */
+            b = part ? bank_load(path[1], err) : bank_new(&m->c, whole->model);
+            CHECK(b && b->half == (part && half), "load: %s", err);
+            b->half = half;
+            CHECK(part == 3 || bank_grow(b, path[1], err) == 0, "grow: %s", err);
+            for (int i = part ? 3 * part - 1 : 0; i < 3 * part + 3; i++) {
+                char id[20];
+                snprintf(id, sizeof id, "doc%d", i);
+                fill_phi(phi, n, (uint64_t)i + 50);
+                int fresh = bank_add(b, id, "title", (uint64_t)i + 1000, phi);
+                CHECK(fresh == (i >= 3 * part), "document %d is %d", i, fresh);
+                if (fresh == 1) bank_add(whole, id, "title", (uint64_t)i + 1000, phi);
+                if (part < 3 || !fresh) continue;
+                bank_read(b, b->K - 1, 1, back);
+                for (size_t k = 0; k < n; k++)
+                    CHECK(fabs((double)(back[k] - phi[k])) <= (half ? 5e-4 : 0) * fabs((double)phi[k]),
+                          "bank_read");
+            }
+            CHECK(bank_save(b, path[1], err) == 0 && bank_save(whole, path[0], err) == 0, "%s", err);
+            if (part < 3) bank_free(b);
+            long size = slurp(path[0], bytes[0], sizeof bytes[0]),
+                 size1 = slurp(path[1], bytes[1], sizeof bytes[1]);
+            CHECK(size > 0 && size == size1 && !memcmp(bytes[0], bytes[1], (size_t)size),
+                  "part %d: a grown bank is another", part);
+        }
+        CHECK(bank_remove(b, "doc4") == 0 && bank_find(b, "doc5") == 4, "remove");
+        Bank *mapped = bank_load(path[1], err);
+        CHECK(mapped && bank_remove(mapped, "doc4") == 0 && mapped->K == 11, "remove, mapped");
+        CHECK(bank_save(b, path[0], err) == 0 && bank_save(mapped, path[1], err) == 0, "%s", err);
+        long size = slurp(path[0], bytes[0], sizeof bytes[0]),
+             size1 = slurp(path[1], bytes[1], sizeof bytes[1]);
+        CHECK(size > 0 && size == size1 && !memcmp(bytes[0], bytes[1], (size_t)size), "traces");
+        bank_free(b), bank_free(mapped), bank_free(whole);
+        b = bank_load(path[1], err); /* given up: the file stays as it is */
+        CHECK(b && bank_grow(b, path[1], err) == 0 && bank_add(b, "x", "y", 1, phi) == 1, "%s", err);
+        bank_free(b);
+        CHECK(slurp(path[1], bytes[0], sizeof bytes[0]) == size
+                  && !memcmp(bytes[0], bytes[1], (size_t)size), "a bank given up has changed");
+        remove(path[0]), remove(path[1]);
+    }
+    free(phi);
+}
+
 /* ==== answers ================================================================================ */
 enum { CAP = 5, N_Q = 20 };
 
@@ -1151,6 +1206,7 @@ static void test_answers(void) {
     int tok[N_Q][8];
     questions(q, tok, &m->c, 3);
     test_bank(m);
+    test_bank_grow(m);
     test_greedy(m, bank, q);
     test_beams(m, bank, q);
     test_context(m, bank, q);

@@ -945,6 +945,131 @@ static void test_schedule(void) {
     CHECK(lr_schedule(LR_COSINE, 2, 5, 0, 0) == 2, "no steps at all");
 }
 
+/* ==== attention over a stream of keys ======================================================== */
+enum { ST_N = 4200, ST_D = 6, ST_T = 3, ST_ROWS = 8, ST_W = 6 };
+static real stream_x[ST_N * ST_D], stream_w[3][ST_W * ST_D];
+
+static void stream_read(void *ctx, int first, int n, real *x) {
+    (void)ctx;
+    memcpy(x, stream_x + first * ST_D, (size_t)(n * ST_D) * sizeof *x);
+}
+
+/* Row `row` of group g by definition, in double, over all n keys at once. */
+static void stream_naive(const Stream *s, const real *q, int row, int g, double *out, double *docs) {
+    static double z[ST_N][ST_D], score[ST_N];
+    int w = s->Wk ? ST_W / s->G : ST_D, made = s->Wk != NULL;
+    double top = -INFINITY, sum = 0;
+    for (int j = 0; j < s->N; j++) {
+        const real *x = stream_x + j * ST_D;
+        double mu = 0, var = 1e-5;
+        for (int i = 0; i < ST_D; i++) mu += (double)x[i] / ST_D;
+        for (int i = 0; i < ST_D; i++) var += ((double)x[i] - mu) * ((double)x[i] - mu) / ST_D;
+        for (int i = 0; i < ST_D; i++) z[j][i] = ((double)x[i] - mu) / sqrt(var);
+        score[j] = 0;
+        for (int c = 0; c < w; c++) {
+            double key = made ? 0 : z[j][c];
+            for (int i = 0; made && i < ST_D; i++)
+                key += (double)s->Wk[(g * w + c) * ST_D + i] * z[j][i];
+            score[j] += key * (double)q[row * w + c];
+        }
+        top = fmax(top, score[j]);
+    }
+    for (int j = 0; j < s->N; j++) sum += exp(score[j] - top);
+    memset(out, 0, (size_t)w * sizeof *out);
+    for (int j = 0; j < s->N; j++) {
+        double p = exp(score[j] - top) / sum;
+        docs[j / ST_T] += p;
+        for (int c = 0; c < w; c++) {
+            double value = made ? (double)s->bv[g * w + c] : z[j][c];
+            for (int i = 0; made && i < ST_D; i++)
+                value += (double)s->Wv[(g * w + c) * ST_D + i] * z[j][i];
+            out[c] += p * value;
+        }
+    }
+}
+
+static void stream_case(Tape *tp, int N, int G, int made, int B, int by_head) {
+    static real first[ST_ROWS * ST_W], got[ST_N], again[ST_N];
+    double docs[2][ST_N / ST_T] = {{0}};
+    int w = made ? ST_W / G : ST_D, K = N / ST_T;
+    Stream s = {.N = N, .D = ST_D, .T = ST_T, .read = stream_read, .G = G, .R = ST_ROWS / G, .B = B,
+                .by_head = by_head, .Wk = made ? stream_w[0] : NULL, .Wv = stream_w[1], .bv = stream_w[2]};
+    for (int threads = 1; threads <= 3; threads++) {
+        pool_start(threads);
+        tape_reset(tp);
+        Tensor *q = tape_tensor(tp, ST_ROWS, w);
+        uint64_t seed = 5;
+        for (int i = 0; i < ST_ROWS * w; i++) q->data[i] = 2 * rng_normal(&seed);
+        s.received = memset(threads == 1 ? got : again, 0, sizeof got);
+        Tensor *y = op_stream_attention(tp, q, &s);
+        CHECK(y != NULL, "stream: %s", tape_error(tp));
+        if (!y) return;
+        if (threads > 1) {
+            CHECK(memcmp(first, y->data, (size_t)(ST_ROWS * w) * sizeof *first) == 0
+                      && memcmp(got, again, (size_t)(B * K) * sizeof *got) == 0,
+                  "stream of %d: other bits with %d threads", N, threads);
+            continue;
+        }
+        memcpy(first, y->data, (size_t)(ST_ROWS * w) * sizeof *first);
+        for (int r = 0; r < ST_ROWS; r++) {
+            double want[ST_W];
+            int head = s.R / by_head, asks = r % head / (head / B);
+            stream_naive(&s, q->data, r, r / s.R, want, docs[asks]);
+            for (int c = 0; c < w; c++)
+                CHECK(fabs((double)first[r * w + c] - want[c]) <= VALUE_TOL * 4,
+                      "stream of %d, %d groups: [%d,%d] is %g, not %g", N, G, r, c,
+                      (double)first[r * w + c], want[c]);
+        }
+    }
+    pool_start(1);
+    for (int i = 0; i < B * K; i++)
+        CHECK(fabs((double)got[i] - docs[i / K][i % K]) <= VALUE_TOL * 4,
+              "stream of %d: document %d receives %g, not %g", N, i, (double)got[i],
+              docs[i / K][i % K]);
+}
+
+static void test_stream(Tape *tp) {
+    uint64_t seed = 17;
+    for (int i = 0; i < ST_N * ST_D; i++) stream_x[i] = rng_normal(&seed) * (i % 7 ? 1 : 3) + 1;
+    for (int i = 0; i < 3 * ST_W * ST_D; i++) stream_w[i / (ST_W * ST_D)][i % (ST_W * ST_D)] = rng_normal(&seed);
+    static const int n[] = {0, ST_T, 255, 256 / ST_T * ST_T * 4 + ST_T, ST_N};
+    for (int i = 1; i < 5; i++) {
+        stream_case(tp, n[i], 1, 0, 2, 2); /* two heads in one group, two questions */
+        stream_case(tp, n[i], 1, 0, 1, 1);
+        stream_case(tp, n[i], 2, 1, 2, 1);
+        stream_case(tp, n[i], 1, 1, 1, 1);
+    }
+    tape_reset(tp);
+    Stream empty = {.D = ST_D, .T = 1, .read = stream_read, .G = 1, .R = 2, .B = 1, .by_head = 1};
+    Tensor *y = op_stream_attention(tp, tape_tensor(tp, 2, ST_D), &empty);
+    for (int i = 0; y && i < 2 * ST_D; i++) CHECK(y->data[i] == 0, "nothing to attend to");
+    empty.G = 2;
+    CHECK(y && !op_stream_attention(tp, y, &empty) && tape_error(tp)[0], "rows that do not fit");
+}
+
+/* ==== half precision ========================================================================= */
+static void test_half(void) {
+    for (unsigned h = 0; h < 0x10000; h++) { /* all of them come back, and are what they mean */
+        unsigned char le[2] = {(unsigned char)h, (unsigned char)(h >> 8)};
+        int e = (int)(h >> 10 & 31), m = (int)(h & 1023);
+        double want = (h & 0x8000 ? -1 : 1) * (e ? ldexp(1024 + m, e - 25) : ldexp(m, -24));
+        real x;
+        half_read(&x, le, 1);
+        if (e == 31) {
+            CHECK(m ? x != x : (double)x == (h & 0x8000 ? -INFINITY : INFINITY), "half %x", h);
+            CHECK(m ? (half_of(x) & 0x7fff) > 0x7c00 : half_of(x) == h, "half %x returns", h);
+        } else CHECK((double)x == want && half_of(x) == h, "half %x is %g, not %g", h, (double)x, want);
+        if (e == 31 || h & 0x8000) continue; /* between two neighbours: the even one */
+        unsigned char up[2] = {(unsigned char)(h + 1), (unsigned char)((h + 1) >> 8)};
+        real y;
+        half_read(&y, up, 1);
+        if (h == 0x7bff) y = 65536;
+        CHECK(half_of((x + y) / 2) == h + (h & 1), "a tie above half %x", h);
+        CHECK(half_of(x + (y - x) / 4) == h && half_of(y - (y - x) / 4) == h + 1, "near half %x", h);
+    }
+    CHECK(half_of((real)1e30) == 0x7c00 && half_of((real)-1e-30) == 0x8000, "beyond the range");
+}
+
 int main(void) {
     Tape *tp = tape_new(0);
     test_exact_ranges();
@@ -964,6 +1089,8 @@ int main(void) {
     test_threads(tp);
     test_adam();
     test_schedule();
+    test_stream(tp);
+    test_half();
     tape_free(tp);
     return check_done("test_ops");
 }
