@@ -80,6 +80,7 @@ typedef struct {                                 /* lives as long as the program
     char name[MAC_NAME];                         /* with "%d": G tensors shape[1..] in one,      */
     Tensor t;                                    /* G = shape[0], saved under G names            */
     real *m, *v;                                 /* Adam's moments; NULL like grad when frozen   */
+    real square;                                 /* of the last gradient's norm                  */
 } Param;
 typedef struct { Param **p; int n; } Params;
 

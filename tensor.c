@@ -88,6 +88,12 @@ typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_
 #define INLINE static inline
 #endif
 
+#ifdef MAC_THREADS
+#define PER_THREAD _Thread_local
+#else
+#define PER_THREAD
+#endif
+
 /* ==== exact math ============================================================================= */
 #ifdef MAC_DOUBLE
 typedef int64_t rbits; /* as wide as real, for its bits */
@@ -358,46 +364,55 @@ uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n) {
 typedef void (*Job)(void *ctx, int lo, int hi, int thread);
 
 #ifdef MAC_THREADS
-/* Thread t of `threads` does items t*n/threads .. (t+1)*n/threads of each job.  A new job is
- * announced by counting `round` up; whoever waits spins for some microseconds (jobs follow each
- * other closely in a training step), then sleeps. */
+/* Threads take `grain` items at a time off a job until none is left; which thread does an item is
+ * of no consequence.  A job is announced by counting `round` up, and ends without those who have
+ * not woken by then: whoever joins counts `active` up before looking whether it is still open.
+ * Waiting threads spin for a while, since in a training step jobs follow each other closely, then
+ * sleep. */
+#define SPINS 200000
+#define GRAINS 3 /* pieces of a job for each thread */
 static struct {
     pthread_t id[MAX_THREADS];
     int threads;
     Job job;
     void *ctx;
-    int n;
+    int n, grain;
+    atomic_int next, active, open, asleep, stop;
     atomic_uint round;
-    atomic_int busy, stop;
     pthread_mutex_t lock;
     pthread_cond_t wake;
 } pool = {.threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static void pool_share(int t) {
-    int lo = (int)((int64_t)pool.n * t / pool.threads);
-    int hi = (int)((int64_t)pool.n * (t + 1) / pool.threads);
-    if (lo < hi) pool.job(pool.ctx, lo, hi, t);
+    int lo;
+    while ((lo = atomic_fetch_add(&pool.next, pool.grain)) < pool.n)
+        pool.job(pool.ctx, lo, pool.n - lo < pool.grain ? pool.n : lo + pool.grain, t);
 }
 
 static void *pool_worker(void *arg) {
     int t = (int)(intptr_t)arg;
     unsigned seen = 0;
     for (;;) {
-        for (int spin = 0; atomic_load(&pool.round) == seen && spin < 20000; spin++) {}
-        pthread_mutex_lock(&pool.lock);
-        while (atomic_load(&pool.round) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
-        pthread_mutex_unlock(&pool.lock);
-        seen++;
+        for (int spin = 0; atomic_load(&pool.round) == seen && spin < SPINS; spin++) {}
+        if (atomic_load(&pool.round) == seen) {
+            pthread_mutex_lock(&pool.lock);
+            atomic_fetch_add(&pool.asleep, 1);
+            while (atomic_load(&pool.round) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
+            atomic_fetch_sub(&pool.asleep, 1);
+            pthread_mutex_unlock(&pool.lock);
+        }
+        seen = atomic_load(&pool.round);
         if (atomic_load(&pool.stop)) return NULL;
-        pool_share(t);
-        atomic_fetch_sub(&pool.busy, 1);
+        atomic_fetch_add(&pool.active, 1);
+        if (atomic_load(&pool.open)) pool_share(t);
+        atomic_fetch_sub(&pool.active, 1);
     }
 }
 
 static void pool_announce(void) {
-    atomic_store(&pool.busy, pool.threads - 1);
-    pthread_mutex_lock(&pool.lock);
     atomic_fetch_add(&pool.round, 1);
+    if (atomic_load(&pool.asleep) == 0) return;
+    pthread_mutex_lock(&pool.lock);
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
 }
@@ -423,16 +438,20 @@ void pool_stop(void) {
 
 static int pool_size(void) { return pool.threads; }
 
-/* job(ctx, lo, hi, thread) over 0..n-1 in contiguous shares; `cost` is the work of one item. */
+/* job(ctx, lo, hi, thread) over 0..n-1 in contiguous pieces; `cost` is the work of one item. */
 static void pool_run(int n, double cost, Job job, void *ctx) {
     if (pool.threads == 1 || n < 2 || n * cost < INLINE_COST) {
         if (n > 0) job(ctx, 0, n, 0);
         return;
     }
     pool.job = job, pool.ctx = ctx, pool.n = n;
+    pool.grain = n / (GRAINS * pool.threads) + 1;
+    atomic_store(&pool.next, 0);
+    atomic_store(&pool.open, 1);
     pool_announce();
     pool_share(0);
-    while (atomic_load(&pool.busy) > 0) {}
+    atomic_store(&pool.open, 0);
+    while (atomic_load(&pool.active) > 0) {}
 }
 #else
 int pool_start(int n_threads) { (void)n_threads; return 1; }
@@ -701,87 +720,120 @@ static Mat mat_t(const real *p, int cols) { return (Mat){p, 1, (size_t)cols}; }
 static Mat mat_row(Mat a, int i) { return (Mat){a.p + (size_t)i * a.rs, a.rs, a.cs}; }
 static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.cs}; }
 
-#define TILE_COLS (2 * VL) /* a tile of C: TILE_ROWS x TILE_COLS sums held in registers */
-#define PANEL_K 256        /* rows of B in a packed panel: it stays in the first-level cache */
+#define TILE_COLS (2 * VL)            /* a tile of C: TILE_ROWS x TILE_COLS sums in registers */
+#define PANEL_K 256                   /* rows of B in a packed panel: it stays in the L1 cache */
+#define BLOCK_ROWS (32 * TILE_ROWS)   /* rows of A in a packed block: it stays in the L2 cache */
 
-/* C[rows, TILE_COLS] += A[rows, K] B[K, TILE_COLS], B's rows ldb apart.  `rows` is a constant
+/* C[rows, vecs*VL] += A[rows, K] B[K, vecs*VL], B's rows ldb apart.  `rows` and `vecs` are constants
  * where this is inlined.  Order of k, no unrolling: see NOTES.md. */
 #ifdef VBYTES
-INLINE void tile(int rows, int K, Mat A, const real *b, size_t ldb, real *c, size_t ldc) {
+INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, real *c,
+                 size_t ldc) {
     vec acc[TILE_ROWS][2];
-    for (int i = 0; i < rows; i++) {
-        acc[i][0] = *(vec *)(c + (size_t)i * ldc);
-        acc[i][1] = *(vec *)(c + (size_t)i * ldc + VL);
-    }
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vecs; v++) acc[i][v] = *(vec *)(c + (size_t)i * ldc + v * VL);
     for (int k = 0; k < K; k++, b += ldb) {
-        vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
+        vec b0 = *(const vec *)b, b1 = vecs > 1 ? *(const vec *)(b + VL) : b0;
         const real *a = A.p + (size_t)k * A.cs;
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
             real x = a[(size_t)i * A.rs];
             acc[i][0] += x * b0;
-            acc[i][1] += x * b1;
+            if (vecs > 1) acc[i][1] += x * b1;
         }
     }
-    for (int i = 0; i < rows; i++) {
-        *(vec *)(c + (size_t)i * ldc) = acc[i][0];
-        *(vec *)(c + (size_t)i * ldc + VL) = acc[i][1];
-    }
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vecs; v++) *(vec *)(c + (size_t)i * ldc + v * VL) = acc[i][v];
 }
 #else
-INLINE void tile(int rows, int K, Mat A, const real *b, size_t ldb, real *c, size_t ldc) {
+INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, real *c,
+                 size_t ldc) {
     for (int k = 0; k < K; k++, b += ldb)
         for (int i = 0; i < rows; i++) {
             real x = A.p[(size_t)i * A.rs + (size_t)k * A.cs];
-            for (int j = 0; j < TILE_COLS; j++) c[(size_t)i * ldc + (size_t)j] += x * b[j];
+            for (int j = 0; j < vecs * VL; j++) c[(size_t)i * ldc + (size_t)j] += x * b[j];
         }
 }
 #endif
 
-/* All rows of one column of tiles. */
-static void tile_column(int M, int K, Mat A, const real *b, size_t ldb, real *c, size_t ldc) {
+/* All rows of one column of tiles; the rows of A from i on start at A.p + i*step. */
+INLINE void column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb, real *c,
+                   size_t ldc) {
     int i = 0;
-    for (; i + TILE_ROWS <= M; i += TILE_ROWS)
-        tile(TILE_ROWS, K, mat_row(A, i), b, ldb, c + (size_t)i * ldc, ldc);
-    for (; i + 4 <= M; i += 4) tile(4, K, mat_row(A, i), b, ldb, c + (size_t)i * ldc, ldc);
-    for (; i < M; i++) tile(1, K, mat_row(A, i), b, ldb, c + (size_t)i * ldc, ldc);
+    for (; i + TILE_ROWS <= M; i += TILE_ROWS, A.p += TILE_ROWS * step, c += TILE_ROWS * ldc)
+        tile(TILE_ROWS, vecs, K, A, b, ldb, c, ldc);
+    for (; M - i >= 4; i += 4, A.p += 4 * A.rs, c += 4 * ldc) tile(4, vecs, K, A, b, ldb, c, ldc);
+    if (M - i == 3) tile(3, vecs, K, A, b, ldb, c, ldc);
+    if (M - i == 2) tile(2, vecs, K, A, b, ldb, c, ldc);
+    if (M - i == 1) tile(1, vecs, K, A, b, ldb, c, ldc);
+}
+
+static void tile_column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb,
+                        real *c, size_t ldc) {
+    if (vecs == 1) column(1, M, K, A, step, b, ldb, c, ldc);
+    else column(2, M, K, A, step, b, ldb, c, ldc);
+}
+
+/* The right edge of C, jn columns, goes through full tiles in a buffer. */
+static void edge_column(int jn, int M, int K, Mat A, size_t step, const real *panel, real *c,
+                        size_t ldc) {
+    real edge[4 * TILE_ROWS * TILE_COLS] = {0};
+    for (int i = 0; i < M; i += 4 * TILE_ROWS, A.p += 4 * TILE_ROWS * step) {
+        int in = M - i < 4 * TILE_ROWS ? M - i : 4 * TILE_ROWS;
+        for (int r = 0; r < in; r++)
+            for (int l = 0; l < jn; l++) edge[r * TILE_COLS + l] = c[(size_t)(i + r) * ldc + l];
+        tile_column(jn > VL ? 2 : 1, in, K, A, step, panel, TILE_COLS, edge, TILE_COLS);
+        for (int r = 0; r < in; r++)
+            for (int l = 0; l < jn; l++) c[(size_t)(i + r) * ldc + l] = edge[r * TILE_COLS + l];
+    }
+}
+
+/* Columns of B as rows of TILE_COLS numbers, so that a tile reads them one behind the other. */
+static void pack_columns(real *panel, int jn, int K, Mat B) {
+    if (B.cs == 1 && jn == TILE_COLS) {
+        for (int p = 0; p < K; p++)
+            memcpy(panel + p * TILE_COLS, B.p + (size_t)p * B.rs, TILE_COLS * sizeof(real));
+        return;
+    }
+    if (jn < TILE_COLS) memset(panel, 0, (size_t)K * TILE_COLS * sizeof *panel);
+    for (int l = 0; l < jn; l++)
+        for (int p = 0; p < K; p++)
+            panel[p * TILE_COLS + l] = B.p[(size_t)p * B.rs + (size_t)l * B.cs];
+}
+
+/* Rows of A as tiles of TILE_ROWS rows, each tile column by column. */
+static void pack_rows(real *block, int M, int K, Mat A) {
+    for (int i = 0; i < M; i += TILE_ROWS, block += TILE_ROWS * K) {
+        int in = M - i < TILE_ROWS ? M - i : TILE_ROWS;
+        Mat a = mat_row(A, i);
+        for (int p = 0; p < K; p++, a.p += A.cs)
+            for (int r = 0; r < in; r++) block[p * TILE_ROWS + r] = a.p[(size_t)r * A.rs];
+    }
 }
 
 /* C[M,N] += A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of C, its K products
- * are added in order of k.  B is packed panel by panel, unless it lies in rows already and too few
- * rows of A would profit. */
+ * are added in order of k.  A and B are packed where they are used often enough to pay for it. */
 static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc) {
-    real panel[PANEL_K * TILE_COLS], edge[TILE_ROWS * TILE_COLS];
-    for (int k = 0; k < K; k += PANEL_K) {
-        int kn = K - k < PANEL_K ? K - k : PANEL_K;
-        Mat Ak = mat_col(A, k), Bk = mat_row(B, k);
-        for (int j = 0; j < N; j += TILE_COLS) {
-            int jn = N - j < TILE_COLS ? N - j : TILE_COLS;
-            Mat Bj = mat_col(Bk, j);
-            if (jn == TILE_COLS && B.cs == 1 && M <= 2 * TILE_ROWS) {
-                tile_column(M, kn, Ak, Bj.p, B.rs, C + j, ldc);
-                continue;
-            }
-            for (int p = 0; p < kn; p++)
-                for (int l = 0; l < TILE_COLS; l++)
-                    panel[p * TILE_COLS + l] =
-                        l < jn ? Bj.p[(size_t)p * B.rs + (size_t)l * B.cs] : 0;
-            if (jn == TILE_COLS) {
-                tile_column(M, kn, Ak, panel, TILE_COLS, C + j, ldc);
-                continue;
-            }
-            for (int i = 0; i < M; i += TILE_ROWS) { /* the right edge goes through a full tile */
-                int in = M - i < TILE_ROWS ? M - i : TILE_ROWS;
+    static PER_THREAD real block[BLOCK_ROWS * PANEL_K];
+    real panel[PANEL_K * TILE_COLS];
+    int pack_a = M >= TILE_ROWS && N >= 12 * TILE_COLS, rows = pack_a ? BLOCK_ROWS : M;
+    for (int k = 0; k < K; k += PANEL_K)
+        for (int i = 0; i < M; i += rows) {
+            int kn = K - k < PANEL_K ? K - k : PANEL_K, in = M - i < rows ? M - i : rows;
+            Mat a = mat_row(mat_col(A, k), i);
+            size_t step = pack_a ? (size_t)kn : a.rs;
+            if (pack_a) pack_rows(block, in, kn, a), a = (Mat){block, 1, TILE_ROWS};
+            for (int j = 0; j < N; j += TILE_COLS) {
+                Mat b = mat_col(mat_row(B, k), j);
                 real *c = C + (size_t)i * ldc + j;
-                for (int r = 0; r < in; r++)
-                    for (int l = 0; l < TILE_COLS; l++)
-                        edge[r * TILE_COLS + l] = l < jn ? c[(size_t)r * ldc + (size_t)l] : 0;
-                tile_column(in, kn, mat_row(Ak, i), panel, TILE_COLS, edge, TILE_COLS);
-                for (int r = 0; r < in; r++)
-                    memcpy(c + (size_t)r * ldc, edge + r * TILE_COLS, (size_t)jn * sizeof(real));
+                int jn = N - j < TILE_COLS ? N - j : TILE_COLS;
+                int direct = jn == TILE_COLS && B.cs == 1 && in <= 4 * TILE_ROWS;
+                if (!direct) pack_columns(panel, jn, kn, b);
+                if (direct) tile_column(2, in, kn, a, step, b.p, B.rs, c, ldc);
+                else if (jn < TILE_COLS) edge_column(jn, in, kn, a, step, panel, c, ldc);
+                else tile_column(2, in, kn, a, step, panel, TILE_COLS, c, ldc);
             }
         }
-    }
 }
 
 /* G products C_g[M,N] += A_g[M,K] B_g[K,N] by all threads, each C_g contiguous and behind the one
@@ -800,8 +852,9 @@ static void product_job(void *ctx, int lo, int hi, int thread) {
             int j0 = lo * TILE_COLS, j1 = hi * TILE_COLS < p->N ? hi * TILE_COLS : p->N;
             gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0), C + j0, (size_t)p->N);
         } else {
-            int first = g * p->M, i0 = lo > first ? lo - first : 0;
-            int i1 = hi - first < p->M ? hi - first : p->M;
+            int first = g * p->M, i0 = lo * TILE_ROWS - first, i1 = hi * TILE_ROWS - first;
+            if (i0 < 0) i0 = 0;
+            if (i1 > p->M) i1 = p->M;
             if (i0 < i1)
                 gemm(i1 - i0, p->N, p->K, mat_row(A, i0), B, C + (size_t)i0 * (size_t)p->N,
                      (size_t)p->N);
@@ -813,7 +866,7 @@ static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t 
     Product p = {G, M, N, K, G * M < 4 * TILE_ROWS * pool_size() && N > M, A, B, sa, sb, C};
     int panels = (N + TILE_COLS - 1) / TILE_COLS;
     if (p.by_cols) pool_run(panels, 2.0 * G * M * K * TILE_COLS, product_job, &p);
-    else pool_run(G * M, 2.0 * N * K, product_job, &p);
+    else pool_run((G * M + TILE_ROWS - 1) / TILE_ROWS, 2.0 * N * K * TILE_ROWS, product_job, &p);
 }
 
 /* ==== ops: each its equation and shapes, backward, forward =================================== */
@@ -821,14 +874,19 @@ static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t 
  * dx = dy W^T, dW = x^T dy, db = sum over rows of dy, from top to bottom. */
 typedef struct { int G, R, I, O, in_out; const real *dy; real *db; } Linear;
 
+/* Jobs over columns take LANES of them as one item. */
+static int lanes_of(int n) { return (n + LANES - 1) / LANES; }
+static int lanes_end(int hi, int n) { return hi * LANES < n ? hi * LANES : n; }
+
 static void linear_bias_job(void *ctx, int lo, int hi, int thread) { /* items: columns of O */
     const Linear *s = ctx;
+    int end = lanes_end(hi, s->O);
     (void)thread;
     for (int g = 0; g < s->G; g++)
         for (int r = 0; r < s->R; r++) {
             const real *dy = s->dy + ((size_t)g * (size_t)s->R + (size_t)r) * (size_t)s->O;
             real *db = s->db + (size_t)g * (size_t)s->O;
-            for (int o = lo; o < hi; o++) db[o] += dy[o];
+            for (int o = lo * LANES; o < end; o++) db[o] += dy[o];
         }
 }
 
@@ -847,7 +905,7 @@ static void linear_backward(Node *nd) {
         product(s.G, s.O, s.I, s.R, mat_t(dy, s.O), sy, mat(x->data, s.I), sx, W->grad);
     if (b && b->grad) {
         s.dy = dy, s.db = b->grad;
-        pool_run(s.O, (double)s.G * s.R, linear_bias_job, &s);
+        pool_run(lanes_of(s.O), (double)s.G * s.R * LANES, linear_bias_job, &s);
     }
 }
 
@@ -926,6 +984,7 @@ static void rows_job(void *ctx, int lo, int hi, int thread) { /* items: rows of 
 
 static void rows_backward_job(void *ctx, int lo, int hi, int thread) { /* items: columns */
     const Rows *s = ctx;
+    int end = lanes_end(hi, s->C);
     (void)thread;
     for (int i = 0; i < s->n; i++) {
         int r = s->idx[i];
@@ -933,13 +992,13 @@ static void rows_backward_job(void *ctx, int lo, int hi, int thread) { /* items:
         const real *dy = s->y->grad + (size_t)i * (size_t)s->C;
         if (!to) continue;
         to += (size_t)(r < s->Ra ? r : r - s->Ra) * (size_t)s->C;
-        for (int c = lo; c < hi; c++) to[c] += dy[c];
+        for (int c = lo * LANES; c < end; c++) to[c] += dy[c];
     }
 }
 
 static void rows_backward(Node *nd) {
     Rows *s = nd->saved;
-    pool_run(s->C, s->n, rows_backward_job, s);
+    pool_run(lanes_of(s->C), (double)s->n * LANES, rows_backward_job, s);
 }
 
 Tensor *op_rows(Tape *tp, Tensor *a, Tensor *b, const int *idx, int n) {
@@ -1023,20 +1082,21 @@ static void norm_dx_job(void *ctx, int lo, int hi, int thread) { /* items: rows 
 
 static void norm_dg_job(void *ctx, int lo, int hi, int thread) { /* items: columns */
     const Norm *s = ctx;
+    int end = lanes_end(hi, s->N);
     (void)thread;
     for (int r = 0; r < s->R; r++) {
         size_t at = (size_t)r * (size_t)s->N, group = (size_t)(r / (s->R / s->G)) * (size_t)s->N;
         const real *z = s->z + at, *dy = s->y->grad + at;
         real *dg = s->g->grad, *db = s->b ? s->b->grad : NULL;
-        for (int i = lo; dg && i < hi; i++) dg[group + (size_t)i] += dy[i] * z[i];
-        for (int i = lo; db && i < hi; i++) db[group + (size_t)i] += dy[i];
+        for (int i = lo * LANES; dg && i < end; i++) dg[group + (size_t)i] += dy[i] * z[i];
+        for (int i = lo * LANES; db && i < end; i++) db[group + (size_t)i] += dy[i];
     }
 }
 
 static void norm_backward(Node *nd) {
     Norm *s = nd->saved;
     if (s->x->grad) pool_run(s->R, 10.0 * s->N, norm_dx_job, s);
-    if (s->g->grad || (s->b && s->b->grad)) pool_run(s->N, 6.0 * s->R, norm_dg_job, s);
+    if (s->g->grad || (s->b && s->b->grad)) pool_run(lanes_of(s->N), 6.0 * s->R * LANES, norm_dg_job, s);
 }
 
 static Tensor *norm(Tape *tp, const char *op, Tensor *x, Tensor *g, Tensor *b, int center,
@@ -1570,28 +1630,46 @@ Adam adam_default(real lr) { return (Adam){lr, (real)0.9, (real)0.999, (real)1e-
 
 typedef struct { Param *p; const Adam *o; size_t n; real scale, rate, inv_sqrt_bc2; } AdamJob;
 
+static int all_zero(const real *x, size_t n) {
+    size_t i = 0;
+    while (i < n && x[i] == 0) i++;
+    return i == n;
+}
+
 static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks of one parameter */
     const AdamJob *s = ctx;
     const Adam *o = s->o;
-    real *p = s->p->t.data, *g = s->p->t.grad, *m = s->p->m, *v = s->p->v;
-    size_t end = (size_t)hi * CHUNK < s->n ? (size_t)hi * CHUNK : s->n;
     real keep = 1 - o->lr * o->decay;
     (void)thread;
-    for (size_t i = (size_t)lo * CHUNK; i < end; i++) {
-        real gi = g[i] * s->scale;
-        m[i] = o->beta1 * m[i] + (1 - o->beta1) * gi;
-        v[i] = o->beta2 * v[i] + (1 - o->beta2) * (gi * gi);
-        p[i] = p[i] * keep - s->rate * m[i] / (real_sqrt(v[i]) * s->inv_sqrt_bc2 + o->eps);
-        g[i] = 0;
+    for (; lo < hi; lo++) {
+        size_t from = (size_t)lo * CHUNK, n = s->n - from < CHUNK ? s->n - from : CHUNK;
+        real *p = s->p->t.data + from, *g = s->p->t.grad + from;
+        real *m = s->p->m + from, *v = s->p->v + from;
+        if (keep == 1 && all_zero(g, n) && all_zero(m, n) && all_zero(v, n))
+            continue; /* rows of an embedding that no token has asked for yet: p - 0 is p */
+        for (size_t i = 0; i < n; i++) {
+            real gi = g[i] * s->scale;
+            m[i] = o->beta1 * m[i] + (1 - o->beta1) * gi;
+            v[i] = o->beta2 * v[i] + (1 - o->beta2) * (gi * gi);
+            p[i] = p[i] * keep - s->rate * m[i] / (real_sqrt(v[i]) * s->inv_sqrt_bc2 + o->eps);
+            g[i] = 0;
+        }
+    }
+}
+
+static void adam_square_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */
+    const Params *ps = ctx;
+    (void)thread;
+    for (int i = lo; i < hi; i++) {
+        Param *p = ps->p[i];
+        p->square = p->t.grad ? row_dot(p->t.grad, p->t.grad, (int)tensor_size(&p->t)) : 0;
     }
 }
 
 real adam_step(Params *ps, Adam *o) {
     real square = 0;
-    for (int i = 0; i < ps->n; i++) {
-        const Tensor *t = &ps->p[i]->t;
-        if (t->grad) square += row_dot(t->grad, t->grad, (int)tensor_size(t));
-    }
+    pool_run(ps->n, INLINE_COST, adam_square_job, ps);
+    for (int i = 0; i < ps->n; i++) square += ps->p[i]->square;
     real norm = real_sqrt(square);
     int finite = norm < INFINITY; /* false for NaN too */
     o->step += finite;

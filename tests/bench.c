@@ -86,11 +86,11 @@ static double peak_flops(int fused) { return fused + NAN; }
 #define STREAM ((size_t)32 << 20) /* numbers to read: more than any cache holds */
 static real *stream;
 static real stream_sum[MAX_THREADS];
-static void stream_job(void *ctx, int lo, int hi, int thread) {
+static void read_job(void *ctx, int lo, int hi, int thread) {
     (void)ctx;
     stream_sum[thread] = row_sum(stream + (size_t)lo * CHUNK, (hi - lo) * CHUNK);
 }
-static void work_stream(void) { pool_run(chunks(STREAM), CHUNK, stream_job, NULL); }
+static void work_stream(void) { pool_run(chunks(STREAM), CHUNK, read_job, NULL); }
 
 static double bandwidth(void) { /* bytes a second that all threads can read */
     stream = numbers(STREAM);
