@@ -141,7 +141,8 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a); /
 
 typedef struct {                                 /* attention over keys that are read in chunks  */
     int N, D, T;                                 /* rows of x, their width, rows of a document   */
-    void (*read)(void *ctx, int first, int n, real *x); /* rows first..first+n-1, by any thread  */
+    const real *(*read)(void *ctx, int first, int n, real *room);   /* rows first..first+n-1, in
+                                                    place or put into room; by any thread        */
     void *ctx;
     int G, R;                                    /* groups of rows of q, and rows in each        */
     int B, by_head;                              /* questions; heads that a group holds, which

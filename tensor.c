@@ -1481,145 +1481,187 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
 
 /* Attention over more keys than memory holds, forward only:  out_r = sum_j w_rj v_j,
  * w_r = softmax over j of q_r.k_j.  x is read chunk by chunk and normalised, z = (x - mu) / sigma;
- * k = z Wk^T and v = z Wv^T + bv in G groups, or k = v = z where Wk is NULL.  q, out: [G*R, width
- * of a group], group by group.  Each row carries its maximum m, its sum l and out l so far:
+ * k = z Wk^T and v = z Wv^T + bv in G groups, or k = v = z where Wk is NULL.  z is never made: with
+ * the mean taken out of q (or of the rows of Wk, Wv), q.z_j = q.x_j / sigma_j, and
+ * sum_j w_j z_j = c(sum_j w_j / sigma_j x_j), where c takes the mean out.
+ * Each row carries its maximum m, its sum l and o so far:
  *   m' = max(m, max_j s_j),  l' = l e^(m-m') + sum_j e^(s_j-m'),  o' = o e^(m-m') + sum_j e^(..) v_j.
  * The keys are divided into slabs, which depend on N alone; threads own slabs, and these are
  * merged in order, so that the bits do not depend on threads. */
-#define STREAM_ROWS 128 /* rows of q that go through a chunk together */
+#define STREAM_ROWS 96  /* rows of q that go through a chunk together */
 #define STREAM_SLABS 64 /* at most */
 typedef struct {
     Stream a;
-    int GR, w, wv, chunk, slab, slabs;
-    const real *q;
-    real *out, *part, *top, *sum, *scratch; /* part: [slabs][GR][wv+2]; top, sum: [GR] */
+    int GR, w, chunk, slab, slabs;
+    const real *q, *Wk, *Wv;  /* without their means */
+    real *part, *scratch;     /* part: of each slab o [GR][w], m [GR], l [GR] */
+    real *share, *top;        /* what each document receives of each row, [N/T][GR], relative to
+                                 the m of its chunk, [chunks][GR]; NULL: not asked */
     size_t scratch_n;
 } StreamJob;
 
+typedef struct { real *room, *inv, *p; Mat key, value; } StreamChunk;
+
 /* Rows first..first+n-1 of x as keys and values of all groups, in this thread's scratch. */
-static real *stream_load(const StreamJob *s, int first, int n, real *z, Mat *k, Mat *v) {
+static void stream_load(const StreamJob *s, int first, int n, StreamChunk *c) {
     int D = s->a.D, inner = s->a.G * s->w;
-    real *kt = z + (size_t)s->chunk * (size_t)D, *vals = kt + (size_t)s->chunk * (size_t)inner;
-    s->a.read(s->a.ctx, first, n, z);
-    for (int r = 0; r < n; r++) {
-        real *row = z + (size_t)r * (size_t)D, mu = row_sum(row, D) / (real)D;
-        for (int i = 0; i < D; i++) row[i] -= mu;
-        real inv = 1 / real_sqrt(row_dot(row, row, D) / (real)D + (real)1e-5);
-        for (int i = 0; i < D; i++) row[i] *= inv;
+    const real *x = s->a.read(s->a.ctx, first, n, c->room);
+    for (int j = 0; j < n; j++) {
+        const real *row = x + (size_t)j * (size_t)D;
+        real mu = row_sum(row, D) / (real)D, *z = c->p; /* p is not in use yet */
+        for (int i = 0; i < D; i++) z[i] = row[i] - mu;
+        c->inv[j] = 1 / real_sqrt(row_dot(z, z, D) / (real)D + (real)1e-5);
     }
-    *k = mat_t(z, D), *v = mat(z, D);
-    if (!s->a.Wk) return kt;
-    memset(kt, 0, (size_t)inner * (size_t)n * sizeof *kt); /* transposed: [inner, n] */
-    gemm(inner, n, D, mat(s->a.Wk, D), mat_t(z, D), kt, (size_t)n);
-    for (int r = 0; r < n; r++)
-        memcpy(vals + (size_t)r * (size_t)inner, s->a.bv, (size_t)inner * sizeof *vals);
-    gemm(n, inner, D, mat(z, D), mat_t(s->a.Wv, D), vals, (size_t)inner);
-    *k = mat(kt, n), *v = mat(vals, inner);
-    return vals + (size_t)s->chunk * (size_t)inner;
+    c->key = c->value = mat(x, D);
+    if (!s->Wk) return;
+    real *k = c->room + s->chunk * D, *v = k + s->chunk * inner;
+    memset(k, 0, 2 * (size_t)s->chunk * (size_t)inner * sizeof *k);
+    gemm(n, inner, D, mat(x, D), mat_t(s->Wk, D), k, (size_t)inner);
+    gemm(n, inner, D, mat(x, D), mat_t(s->Wv, D), v, (size_t)inner);
+    c->key = mat(k, inner), c->value = mat(v, inner);
 }
 
-/* Scores of up to STREAM_ROWS rows from row r0 on, all of group g: to[rows, n]. */
-static int stream_scores(const StreamJob *s, int r0, int n, Mat k, real *to) {
-    int g = r0 / s->a.R, rows = (g + 1) * s->a.R - r0;
-    if (rows > STREAM_ROWS) rows = STREAM_ROWS;
-    memset(to, 0, (size_t)rows * (size_t)n * sizeof *to);
-    gemm(rows, n, s->w, mat(s->q + (size_t)r0 * (size_t)s->w, s->w), mat_row(k, g * s->w), to,
-         (size_t)n);
-    return rows;
-}
-
-/* One chunk's part in m, l and o of the rows from r0 on. */
-static void stream_update(const StreamJob *s, int r0, int rows, int n, Mat v, real *p,
-                          real *part) {
-    size_t ld = (size_t)s->wv + 2;
-    for (int r = 0; r < rows; r++) {
-        real *row = p + (size_t)r * (size_t)n, *o = part + (size_t)(r0 + r) * ld;
-        real *m = o + s->wv, *l = m + 1, top = row_max(row, n);
-        if (top > *m) {
-            real shrink = real_exp(*m - top);
-            for (int i = 0; i < s->wv; i++) o[i] *= shrink;
-            *l *= shrink, *m = top;
+/* One chunk's part in m, l and o of R rows from r0 on, all of group g.  Scores stand key by key,
+ * p: [n, R], so that everything runs along the rows of q. */
+static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int n,
+                        const StreamChunk *c, real *part) {
+    real *o = part + (size_t)r0 * (size_t)s->w, *m = part + (size_t)s->GR * (size_t)s->w + r0;
+    real *l = m + s->GR, top[STREAM_ROWS], sum[STREAM_ROWS], dead[STREAM_ROWS];
+    memset(c->p, 0, (size_t)R * (size_t)n * sizeof *c->p);
+    gemm(n, R, s->w, mat_col(c->key, g * s->w), mat_t(s->q + (size_t)r0 * (size_t)s->w, s->w),
+         c->p, (size_t)R);
+    memcpy(top, m, (size_t)R * sizeof *top);
+    for (int j = 0; j < n; j++) {
+        real *p = c->p + (size_t)j * (size_t)R, inv = c->inv[j];
+        for (int r = 0; r < R; r++) p[r] *= inv;
+        for (int r = 0; r < R; r++) top[r] = p[r] > top[r] ? p[r] : top[r];
+    }
+    for (int r = 0; r < R; r++) sum[r] = real_exp(m[r] - top[r]);
+    for (int r = 0; r < R; r++) {
+        m[r] = top[r], l[r] *= sum[r];
+        for (int i = 0; sum[r] < 1 && i < s->w; i++) o[r * s->w + i] *= sum[r];
+    }
+    for (int j = 0; j < n; j += s->a.T) { /* a document */
+        size_t doc = (size_t)((first + j) / s->a.T);
+        real *share = s->share ? s->share + doc * (size_t)s->GR + (size_t)r0 : dead;
+        for (int r = 0; r < R; r++) sum[r] = 0;
+        for (int t = j; t < j + s->a.T; t++) {
+            real *p = c->p + (size_t)t * (size_t)R, inv = c->inv[t];
+            for (int r = 0; r < R; r++) p[r] = real_exp(p[r] - top[r]);
+            for (int r = 0; r < R; r++) sum[r] += p[r];
+            for (int r = 0; r < R; r++) p[r] *= inv;
         }
-        for (int j = 0; j < n; j++) row[j] = real_exp(row[j] - *m);
-        *l += row_sum(row, n);
+        for (int r = 0; r < R; r++) share[r] = sum[r];
+        for (int r = 0; r < R; r++) l[r] += sum[r];
     }
-    gemm(rows, s->wv, n, mat(p, n), mat_col(v, r0 / s->a.R * s->wv), part + (size_t)r0 * ld, ld);
-}
-
-/* The same weights once more, now that maximum and sum are known: what each document receives. */
-static void stream_receive(const StreamJob *s, int r0, int rows, int first, int n, real *p) {
-    int head = s->a.R / s->a.by_head, per = head / s->a.B; /* rows of a head, of a question in it */
-    for (int r = 0; r < rows; r++) {
-        real *row = p + (size_t)r * (size_t)n, m = s->top[r0 + r], scale = 1 / s->sum[r0 + r];
-        real *to = s->a.received + (size_t)((r0 + r) % head / per) * (size_t)(s->a.N / s->a.T);
-        for (int j = 0; j < n; j++) row[j] = real_exp(row[j] - m) * scale;
-        for (int j = 0; j < n; j += s->a.T) to[(first + j) / s->a.T] += row_sum(row + j, s->a.T);
-    }
+    if (s->share)
+        memcpy(s->top + (size_t)(first / s->chunk) * (size_t)s->GR + r0, top,
+               (size_t)R * sizeof *top);
+    gemm(R, s->w, n, mat_t(c->p, R), mat_col(c->value, g * s->w), o, (size_t)s->w);
 }
 
 static void stream_job(void *ctx, int lo, int hi, int thread) { /* items: slabs */
     const StreamJob *s = ctx;
     real *scratch = s->scratch + (size_t)thread * s->scratch_n;
+    StreamChunk c = {.p = scratch, .inv = scratch + s->scratch_n - s->chunk};
+    c.room = c.p + (size_t)s->chunk * STREAM_ROWS + s->a.D;
     for (int i = lo; i < hi; i++) {
-        real *part = s->part + (size_t)i * (size_t)s->GR * ((size_t)s->wv + 2);
+        real *part = s->part + (size_t)i * (size_t)s->GR * ((size_t)s->w + 2);
         int end = s->a.N - i * s->slab < s->slab ? s->a.N : (i + 1) * s->slab;
-        for (int r = 0; !s->top && r < s->GR; r++)
-            part[(size_t)r * ((size_t)s->wv + 2) + (size_t)s->wv] = -INFINITY;
+        for (int r = 0; r < s->GR; r++) part[(size_t)s->GR * (size_t)s->w + (size_t)r] = -INFINITY;
         for (int first = i * s->slab; first < end; first += s->chunk) {
             int n = end - first < s->chunk ? end - first : s->chunk;
-            Mat k, v;
-            real *p = stream_load(s, first, n, scratch, &k, &v);
-            for (int r = 0, rows; r < s->GR; r += rows) {
-                rows = stream_scores(s, r, n, k, p);
-                if (s->top) stream_receive(s, r, rows, first, n, p);
-                else stream_update(s, r, rows, n, v, p, part);
-            }
+            stream_load(s, first, n, &c);
+            for (int g = 0; g < s->a.G; g++)
+                for (int r = 0; r < s->a.R; r += STREAM_ROWS)
+                    stream_rows(s, g, g * s->a.R + r,
+                                s->a.R - r < STREAM_ROWS ? s->a.R - r : STREAM_ROWS, first, n, &c,
+                                part);
         }
     }
 }
 
-static void stream_merge(StreamJob *s, int r) {
-    size_t ld = (size_t)s->wv + 2, step = (size_t)s->GR * ld;
-    const real *part = s->part + (size_t)r * ld;
-    real m = -INFINITY, l = 0, *out = s->out + (size_t)r * (size_t)s->wv;
+/* Takes the mean out of each row; to may be from. */
+static void center_rows(real *to, const real *from, int rows, int n) {
+    for (int r = 0; r < rows; r++, to += n, from += n) {
+        real mu = row_sum(from, n) / (real)n;
+        for (int i = 0; i < n; i++) to[i] = from[i] - mu;
+    }
+}
+
+/* All slabs' m, l and o of row r into one; found: m and 1/l. */
+static void stream_merge(const StreamJob *s, int r, real *out, real *found) {
+    size_t GR = (size_t)s->GR, step = GR * ((size_t)s->w + 2), at = GR * (size_t)s->w + (size_t)r;
+    real m = -INFINITY, l = 0;
     for (int i = 0; i < s->slabs; i++) {
-        real top = part[(size_t)i * step + (size_t)s->wv];
+        real top = s->part[(size_t)i * step + at];
         m = top > m ? top : m;
     }
     for (int i = 0; i < s->slabs; i++) {
-        const real *o = part + (size_t)i * step;
-        real scale = real_exp(o[s->wv] - m);
-        l += o[s->wv + 1] * scale;
-        for (int j = 0; j < s->wv; j++) out[j] += o[j] * scale;
+        const real *slab = s->part + (size_t)i * step, *o = slab + r * s->w;
+        real scale = real_exp(slab[at] - m);
+        l += slab[at + GR] * scale;
+        for (int j = 0; j < s->w; j++) out[j] += o[j] * scale;
     }
-    for (int j = 0; s->slabs && j < s->wv; j++) out[j] /= l;
-    if (s->a.received) s->top[r] = m, s->sum[r] = l;
+    for (int j = 0; j < s->w; j++) out[j] /= l;
+    if (!s->Wk) center_rows(out, out, 1, s->w);
+    const real *bias = s->Wk ? s->a.bv + r / s->a.R * s->w : NULL;
+    for (int j = 0; bias && j < s->w; j++) out[j] += bias[j];
+    found[r] = m, found[s->GR + r] = 1 / l;
+}
+
+typedef struct { const StreamJob *s; const real *found; } StreamShares;
+static void stream_share_job(void *ctx, int lo, int hi, int thread) { /* items: chunks */
+    const StreamShares *h = ctx;
+    const StreamJob *s = h->s;
+    int K = s->a.N / s->a.T, docs = s->chunk / s->a.T, head = s->a.R / s->a.by_head;
+    (void)thread;
+    for (int c = lo; c < hi; c++)
+        for (int r = 0; r < s->GR; r++) { /* a row's question: rows are (group, head, question, t) */
+            real scale = real_exp(s->top[(size_t)c * (size_t)s->GR + (size_t)r] - h->found[r])
+                         * h->found[s->GR + r];
+            real *to = s->a.received + (size_t)(r % head / (head / s->a.B)) * (size_t)K;
+            for (int d = c * docs; d < (c + 1) * docs && d < K; d++)
+                to[d] += s->share[(size_t)d * (size_t)s->GR + (size_t)r] * scale;
+        }
 }
 
 Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a) {
     if (!q) return NULL;
-    StreamJob s = {.a = *a, .GR = rows_of(q), .w = cols_of(q), .wv = cols_of(q), .q = q->data};
-    if (a->G < 1 || a->R * a->G != s.GR || (!a->Wk && s.w != a->D) || a->by_head < 1
+    StreamJob s = {.a = *a, .GR = rows_of(q), .w = cols_of(q)};
+    if (a->G < 1 || a->R * a->G != s.GR || (!a->Wk && s.w != a->D) || a->by_head < 1 || a->B < 1
         || a->R % (a->B * a->by_head) || a->N % a->T)
         return tape_fail(tp, "stream attention: q is [%d,%d] for %d groups and x has %d columns",
                          s.GR, s.w, a->G, a->D);
-    int T = a->T, slab = (a->N + STREAM_SLABS - 1) / STREAM_SLABS;
+    int T = a->T, inner = a->G * s.w, slab = (a->N + STREAM_SLABS - 1) / STREAM_SLABS;
     s.chunk = 256 > T ? 256 / T * T : T;
     s.slab = slab > 4 * s.chunk ? (slab + s.chunk - 1) / s.chunk * s.chunk : 4 * s.chunk;
     s.slabs = (a->N + s.slab - 1) / s.slab;
-    s.scratch_n = (size_t)s.chunk * (size_t)(a->D + 2 * a->G * s.w + STREAM_ROWS);
-    Tensor *y = tape_tensor(tp, s.GR, s.wv);
-    s.part = tape_alloc(tp, (size_t)s.slabs * (size_t)s.GR * (size_t)(s.wv + 2) * sizeof(real));
+    s.scratch_n = (size_t)(s.chunk + 1) * (size_t)(a->D + 2 * inner + STREAM_ROWS + 1);
+    size_t w_n = (size_t)inner * (size_t)a->D;
+    Tensor *y = tape_tensor(tp, s.GR, s.w);
+    real *found = arena_raw(tp, 2 * (size_t)s.GR * sizeof(real));
+    real *own = arena_raw(tp, ((size_t)s.GR * (size_t)s.w + 2 * w_n) * sizeof(real));
+    s.part = tape_alloc(tp, (size_t)s.slabs * (size_t)s.GR * (size_t)(s.w + 2) * sizeof(real));
     s.scratch = arena_raw(tp, s.scratch_n * (size_t)pool_size() * sizeof(real));
-    real *found = a->received ? arena_raw(tp, 2 * (size_t)s.GR * sizeof(real)) : NULL;
-    if (!y || !s.part || !s.scratch || (a->received && !found)) return NULL;
-    s.out = y->data;
-    double cost = 8.0 * s.GR * s.w * s.slab;
-    pool_run(s.slabs, cost, stream_job, &s);
-    StreamJob merge = s;
-    merge.top = found, merge.sum = found ? found + s.GR : NULL;
-    for (int r = 0; r < s.GR; r++) stream_merge(&merge, r);
-    if (a->received) pool_run(s.slabs, cost, stream_job, &merge);
+    if (!y || !found || !own || !s.part || !s.scratch) return NULL;
+    if (a->N == 0) return y;
+    real *Wk = own + (size_t)s.GR * (size_t)s.w;
+    if (a->Wk) {
+        s.q = q->data, s.Wk = Wk, s.Wv = Wk + w_n;
+        center_rows(Wk, a->Wk, inner, a->D), center_rows(Wk + w_n, a->Wv, inner, a->D);
+    } else center_rows(own, q->data, s.GR, s.w), s.q = own;
+    size_t K = (size_t)(a->N / T), n_chunks = (size_t)((a->N + s.chunk - 1) / s.chunk);
+    if (a->received) { /* large, and not needed by the next block */
+        s.share = malloc((K + n_chunks) * (size_t)s.GR * sizeof(real));
+        if (!s.share) return tape_fail(tp, "out of memory: %zu documents' attention", K);
+        s.top = s.share + K * (size_t)s.GR;
+    }
+    pool_run(s.slabs, 4.0 * s.GR * s.w * s.slab, stream_job, &s);
+    for (int r = 0; r < s.GR; r++) stream_merge(&s, r, y->data + (size_t)r * (size_t)s.w, found);
+    StreamShares h = {&s, found};
+    if (a->received) pool_run((int)n_chunks, 2.0 * s.GR * s.chunk, stream_share_job, &h);
+    free(s.share);
     return y;
 }
 

@@ -340,10 +340,53 @@ static int open_serving(const char *what) {
     return 1;
 }
 
+/* ---- questions to a bank of K documents of the toy's size, in a file ---- */
+static int ask_n;
+
+static void work_ask(void) {
+    static int out[100 * 8], n[100];
+    static real *received;
+    if (!received && ask_n == 1) received = numbers((size_t)bank->K);
+    AnswerOptions o = {.received = ask_n == 1 ? received : NULL}; /* as run ask does */
+    tape_reset(tape);
+    if (mac_answer(model, tape, quest, ask_n, bank, 8, out, n, &o) != 0) stop(tape_error(tape));
+}
+
+static int open_ask(const char *what) {
+    int K, half = 0;
+    char path[64], err[MAC_ERR], kind[8] = "";
+    if (sscanf(what, "ask%d %d %7s", &ask_n, &K, kind) < 2) return 0;
+    half = !strcmp(kind, "half");
+    const Size *s = open_size("toy");
+    snprintf(path, sizeof path, "out/bench_%d%s.bank", K, kind);
+    Bank *b = bank_load(path, err);
+    if (!b) { /* numbers like those of phi: no model of the toy's size was asked to make them */
+        size_t per = (size_t)s->c.T * (size_t)s->c.d;
+        real *phi = numbers(1000 * per + per);
+        b = bank_new(&s->c, 0);
+        if (b) b->half = half;
+        if (!b || bank_grow(b, path, err) != 0) stop(err);
+        for (int i = 0; i < K; i++) {
+            char id[32];
+            snprintf(id, sizeof id, "document %d", i);
+            real *at = phi + (size_t)rng_below(&rng, (int)(1000 * per));
+            if (bank_add(b, id, "title", rng_next(&rng), at) != 1) stop("the bank is full");
+        }
+        if (bank_save(b, path, err) != 0) stop(err);
+        bank_free(b), free(phi);
+        b = bank_load(path, err);
+    }
+    bank = b;
+    if (ask_n > 100 || !bank) stop(err);
+    for (int i = batch.n_q; i < ask_n; i++) quest[i] = quest[i % 7]; /* the answers behind go */
+    item = (Item){work_ask, ask_n, 1, "questions/s", PEAK_NONE};
+    return 1;
+}
+
 /* ==== the program ============================================================================ */
 static int open_item(const char *what) {
     return open_matmul(what) || open_op(what) || open_attention(what) || open_adam(what)
-           || open_step(what) || open_serving(what);
+           || open_step(what) || open_serving(what) || open_ask(what);
 }
 
 static void run_item(int threads, const char *what) {
