@@ -1,7 +1,7 @@
 # make            ./train and ./run
 # make test       all tests, under a minute
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
-# make bench      how fast the parts are
+# make bench      how fast the parts are; PEER=1: beside PyTorch and OpenBLAS (Debian's packages)
 # make mutants    breaks the code in one line after another: every time make test must turn red
 # make clean
 #
@@ -26,7 +26,7 @@ ifeq ($(SAN),1)
 FLAGS  += -g -fsanitize=address,undefined -fno-sanitize-recover=all -DMAC_DEBUG_ARENA
 endif
 ifeq ($(FAST),1)
-FLAGS  += -ffp-contract=fast
+FLAGS  += -ffp-contract=fast -DMAC_FAST
 else
 FLAGS  += -ffp-contract=off
 endif
@@ -67,9 +67,14 @@ test-double: $(B)/test_ops $(B)/test_model
 mutants:
 	@sh tests/mutants.sh
 bench: $(B)/bench
+	@mkdir -p out; rm -f out/bench.jsonl
+ifeq ($(PEER),1)
+	@/usr/bin/python3 -B tests/reference/bench_peer.py $(B)/bench
+else
 	@$(B)/bench
-$(B)/bench: tests/bench.c $(CORE)
-	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) -o $@ $(LIBS)
+endif
+$(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(B)/mac.o $(DATA) -o $@ $(LIBS)
 
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people

@@ -153,13 +153,14 @@ INLINE real exp_reduced(real x, rbits *k) {
     return p * r;
 }
 
-/* e^x.  2^k goes in as two factors, because k may be one too large for a single one. */
+/* e^x.  2^k goes in as two factors, because k may be one too large for a single one.  At the two
+ * bounds the result is 0 and infinity already. */
 INLINE real real_exp(real x) {
     real c = x > EXP_MIN ? x : EXP_MIN;
     c = c < EXP_MAX ? c : EXP_MAX;
     rbits k;
     real y = (1 + exp_reduced(c, &k)) * power_of_two(k / 2) * power_of_two(k - k / 2);
-    return x >= EXP_MIN ? y : x < EXP_MIN ? 0 : x; /* the last is NaN */
+    return x == x ? y : x;
 }
 
 /* tanh x = (e^2x - 1) / (e^2x + 1), with e^y - 1 = 2^k (e^r - 1) + (2^k - 1): no digits lost. */
@@ -320,7 +321,8 @@ static real row_max(const real *x, int n) {
     for (; i + LANES <= n; i += LANES)
         for (int l = 0; l < LANES; l++) m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
     for (int l = 0; i + l < n; l++) m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
-    for (int l = 1; l < LANES; l++) m[0] = m[l] > m[0] ? m[l] : m[0];
+    for (int w = LANES / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++) m[l] = m[l + w] > m[l] ? m[l + w] : m[l];
     return m[0];
 }
 
@@ -1314,7 +1316,7 @@ typedef struct {
     Tensor *q, *k, *v, *out;
     int width, dh, shared;  /* width = H dh; shared: key ranges overlap, or a bias gets gradient */
     size_t *at, scratch;    /* weights of sequence b start at w[at[b]]; numbers per thread */
-    real *w, *dw;           /* [b][H][qn][kn]; dw: scratch, per thread */
+    real *w, *dw;           /* [b][H][qn][row_room(kn)]; dw: scratch, per thread */
     real *mass;             /* [B*H] */
 } AttnSaved;
 
@@ -1331,8 +1333,12 @@ static int relative_bucket(int relative, int causal) {
     return side + exact + b;
 }
 
+/* Rows of weights have room for whole vectors.  What lies behind the n weights of a row is made
+ * -infinity before the softmax and is 0 after it: sums over it keep their bits. */
+static int row_room(int n) { return (n + VL - 1) / VL * VL; }
+
 static size_t attn_at(const AttnSaved *s, int b, int h) {
-    return s->at[b] + (size_t)h * (size_t)s->a.qn[b] * (size_t)s->a.kn[b];
+    return s->at[b] + (size_t)h * (size_t)s->a.qn[b] * (size_t)row_room(s->a.kn[b]);
 }
 
 /* The rows of head h of sequence b: of q (or out), and of k (or v). */
@@ -1345,24 +1351,25 @@ static size_t attn_k(const AttnSaved *s, int b, int h) {
 
 static void attn_forward_head(const AttnSaved *s, int b, int h) {
     const Attention *a = &s->a;
-    int qn = a->qn[b], kn = a->kn[b];
+    int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn);
     size_t q = attn_q(s, b, h), k = attn_k(s, b, h);
     real *w = s->w + attn_at(s, b, h), mass = 0;
-    memset(w, 0, (size_t)qn * (size_t)kn * sizeof *w);
+    memset(w, 0, (size_t)qn * (size_t)ld * sizeof *w);
     gemm(qn, kn, s->dh, mat(s->q->data + q, s->width), mat_t(s->k->data + k, s->width), w,
-         (size_t)kn);
+         (size_t)ld);
     for (int i = 0; i < qn; i++) {
-        real *row = w + (size_t)i * (size_t)kn;
-        int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn;
+        real *row = w + (size_t)i * (size_t)ld;
+        int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn, end = row_room(n);
         for (int j = 0; j < n; j++) row[j] *= a->scale;
         for (int j = 0; a->bias && j < n; j++)
             row[j] += a->bias->data[relative_bucket(j - i - (kn - qn), a->causal) * a->H + h];
-        if (n > 0) row_softmax(row, row, n);
-        for (int j = n > 0 ? n : 0; j < kn; j++) row[j] = 0;
+        for (int j = n; n > 0 && j < end; j++) row[j] = -INFINITY;
+        if (n > 0) row_softmax(row, row, end);
+        for (int j = n > 0 ? end : 0; j < ld; j++) row[j] = 0;
         if (a->t0) mass += row_sum(row + (a->t0[b] - a->k0[b]), a->tn[b]);
     }
     s->mass[b * a->H + h] = mass;
-    gemm(qn, s->dh, kn, mat(w, kn), mat(s->v->data + k, s->width), s->out->data + q,
+    gemm(qn, s->dh, kn, mat(w, ld), mat(s->v->data + k, s->width), s->out->data + q,
          (size_t)s->width);
 }
 
@@ -1374,29 +1381,29 @@ static void attn_job(void *ctx, int lo, int hi, int thread) { /* items: b*H + h 
 
 static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
     const Attention *a = &s->a;
-    int qn = a->qn[b], kn = a->kn[b];
+    int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn);
     size_t q = attn_q(s, b, h), k = attn_k(s, b, h), width = (size_t)s->width;
     const real *w = s->w + attn_at(s, b, h), *dout = s->out->grad + q;
     real dmass = a->mass && a->mass->grad ? a->mass->grad[b] / (real)(a->H * qn) : 0;
     if (s->v->grad)
-        gemm(kn, s->dh, qn, mat_t(w, kn), mat(dout, s->width), s->v->grad + k, width);
+        gemm(kn, s->dh, qn, mat_t(w, ld), mat(dout, s->width), s->v->grad + k, width);
     if (!s->q->grad && !s->k->grad && !(a->bias && a->bias->grad)) return;
-    memset(dw, 0, (size_t)qn * (size_t)kn * sizeof *dw);
-    gemm(qn, kn, s->dh, mat(dout, s->width), mat_t(s->v->data + k, s->width), dw, (size_t)kn);
+    memset(dw, 0, (size_t)qn * (size_t)ld * sizeof *dw);
+    gemm(qn, kn, s->dh, mat(dout, s->width), mat_t(s->v->data + k, s->width), dw, (size_t)ld);
     for (int i = 0; i < qn; i++) {
-        real *d = dw + (size_t)i * (size_t)kn;
-        const real *row = w + (size_t)i * (size_t)kn;
+        real *d = dw + (size_t)i * (size_t)ld;
+        const real *row = w + (size_t)i * (size_t)ld;
         for (int t = 0; a->t0 && t < a->tn[b]; t++) d[a->t0[b] - a->k0[b] + t] += dmass;
-        real dot = row_dot(row, d, kn);
-        for (int j = 0; j < kn; j++) d[j] = row[j] * (d[j] - dot);
+        real dot = row_dot(row, d, ld);
+        for (int j = 0; j < ld; j++) d[j] = row[j] * (d[j] - dot);
         for (int j = 0; a->bias && a->bias->grad && j < kn; j++)
             a->bias->grad[relative_bucket(j - i - (kn - qn), a->causal) * a->H + h] += d[j];
-        for (int j = 0; j < kn; j++) d[j] *= a->scale;
+        for (int j = 0; j < ld; j++) d[j] *= a->scale;
     }
     if (s->q->grad)
-        gemm(qn, s->dh, kn, mat(dw, kn), mat(s->k->data + k, s->width), s->q->grad + q, width);
+        gemm(qn, s->dh, kn, mat(dw, ld), mat(s->k->data + k, s->width), s->q->grad + q, width);
     if (s->k->grad)
-        gemm(kn, s->dh, qn, mat_t(dw, kn), mat(s->q->data + q, s->width), s->k->grad + k, width);
+        gemm(kn, s->dh, qn, mat_t(dw, ld), mat(s->q->data + q, s->width), s->k->grad + k, width);
 }
 
 static void attn_backward_job(void *ctx, int lo, int hi, int thread) { /* items: h, or b*H + h */
@@ -1448,7 +1455,7 @@ static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const At
     s->a.q0 = n, s->a.qn = n + a->B, s->a.k0 = n + 2 * a->B, s->a.kn = n + 3 * a->B;
     s->a.t0 = a->t0 ? n + 4 * a->B : NULL, s->a.tn = n + 5 * a->B;
     for (int b = 0; b < a->B; b++) {
-        size_t cells = (size_t)a->qn[b] * (size_t)a->kn[b];
+        size_t cells = (size_t)a->qn[b] * (size_t)row_room(a->kn[b]);
         at[b + 1] = at[b] + cells * (size_t)a->H;
         if (cells > s->scratch) s->scratch = cells;
         if (b && a->k0[b] < a->k0[b - 1] + a->kn[b - 1]) shared = 1;

@@ -19,7 +19,6 @@ static Tape *tape;
 static Model *model;
 static Adam adam;
 static uint64_t rng = 1;
-static const char *program = "bench";
 
 static void stop(const char *why) {
     fprintf(stderr, "bench: %s\n", why);
@@ -383,15 +382,50 @@ static int open_ask(const char *what) {
     return 1;
 }
 
+/* ---- the tokenizer, on text like the corpora's ---- */
+static Tokenizer *tokenizer;
+static char *text;
+static size_t text_n;
+static void work_encode(void) {
+    static int ids[1 << 20];
+    tok_encode(tokenizer, text, text_n, ids, 1 << 20);
+}
+static void work_train_tokenizer(void) {
+    const char *texts[] = {text};
+    tok_free(tokenizer);
+    tokenizer = tok_train(texts, 1, 1536);
+}
+
+static int open_tokenizer(const char *what) {
+    if (strncmp(what, "tokenizer", 9)) return 0;
+    FILE *f = fopen("data/wnnames/train.jsonl", "rb");
+    text = malloc(1 << 20);
+    if (!f || !text) stop("run it where data/ is");
+    text_n = fread(text, 1, (1 << 20) - 1, f);
+    text[text_n] = 0;
+    fclose(f);
+    work_train_tokenizer();
+    item = (Item){what[9] ? work_train_tokenizer : work_encode, (double)text_n, 1e6, "MB/s",
+                  PEAK_NONE};
+    return 1;
+}
+
 /* ==== the program ============================================================================ */
 static int open_item(const char *what) {
     return open_matmul(what) || open_op(what) || open_attention(what) || open_adam(what)
-           || open_step(what) || open_serving(what) || open_ask(what);
+           || open_step(what) || open_serving(what) || open_ask(what)
+           || open_tokenizer(what);
 }
 
 static void run_item(int threads, const char *what) {
     char share[16] = "";
     pool_start(threads);
+    if (!strcmp(what, "peak")) {
+        printf("multiply and add in registers, %d threads: %.1f GFLOP/s apart, %.1f fused; reading "
+               "memory: %.1f GB/s\n", threads, threads * peak_flops(0) / 1e9,
+               threads * peak_flops(1) / 1e9, bandwidth() / 1e9);
+        return;
+    }
     if (!open_item(what)) stop("there is no such item");
     double median, best = seconds(item.work, &median), peak = NAN;
     if (item.peak == PEAK_FLOPS) {
@@ -431,11 +465,40 @@ static void serve(void) {
     }
 }
 
+/* Each item runs in a process of its own, so that its peak memory is its own too. */
+static void run_all(const char *program) {
+    static const char *const items[] = {
+        "1 peak", "2 peak",
+        "1 matmul 64 64 64", "1 matmul 256 256 256", "1 matmul 512 512 512", "2 matmul 512 512 512",
+        "1 matmul 1024 1024 1024", "2 matmul 1024 1024 1024",
+        "1 matmul 1120 192 64", "1 matmul 1120 64 64", "1 matmul 1120 256 64",
+        "1 matmul 1120 64 256", "1 matmul 1120 64 192 nt", "1 matmul 1120 256 64 nt",
+        "1 matmul 64 192 1120 tn", "1 matmul 256 64 1120 tn", "1 matmul 96 384 64",
+        "1 matmul 13 17 16 nt", "1 matmul 13 16 17", "1 matmul 35 35 16 nt", "1 matmul 35 16 35",
+        "1 attention 32 35 35 4", "1 attention 32 35 35 4 back", "2 attention 32 35 35 4 back",
+        "1 layernorm 1120 64", "1 layernorm 1120 64 back", "1 softmax 1120 256",
+        "1 softmax 1120 256 back", "1 gelu 1120 256", "1 gelu 1120 256 back",
+        "1 gelu_erf 1120 256", "1 cross_entropy 256 1536", "1 cross_entropy 256 1536 back",
+        "1 adam 1100000", "2 adam 1100000",
+        "1 step lm toy", "2 step lm toy", "1 step mac toy", "2 step mac toy", "1 step lm small",
+        "2 step lm small", "1 step mac small", "2 step mac small", "1 step lm gpt2",
+        "2 step lm gpt2", "1 step mac gpt2", "2 step mac gpt2",
+        "2 answer toy", "2 answer small", "2 learn toy", "2 learn small", "2 tokenizer",
+        "2 tokenizer train", "2 ask1 100", "2 ask1 1000", "2 ask1 10000", "2 ask1 100000",
+        "2 ask1 1000000", "2 ask1 1000000 half", "2 ask100 10000", "2 ask100 100000", NULL};
+    for (int i = 0; items[i]; i++) {
+        char command[600];
+        snprintf(command, sizeof command, "%.400s %c '%s'", program, items[i][0], items[i] + 2);
+        fflush(stdout);
+        if (system(command) != 0) stop("an item has failed");
+    }
+}
+
 int main(int argc, char **argv) {
     tape = tape_new(0);
     if (!tape) return 1;
-    if (argc > 0) program = argv[0];
-    if (argc > 1 && !strcmp(argv[1], "--serve")) { serve(); return 0; }
-    if (argc == 3) { run_item(atoi(argv[1]), argv[2]); return 0; }
+    if (argc > 1 && !strcmp(argv[1], "--serve")) serve();
+    else if (argc == 3) run_item(atoi(argv[1]), argv[2]);
+    else run_all(argv[0]);
     return 0;
 }

@@ -1,0 +1,438 @@
+"""mac_torch.py - Memory of Amortized Contexts (arXiv 2403.04317) once more, in PyTorch.
+
+Beside mac.c, for readers and for checks: the same networks and the same loss, written from the
+paper's equations the way PyTorch wants them.  Sequences are padded to the longest of a batch and
+masked (mac.c has ragged rows and no padding), gradients come from autograd, and parameters lie in
+one dict under the names of the model file.  Where the file has one tensor per token or per prefix
+vector ("mlps.0.", "mlps.1.", ...), the dict has all of them as one, under the name with "%d".
+
+    m = load_model("out/people/model.safetensors", torch.float64)
+    loss, stats = mac_loss(m, pad(docs), pad(q), pad(qa), torch.tensor(doc), group=8, guidance=0.1)
+
+Letters as in mac.h:  B sequences or questions   S tokens   d LM width   H heads   V vocabulary
+e encoder width   L LM layers   K documents   T vectors per document   P prefix positions
+n = P*2L keys and values   G banks of a batch.      Needs PyTorch 1.12 or later, and numpy.
+"""
+import functools
+import json
+import math
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+CONFIG = ("V S d L H e enc_L enc_H enc_dh enc_ff T P agg_B agg_H agg_dh pre_ff D Q A").split()
+LM, ENC, QENC = "base_lm.base_lm.transformer.", "enc_decoder.", "aggregator.question_encoder."
+BUCKETS, FAR = 32, 128  # T5's relative positions
+
+
+# ==== safetensors: 8 bytes of length, a JSON header, the numbers =================================
+DTYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
+
+
+def st_read(path):
+    """-> ({name: array}, {key: text})"""
+    with open(path, "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        data = f.read()
+    meta = header.pop("__metadata__", {})
+    tensors = {}
+    for name, t in header.items():
+        begin, end = t["data_offsets"]
+        tensors[name] = np.frombuffer(data[begin:end], DTYPES[t["dtype"]]).reshape(t["shape"])
+    return tensors, meta
+
+
+def st_write(path, tensors, meta):
+    """Names in the order of the dict; the numbers start at a multiple of 64 bytes."""
+    header, at, arrays = {"__metadata__": meta}, 0, []
+    for name, x in tensors.items():
+        x = np.array(x, order="C")  # in C order; keeps the shape
+        dtype = next(k for k, v in DTYPES.items() if v == x.dtype)
+        end = at + x.nbytes
+        header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [at, end]}
+        arrays.append(x)
+        at = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        for x in arrays:
+            f.write(x.tobytes())
+
+
+# ==== parameters: names, shapes, files ===========================================================
+def shapes(c):
+    """{name: shape} of all parameters.  A name with "%d" stands for shape[0] tensors of a file."""
+    n, inner, inner5 = c.P * 2 * c.L, c.agg_H * c.agg_dh, c.enc_H * c.enc_dh
+    s = {}
+
+    def affine(name, *weight, bias):
+        s[name + ".weight"], s[name + ".bias"] = weight, bias
+
+    s[LM + "wte.weight"], s[LM + "wpe.weight"] = (c.V, c.d), (c.S, c.d)
+    for l in range(c.L):  # GPT-2 stores its matrices [in,out]
+        at = f"{LM}h.{l}."
+        for name, i, o in (("attn.c_attn", c.d, 3 * c.d), ("attn.c_proj", c.d, c.d),
+                           ("mlp.c_fc", c.d, 4 * c.d), ("mlp.c_proj", 4 * c.d, c.d)):
+            affine(at + name, i, o, bias=(o,))
+        affine(at + "ln_1", c.d, bias=(c.d,))
+        affine(at + "ln_2", c.d, bias=(c.d,))
+    affine(LM + "ln_f", c.d, bias=(c.d,))
+
+    for t5 in (ENC, QENC):
+        s[t5 + "shared.weight"], s[t5 + "learnable_prompts"] = (c.V, c.e), (1, c.T, c.e)
+        for stack, kinds in (("encoder.", ("SelfAttention",)),
+                             ("decoder.", ("SelfAttention", "EncDecAttention"))):
+            for l in range(c.enc_L):
+                for sub, kind in enumerate(kinds):
+                    at = f"{t5}{stack}block.{l}.layer.{sub}."
+                    for x in "qkv":
+                        s[f"{at}{kind}.{x}.weight"] = (inner5, c.e)
+                    s[f"{at}{kind}.o.weight"] = (c.e, inner5)
+                    s[at + "layer_norm.weight"] = (c.e,)
+                at = f"{t5}{stack}block.{l}.layer.{len(kinds)}."
+                s[at + "DenseReluDense.wi.weight"] = (c.enc_ff, c.e)
+                s[at + "DenseReluDense.wo.weight"] = (c.e, c.enc_ff)
+                s[at + "layer_norm.weight"] = (c.e,)
+            bias = f"{t5}{stack}block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+            s[bias] = (BUCKETS, c.enc_H)
+            s[f"{t5}{stack}final_layer_norm.weight"] = (c.e,)
+
+    for at in ("mlps.%d.", "aggregator.mlps.%d."):
+        affine(at + "mlp.0", c.T, c.e, bias=(c.T, c.e))
+        affine(at + "mlp.1", c.T, c.d, c.e, bias=(c.T, c.d))
+        affine(at + "mlp.3", c.T, c.d, c.d, bias=(c.T, c.d))
+        if c.e != c.d:
+            affine(at + "skip", c.T, c.d, c.e, bias=(c.T, c.d))
+    for i in range(c.agg_B):
+        at = f"aggregator.cross_attention_list.{i}."
+        ff = min(inner, c.d)
+        for norm in ("norm1", "norm_context", "norm2"):
+            affine(at + norm, c.d, bias=(c.d,))
+        for x in "qkv":
+            s[f"{at}attn.to_{x}.weight"] = (inner, c.d)
+        affine(at + "attn.to_out.0", c.d, inner, bias=(c.d,))
+        affine(at + "mlp.net.0", ff, c.d, bias=(ff,))
+        affine(at + "mlp.net.3", c.d, ff, bias=(c.d,))
+    at = "token_SA.mlp_layers.%d.net."
+    affine(at + "0", n, c.d, bias=(n, c.d))
+    affine(at + "1", n, c.pre_ff, c.d, bias=(n, c.pre_ff))
+    affine(at + "4", n, c.d, c.pre_ff, bias=(n, c.d))
+    return s
+
+
+class Model:
+    """c: sizes under their letters.  w: {name: parameter}, leaf tensors of autograd."""
+
+    def __init__(self, c, w, meta=None):
+        self.c, self.w, self.meta = c, w, meta or {}
+
+    def __getitem__(self, name):
+        return self.w[name]
+
+    def train_only(self, wanted):
+        """The parameters whose name is wanted need gradients, no other does; -> list of them."""
+        for name, p in self.w.items():
+            p.requires_grad_(wanted(name))
+        return [p for p in self.w.values() if p.requires_grad]
+
+
+def random_model(sizes, dtype=torch.float32, seed=1, std=0.02):
+    """Random weights for {letter: size}, for tests and for benchmarks; gains of norms are one."""
+    c = SimpleNamespace(**{"S": 0, **sizes})
+    c.S = c.S or c.P + c.D + c.Q + c.A
+    rng, w = torch.Generator().manual_seed(seed), {}
+    for name, shape in shapes(c).items():
+        gain = "norm" in name or "ln_" in name or ".mlp.0." in name or ".%d.net.0." in name
+        w[name] = std * torch.randn(shape, generator=rng, dtype=dtype)
+        if gain and name.endswith(".weight"):
+            w[name] += 1
+    return Model(c, w)
+
+
+def load_model(path, dtype=torch.float32):
+    tensors, meta = st_read(path)
+    if meta.get("format") != "mac-model":
+        raise ValueError(f"{path}: not a model made by train")
+    c = SimpleNamespace(**{k: int(meta[k]) for k in CONFIG})
+    w = {}
+    for name, shape in shapes(c).items():
+        names = [name % g for g in range(shape[0])] if "%d" in name else [name]
+        missing = [x for x in names if x not in tensors]
+        if missing:
+            raise ValueError(f"{path}: there is no {missing[0]}")
+        x = [torch.tensor(tensors.pop(x), dtype=dtype) for x in names]
+        w[name] = torch.stack(x) if "%d" in name else x[0]
+        if w[name].shape != shape:
+            raise ValueError(f"{path}: {name} is {list(w[name].shape)}, not {list(shape)}")
+    if tensors:
+        raise ValueError(f"{path}: {next(iter(tensors))} belongs to no model")
+    return Model(c, w, meta)
+
+
+def save_model(m, path):
+    tensors = {}
+    for name, p in m.w.items():
+        x = p.detach().numpy()
+        tensors.update({name % g: x[g] for g in range(len(x))} if "%d" in name else {name: x})
+    meta = {**m.meta, "format": "mac-model", **{k: str(getattr(m.c, k)) for k in CONFIG}}
+    st_write(path, tensors, meta)
+
+
+# ==== building blocks ============================================================================
+class Padded(NamedTuple):
+    ids: torch.Tensor  # [B,S] tokens, 0 behind the end
+    n: torch.Tensor    # [B] tokens of each
+
+    def real(self):
+        """[B,S]: where there is a token."""
+        return torch.arange(self.ids.shape[1]) < self.n[:, None]
+
+
+def pad(lists):
+    n = torch.tensor([len(x) for x in lists])
+    ids = torch.zeros(len(lists), int(n.max()), dtype=torch.long)
+    for row, x in zip(ids, lists):
+        row[:len(x)] = torch.as_tensor(x)
+    return Padded(ids, n)
+
+
+def forbid(allowed, dtype):
+    """What is added to scores: 0 where attention is allowed, else -inf."""
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -math.inf)
+
+
+def attention(q, k, v, H, scale, bias):
+    """softmax(scale q k^T + bias) v in H heads.  q [B,Sq,H*dh], k, v [B,Sk,H*dh]; bias fits
+    [B,H,Sq,Sk].  -> what was read [B,Sq,H*dh], and the weights [B,H,Sq,Sk]."""
+    q, k, v = (x.unflatten(2, (H, -1)).transpose(1, 2) for x in (q * scale, k, v))
+    weights = (q @ k.transpose(2, 3) + bias).softmax(-1)
+    return (weights @ v).transpose(1, 2).flatten(2), weights
+
+
+def linear(m, x, name):
+    return F.linear(x, m[name + ".weight"], m.w.get(name + ".bias"))
+
+
+def layer_norm(m, x, name):
+    """Over the last axis.  Gains are [d], or [G,d] for x [G,R,d]: a norm of its own per group."""
+    g, b = m[name + ".weight"], m[name + ".bias"]
+    if g.dim() == 1:
+        return F.layer_norm(x, g.shape, g, b)
+    return torch.addcmul(b[:, None], F.layer_norm(x, g.shape[-1:]), g[:, None])
+
+
+def grouped_linear(m, x, name):
+    """G linear layers at once: x [G,R,I] -> [G,R,O]."""
+    return torch.baddbmm(m[name + ".bias"][:, None], x, m[name + ".weight"].transpose(1, 2))
+
+
+# ==== the base LM [E5]: GPT-2 behind a key/value prefix ==========================================
+def lm_hidden(m, ids, prefix=None):
+    """ids [B,S], padded behind -> hidden states [B,S,d].  prefix [P,2L,B,d] from prefix_expand.
+    No mask for padding: it stands to the right of every token that is ever asked."""
+    c, S = m.c, ids.shape[1]
+    if c.P + S > c.S:
+        raise ValueError(f"{S} tokens, the LM's window leaves room for {c.S - c.P}")
+    held = c.P if prefix is not None else 0
+    may = torch.ones(S, held + S, dtype=torch.bool).tril(held)  # query i reads keys j <= i + held
+    h = F.embedding(ids, m[LM + "wte.weight"]) + m[LM + "wpe.weight"][c.P:c.P + S]
+    causal = forbid(may, h.dtype)
+    for l in range(c.L):
+        at = f"{LM}h.{l}."
+
+        def conv1d(x, name):  # GPT-2's linear layer, W [in,out]
+            return F.linear(x, m[at + name + ".weight"].t(), m[at + name + ".bias"])
+
+        q, k, v = conv1d(layer_norm(m, h, at + "ln_1"), "attn.c_attn").split(c.d, -1)
+        if held:  # index j = p*2L + 2l + (0 key | 1 value)
+            k = torch.cat((prefix[:, 2 * l].transpose(0, 1), k), 1)
+            v = torch.cat((prefix[:, 2 * l + 1].transpose(0, 1), v), 1)
+        y, _ = attention(q, k, v, c.H, (c.d // c.H) ** -0.5, causal)
+        h = h + conv1d(y, "attn.c_proj")
+        y = F.gelu(conv1d(layer_norm(m, h, at + "ln_2"), "mlp.c_fc"), approximate="tanh")
+        h = h + conv1d(y, "mlp.c_proj")
+    return layer_norm(m, h, LM + "ln_f")
+
+
+def lm_loss(m, x, asked=None, prefix=None, alike=False):
+    """Mean of -log p(token) where asked [B,S] is set (None: everywhere), never of a first token:
+    over all of them, or, where `alike` is set, over the means of the sequences."""
+    keep = x.real() if asked is None else x.real() & asked
+    keep = keep[:, 1:]
+    rows = keep.flatten().nonzero().squeeze(1)  # the others need no logits
+    h = lm_hidden(m, x.ids[:, :-1], prefix).flatten(0, 1).index_select(0, rows)
+    target = x.ids[:, 1:].flatten()[rows]
+    logits = F.linear(h, m[LM + "wte.weight"])
+    if not alike:
+        return F.cross_entropy(logits, target)
+    share = keep.to(h.dtype) / (len(keep) * keep.sum(1, keepdim=True))
+    return share.flatten()[rows] @ F.cross_entropy(logits, target, reduction="none")
+
+
+# ==== amortization network and question encoder: T5, then an MLP per token ======================
+@functools.lru_cache(maxsize=256)
+def relative_buckets(S, both_sides):
+    """[S,S] bucket of key j for query i: exact for near ones, then logarithmic up to FAR."""
+    relative = torch.arange(S) - torch.arange(S)[:, None]  # j - i
+    n = relative.abs() if both_sides else (-relative).clamp(min=0)
+    half = BUCKETS // 2 if both_sides else BUCKETS
+    exact = half // 2
+    far = (n.double() / exact).clamp(min=1).log2() / math.log2(FAR / exact) * (half - exact)
+    bucket = torch.where(n < exact, n, (exact + far.long()).clamp(max=half - 1))
+    return bucket + half * (relative > 0) if both_sides else bucket
+
+
+def rms_norm(m, x, name):
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * m[name + ".weight"]
+
+
+def t5_attention(m, x, at, kind, bias, source=None):
+    """x + Attn(norm(x), source or norm(x)): no scale, no biases in the linear layers."""
+    y = rms_norm(m, x, at + "layer_norm")
+    source = y if source is None else source
+    q, k, v = linear(m, y, at + kind + ".q"), *(linear(m, source, f"{at}{kind}.{w}") for w in "kv")
+    return x + linear(m, attention(q, k, v, m.c.enc_H, 1, bias)[0], at + kind + ".o")
+
+
+def t5_feed_forward(m, x, at):
+    y = linear(m, rms_norm(m, x, at + "layer_norm"), at + "DenseReluDense.wi")
+    return x + linear(m, y.relu(), at + "DenseReluDense.wo")
+
+
+def position_bias(m, stack, S, both_sides):
+    """[1,H,S,S], shared by all layers of a stack."""
+    table = m[stack + "block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+    return F.embedding(relative_buckets(S, both_sides), table).permute(2, 0, 1)[None]
+
+
+def enc_forward(m, t5, x):
+    """The encoder reads the tokens; the decoder turns T learnable vectors into T states.
+    -> [B,T,e].  t5: ENC or QENC.  Nobody attends to padding."""
+    c, (B, S), dtype = m.c, x.ids.shape, m[t5 + "learnable_prompts"].dtype
+    padding = forbid(x.real(), dtype)[:, None, None]  # [B,1,1,S]
+    h = F.embedding(x.ids, m[t5 + "shared.weight"])
+    bias = position_bias(m, t5 + "encoder.", S, True) + padding
+    for l in range(c.enc_L):
+        at = f"{t5}encoder.block.{l}.layer."
+        h = t5_attention(m, h, at + "0.", "SelfAttention", bias)
+        h = t5_feed_forward(m, h, at + "1.")
+    h = rms_norm(m, h, t5 + "encoder.final_layer_norm")
+    y = m[t5 + "learnable_prompts"].expand(B, -1, -1)
+    causal = forbid(torch.ones(c.T, c.T, dtype=torch.bool).tril(), dtype)
+    bias = position_bias(m, t5 + "decoder.", c.T, False) + causal
+    for l in range(c.enc_L):
+        at = f"{t5}decoder.block.{l}.layer."
+        y = t5_attention(m, y, at + "0.", "SelfAttention", bias)
+        y = t5_attention(m, y, at + "1.", "EncDecAttention", padding, h)
+        y = t5_feed_forward(m, y, at + "2.")
+    return rms_norm(m, y, t5 + "decoder.final_layer_norm")
+
+
+def token_mlps(m, x, at):
+    """An MLP per token, skip(x) + W2 tanh(W1 LN(x)): x [B,T,e] -> [B,T,d]."""
+    x = x.transpose(0, 1).contiguous()  # [T,B,e]: group t has weights of its own
+    y = grouped_linear(m, layer_norm(m, x, at + "mlp.0"), at + "mlp.1").tanh()
+    y = grouped_linear(m, y, at + "mlp.3")
+    skip = grouped_linear(m, x, at + "skip") if m.c.e != m.c.d else x
+    return (skip + y).transpose(0, 1)
+
+
+def encode(m, docs):
+    """[E1] phi_k = g_amort(d_k): K documents -> [K,T,d]."""
+    return token_mlps(m, enc_forward(m, ENC, docs), "mlps.%d.")
+
+
+def encode_question(m, q):
+    """g_input(x_i): B questions -> [B,T,d]."""
+    return token_mlps(m, enc_forward(m, QENC, q), "aggregator.mlps.%d.")
+
+
+# ==== aggregator [E3] and prefix [E4] ============================================================
+def aggregate(m, z, phi, reads=None):
+    """[E3] phi* = h_psi(z, phi) in G banks at once: z [G,B,T,d] from encode_question,
+    phi [G,K,T,d]; reads [G,B,K]: which documents a question may see (None: all of its bank).
+    -> phi* [G,B,T,d], and per block the attention on each document [G,B,K], mean over heads
+    and query tokens.  Nothing tells keys apart but what they hold: order does not matter."""
+    c, (G, B, T, d), K = m.c, z.shape, phi.shape[1]
+    q, phi, received, bias = z.reshape(G, B * T, d), phi.reshape(G, K * T, d), [], 0
+    if reads is not None:  # a document's T keys and a question's T queries are allowed alike
+        reads = reads.repeat_interleave(T, 1).repeat_interleave(T, 2)
+        bias = forbid(reads, z.dtype)[:, None]  # [G,1,B*T,K*T]
+    for i in range(c.agg_B):
+        at = f"aggregator.cross_attention_list.{i}."
+        x, context = layer_norm(m, q, at + "norm1"), layer_norm(m, phi, at + "norm_context")
+        y, weights = attention(linear(m, x, at + "attn.to_q"), linear(m, context, at + "attn.to_k"),
+                               linear(m, context, at + "attn.to_v"), c.agg_H, c.agg_dh ** -0.5,
+                               bias)
+        received.append(weights.view(G, c.agg_H, B, T, K, T).sum(5).mean((1, 3)))
+        q = q + linear(m, y, at + "attn.to_out.0")
+        y = F.gelu(linear(m, layer_norm(m, q, at + "norm2"), at + "mlp.net.0"))
+        q = q + linear(m, y, at + "mlp.net.3")
+    return q.view(G, B, T, d), received
+
+
+def prefix_expand(m, phi):
+    """[E4] phi* [B,T,d] becomes n = P*2L keys and values: vector t is used n // T times in a row,
+    the first n % T vectors once more; each use has its own y = x + W2 gelu(W1 LN x).
+    -> [P,2L,B,d]"""
+    c, n, at = m.c, m.c.P * 2 * m.c.L, "token_SA.mlp_layers.%d.net."
+    t = torch.arange(c.T)
+    x = phi.transpose(0, 1).index_select(0, t.repeat_interleave(n // c.T + (t < n % c.T).long()))
+    y = F.gelu(grouped_linear(m, layer_norm(m, x, at + "0"), at + "1"))  # [n,B,pre_ff]
+    return (x + grouped_linear(m, y, at + "4")).view(c.P, 2 * c.L, -1, c.d)
+
+
+# ==== training, answers ==========================================================================
+def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None):
+    """L = NLL(answer | LM(x; phi*)) + guidance * sum over blocks of mean -log(attention on the
+    right document); the second term is ours, not the paper's.
+    docs, q, qa: Padded documents, questions, questions with answer and EOS; doc [B] the document
+    that answers.  Document i belongs to bank i % G where G banks of `group` make the batch; those
+    from n_grad on get no gradient (backpropagation dropout).
+    -> loss, {"answer": NLL, "mass": mean attention on the right one}"""
+    G, B = len(docs.n) // group, len(doc)
+    phi = encode(m, docs)
+    if n_grad is not None:
+        phi = torch.cat((phi[:n_grad], phi[n_grad:].detach()))
+    phi = phi.unflatten(0, (group, G)).transpose(0, 1)  # [G,group,T,d]: i = place * G + bank
+    # Questions of one bank go together, so that nobody computes scores to mask them: question b
+    # is number place[b] of its bank.  Where a bank has fewer, question 0 fills up, unread.
+    bank = doc % G
+    same = (bank == bank[:, None]).tril(-1)
+    place = same.sum(1)
+    slot = torch.zeros(G, int(place.max()) + 1, dtype=torch.long)
+    slot[bank, place] = torch.arange(B)
+    z = encode_question(m, q).index_select(0, slot.flatten()).unflatten(0, slot.shape)
+    z, received = aggregate(m, z, phi)
+    mine = bank * slot.shape[1] + place
+    asked = torch.arange(qa.ids.shape[1]) >= q.n[:, None]  # from the answer's first token to EOS
+    prefix = prefix_expand(m, z.flatten(0, 1).index_select(0, mine))
+    answer = lm_loss(m, qa, asked, prefix)
+    masses = [r[bank, place, doc // G] for r in received]
+    guide = sum(-x.clamp(min=1e-30).log().mean() for x in masses)
+    stats = {"answer": answer.item(), "mass": float(sum(x.mean() for x in masses)) / m.c.agg_B}
+    return (answer + guidance * guide if guidance else answer), stats
+
+
+@torch.no_grad()
+def answers(m, q, phi, cap):
+    """Greedy answers (lists of at most cap tokens, without EOS) of B questions, phi [K,T,d]: the
+    bank, None: the LM alone.  Without a cache: every step reads everything again."""
+    B, eos, prefix = len(q.n), m.c.V - 1, None
+    if phi is not None:
+        prefix = prefix_expand(m, aggregate(m, encode_question(m, q)[None], phi[None])[0][0])
+    ids, n, b = F.pad(q.ids, (0, cap)), q.n.clone(), torch.arange(B)
+    running = torch.ones(B, dtype=torch.bool)
+    for _ in range(cap):
+        h = lm_hidden(m, ids[:, :int(n.max())], prefix)[b, n - 1]
+        best = F.linear(h, m[LM + "wte.weight"]).argmax(-1)
+        running &= best != eos
+        if not running.any():
+            break
+        ids[b[running], n[running]] = best[running]
+        n += running
+    return [row[start:end].tolist() for row, start, end in zip(ids, q.n, n)]
