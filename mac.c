@@ -953,7 +953,7 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     if (!q || !Wk || !Wv || !bias) return NULL;
     real scale = 1 / (real)sqrt((double)dh);
     for (int i = 0; i < R * H * dh; i++) q->data[i] *= scale;
-    Tensor heads = {2, {R * H, dh, 1}, q->data, NULL}; /* the heads of a row lie behind one another */
+    Tensor heads = {2, {R * H, dh, 1}, q->data, NULL}; /* a row's heads follow each other */
     Tensor *x = transpose_rows(tp, &heads, R, H);
     Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
                 .ctx = (void *)(uintptr_t)bank, .B = B, .received = received};

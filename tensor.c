@@ -726,8 +726,8 @@ static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.
 #define PANEL_K 256                   /* rows of B in a packed panel: it stays in the L1 cache */
 #define BLOCK_ROWS (32 * TILE_ROWS)   /* rows of A in a packed block: it stays in the L2 cache */
 
-/* C[rows, vecs*VL] += A[rows, K] B[K, vecs*VL], B's rows ldb apart.  `rows` and `vecs` are constants
- * where this is inlined.  Order of k, no unrolling: see NOTES.md. */
+/* C[rows, vecs*VL] += A[rows, K] B[K, vecs*VL], B's rows ldb apart.  `rows` and `vecs` are
+ * constants where this is inlined.  Order of k, no unrolling: see NOTES.md. */
 #ifdef VBYTES
 INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, real *c,
                  size_t ldc) {
@@ -1098,7 +1098,8 @@ static void norm_dg_job(void *ctx, int lo, int hi, int thread) { /* items: colum
 static void norm_backward(Node *nd) {
     Norm *s = nd->saved;
     if (s->x->grad) pool_run(s->R, 10.0 * s->N, norm_dx_job, s);
-    if (s->g->grad || (s->b && s->b->grad)) pool_run(lanes_of(s->N), 6.0 * s->R * LANES, norm_dg_job, s);
+    if (s->g->grad || (s->b && s->b->grad))
+        pool_run(lanes_of(s->N), 6.0 * s->R * LANES, norm_dg_job, s);
 }
 
 static Tensor *norm(Tape *tp, const char *op, Tensor *x, Tensor *g, Tensor *b, int center,
@@ -1492,7 +1493,8 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
  * the mean taken out of q (or of the rows of Wk, Wv), q.z_j = q.x_j / sigma_j, and
  * sum_j w_j z_j = c(sum_j w_j / sigma_j x_j), where c takes the mean out.
  * Each row carries its maximum m, its sum l and o so far:
- *   m' = max(m, max_j s_j),  l' = l e^(m-m') + sum_j e^(s_j-m'),  o' = o e^(m-m') + sum_j e^(..) v_j.
+ *   m' = max(m, max_j s_j),  l' = l e^(m-m') + sum_j e^(s_j-m'),
+ *   o' = o e^(m-m') + sum_j e^(s_j-m') v_j.
  * The keys are divided into slabs, which depend on N alone; threads own slabs, and these are
  * merged in order, so that the bits do not depend on threads. */
 #define STREAM_ROWS 96  /* rows of q that go through a chunk together */
@@ -1624,7 +1626,7 @@ static void stream_share_job(void *ctx, int lo, int hi, int thread) { /* items: 
     int K = s->a.N / s->a.T, docs = s->chunk / s->a.T, head = s->a.R / s->a.by_head;
     (void)thread;
     for (int c = lo; c < hi; c++)
-        for (int r = 0; r < s->GR; r++) { /* a row's question: rows are (group, head, question, t) */
+        for (int r = 0; r < s->GR; r++) { /* rows are (group, head, question, t) */
             real scale = real_exp(s->top[(size_t)c * (size_t)s->GR + (size_t)r] - h->found[r])
                          * h->found[s->GR + r];
             real *to = s->a.received + (size_t)(r % head / (head / s->a.B)) * (size_t)K;

@@ -51,11 +51,11 @@ mutant tensor.c 's/0.0009465953444820368663/0.0009465963444820368663/' "erf: one
 mutant tensor.c 's/return q & 2 ? -y : y/return q \& 1 ? -y : y/' "sin: the wrong quadrant"
 mutant tensor.c 's/real_sqrt(-2 \* real_log/real_sqrt(-1 * real_log/' "normal: its variance"
 mutant tensor.c 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
-mutant tensor.c 's/m = x\[i\] > m ? x\[i\] : m/m = x[i] < m ? x[i] : m/' "softmax: the minimum"
+mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the minimum"
 
 # threads, tape
-mutant tensor.c 's/pool.n \* (t + 1) \/ pool.threads/pool.n * (t + 1) \/ pool.threads - 1/' \
-    "threads: a share too short"
+mutant tensor.c 's/? pool.n : lo + pool.grain, t)/? pool.n : lo + pool.grain - 1, t)/' \
+    "threads: a piece too short\
 mutant tensor.c 's/if (tp->held > tp->peak) tp->peak = tp->held/if (0) tp->peak = tp->held/' \
     "arena: the peak"
 mutant tensor.c 's/bytes > tp->limit || tp->held > tp->limit - bytes/bytes > tp->limit/' \
@@ -66,7 +66,7 @@ mutant tensor.c 's/int i = tp->n_nodes - 1; i >= 0; i--/int i = 0; i < tp->n_nod
 mutant tensor.c 's/if (!tp->error\[0\]) {/if (1) {/' "tape: the last error instead of the first"
 
 # matmul and ops
-mutant tensor.c 's/mat_col(A, k), Bk = mat_row(B, k)/mat_col(A, k), Bk = B/' \
+mutant tensor.c 's/Mat b = mat_col(mat_row(B, k), j)/Mat b = mat_col(B, j)/' \
     "matmul: every panel is the first"
 mutant tensor.c 's/gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0)/gemm(p->M, j1 - j0, p->K, A, B/' \
     "matmul: threads' columns"
@@ -144,9 +144,18 @@ mutant mac.c 's/op_neglog(tp, mass\[i\]), b->guidance)/op_neglog(tp, mass[i]), 1
     "batch: the weight of the guidance"
 
 # bank and answers
-mutant mac.c 's/if (b->entry\[i\].hash == hash) return 0/if (0) return 0/' \
+mutant tensor.c 's/m\[r\] = top\[r\], l\[r\] \*= sum\[r\]/m[r] = top[r]/' "stream: the sum forgets to shrink"
+mutant tensor.c 's/\*p = c->p + (size_t)j \* (size_t)R, inv = c->inv\[j\]/*p = c->p + (size_t)j * (size_t)R, inv = 1/' \
+    "stream: scores without sigma"
+mutant tensor.c 's/if (!s->Wk) center_rows(out, out/if (0) center_rows(out, out/' "stream: the mean stays"
+mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stream: slabs by threads"
+mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \
+    "stream: slabs weighed upside down"
+mutant tensor.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
+mutant mac.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
+mutant mac.c 's/if (!seen_add(b, hash)) return 0/if (seen_add(b, hash), 0) return 0/' \
     "bank: equal documents twice"
-mutant mac.c 's/b->phi + (size_t)(i + 1) \* n,/b->phi + (size_t)i * n,/' \
+mutant mac.c 's/memmove(to, to + row,/memmove(to, to,/' \
     "bank: remove leaves the vectors"
 mutant mac.c 's/own ? b \* K : 0/own ? 0 : 0/' \
     "hierarchy: all questions read the first one's groups"

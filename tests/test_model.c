@@ -874,10 +874,11 @@ static void test_bank_grow(Model *m) {
                 if (part < 3 || !fresh) continue;
                 bank_read(b, b->K - 1, 1, back);
                 for (size_t k = 0; k < n; k++)
-                    CHECK(fabs((double)(back[k] - phi[k])) <= (half ? 5e-4 : 0) * fabs((double)phi[k]),
-                          "bank_read");
+                    CHECK(fabs((double)(back[k] - phi[k]))
+                              <= (half ? 5e-4 : 0) * fabs((double)phi[k]), "bank_read");
             }
-            CHECK(bank_save(b, path[1], err) == 0 && bank_save(whole, path[0], err) == 0, "%s", err);
+            CHECK(bank_save(b, path[1], err) == 0 && bank_save(whole, path[0], err) == 0,
+                  "save: %s", err);
             if (part < 3) bank_free(b);
             long size = slurp(path[0], bytes[0], sizeof bytes[0]),
                  size1 = slurp(path[1], bytes[1], sizeof bytes[1]);
@@ -893,7 +894,8 @@ static void test_bank_grow(Model *m) {
         CHECK(size > 0 && size == size1 && !memcmp(bytes[0], bytes[1], (size_t)size), "traces");
         bank_free(b), bank_free(mapped), bank_free(whole);
         b = bank_load(path[1], err); /* given up: the file stays as it is */
-        CHECK(b && bank_grow(b, path[1], err) == 0 && bank_add(b, "x", "y", 1, phi) == 1, "%s", err);
+        CHECK(b && bank_grow(b, path[1], err) == 0 && bank_add(b, "x", "y", 1, phi) == 1,
+              "grow: %s", err);
         bank_free(b);
         CHECK(slurp(path[1], bytes[0], sizeof bytes[0]) == size
                   && !memcmp(bytes[0], bytes[1], (size_t)size), "a bank given up has changed");

@@ -956,7 +956,8 @@ static const real *stream_read(void *ctx, int first, int n, real *room) {
 }
 
 /* Row `row` of group g by definition, in double, over all n keys at once. */
-static void stream_naive(const Stream *s, const real *q, int row, int g, double *out, double *docs) {
+static void stream_naive(const Stream *s, const real *q, int row, int g, double *out,
+                         double *docs) {
     static double z[ST_N][ST_D], score[ST_N];
     int w = s->Wk ? ST_W / s->G : ST_D, made = s->Wk != NULL;
     double top = -INFINITY, sum = 0;
@@ -994,7 +995,8 @@ static void stream_case(Tape *tp, int N, int G, int made, int B, int by_head) {
     double docs[2][ST_N / ST_T] = {{0}};
     int w = made ? ST_W / G : ST_D, K = N / ST_T;
     Stream s = {.N = N, .D = ST_D, .T = ST_T, .read = stream_read, .G = G, .R = ST_ROWS / G, .B = B,
-                .by_head = by_head, .Wk = made ? stream_w[0] : NULL, .Wv = stream_w[1], .bv = stream_w[2]};
+                .by_head = by_head, .Wk = made ? stream_w[0] : NULL, .Wv = stream_w[1],
+                .bv = stream_w[2]};
     for (int threads = 1; threads <= 3; threads++) {
         pool_start(threads);
         tape_reset(tp);
@@ -1032,7 +1034,8 @@ static void stream_case(Tape *tp, int N, int G, int made, int B, int by_head) {
 static void test_stream(Tape *tp) {
     uint64_t seed = 17;
     for (int i = 0; i < ST_N * ST_D; i++) stream_x[i] = rng_normal(&seed) * (i % 7 ? 1 : 3) + 1;
-    for (int i = 0; i < 3 * ST_W * ST_D; i++) stream_w[i / (ST_W * ST_D)][i % (ST_W * ST_D)] = rng_normal(&seed);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < ST_W * ST_D; i++) stream_w[k][i] = rng_normal(&seed);
     static const int n[] = {0, ST_T, 255, 256 / ST_T * ST_T * 4 + ST_T, ST_N};
     for (int i = 1; i < 5; i++) {
         stream_case(tp, n[i], 1, 0, 2, 2); /* two heads in one group, two questions */
@@ -1059,14 +1062,17 @@ static void test_half(void) {
         if (e == 31) {
             CHECK(m ? x != x : (double)x == (h & 0x8000 ? -INFINITY : INFINITY), "half %x", h);
             CHECK(m ? (half_of(x) & 0x7fff) > 0x7c00 : half_of(x) == h, "half %x returns", h);
-        } else CHECK((double)x == want && half_of(x) == h, "half %x is %g, not %g", h, (double)x, want);
+        } else
+            CHECK((double)x == want && half_of(x) == h, "half %x is %g, not %g", h, (double)x,
+                  want);
         if (e == 31 || h & 0x8000) continue; /* between two neighbours: the even one */
         unsigned char up[2] = {(unsigned char)(h + 1), (unsigned char)((h + 1) >> 8)};
         real y;
         half_read(&y, up, 1);
         if (h == 0x7bff) y = 65536;
         CHECK(half_of((x + y) / 2) == h + (h & 1), "a tie above half %x", h);
-        CHECK(half_of(x + (y - x) / 4) == h && half_of(y - (y - x) / 4) == h + 1, "near half %x", h);
+        CHECK(half_of(x + (y - x) / 4) == h && half_of(y - (y - x) / 4) == h + 1, "near half %x",
+              h);
     }
     CHECK(half_of((real)1e30) == 0x7c00 && half_of((real)-1e-30) == 0x8000, "beyond the range");
 }

@@ -1,7 +1,6 @@
 """bench_peer.py - our C code beside OpenBLAS and PyTorch in eager mode, in turns, on one machine.
 
-    OMP_NUM_THREADS=2 python3 tests/reference/bench_peer.py build/.../bench
-                                       [--only PREFIX] [--rounds 5] [--json FILE]
+    python3 tests/reference/bench_peer.py build/.../bench [--only PREFIX] [--rounds 5] [--json FILE]
 
 The C side is `bench --serve`: a line "THREADS ITEM" in, a line of seconds a call out.  A shared
 machine swings by a third, so for each item and number of threads the sides run in turns, ROUNDS
@@ -24,13 +23,16 @@ import time
 from collections import namedtuple
 
 sys.dont_write_bytecode = True
+# Before torch: its workers sleep between parallel regions.  Spinning they would disturb our side,
+# and slow torch down as well, as OpenBLAS has workers of its own that want the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
 import mac_torch
 
 RUNS, RUN_SECONDS = 7, 0.02   # as in tests/bench.c
-IDLE = 0.05                   # seconds until nobody spins: libgomp up to 10 ms, OpenBLAS 30 ms
+IDLE = 0.05                   # seconds until nobody spins: OpenBLAS's workers do for 30 ms
 
 
 def seconds(work):
@@ -70,7 +72,8 @@ class Ours:
 
 
 # ==== matmul =====================================================================================
-CUBES = [(n, n, n, "nn") for n in (64, 256, 512, 1024)] + [(256, 256, 256, k) for k in ("nt", "tn")]
+CUBES = [(n, n, n, "nn") for n in (64, 256, 512, 1024)]
+CUBES += [(256, 256, 256, kind) for kind in ("nt", "tn")]
 TRAINING = {  # forward, dx, dW
     "toy": [(1120, 192, 64, "nn"), (1120, 64, 64, "nn"), (1120, 256, 64, "nn"),
             (1120, 64, 256, "nn"), (96, 384, 64, "nn"),
@@ -91,15 +94,14 @@ def sgemm(M, N, K, kind):
     """C[M,N] += A B.  nt: B is stored [N,K], tn: A is stored [K,M].  -> seconds, by OpenBLAS and
     by torch."""
     rng = np.random.default_rng(1)
-    new = lambda *shape: rng.random(shape, np.float32) - np.float32(0.5)
-    a, b, c = new(*((K, M) if kind == "tn" else (M, K))), new(*((N, K) if kind == "nt" else (K, N))
-                                                              ), new(M, N)
+    stored = ((K, M) if kind == "tn" else (M, K), (N, K) if kind == "nt" else (K, N), (M, N))
+    a, b, c = (rng.random(shape, np.float32) - np.float32(0.5) for shape in stored)
 
     def call(rows):
-        i, f, p = ctypes.c_int, ctypes.c_float, lambda x: ctypes.c_void_p(x.ctypes.data)
-        args = (i(ROWS), i(TURNED if kind == "tn" else PLAIN), i(TURNED if kind == "nt" else PLAIN),
-                i(rows), i(N), i(K), f(1), p(a), i(a.shape[1]), p(b), i(b.shape[1]), f(1), p(c),
-                i(N))
+        i, one, p = ctypes.c_int, ctypes.c_float(1), lambda x: ctypes.c_void_p(x.ctypes.data)
+        turn = [i(TURNED if kind == turned else PLAIN) for turned in ("tn", "nt")]
+        args = (i(ROWS), *turn, i(rows), i(N), i(K), one, p(a), i(a.shape[1]), p(b),
+                i(b.shape[1]), one, p(c), i(N))
         return lambda: blas.cblas_sgemm(*args)
 
     full, empty = call(M), call(0)

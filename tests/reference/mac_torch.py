@@ -2,11 +2,11 @@
 
 Beside mac.c, for readers and for checks: the same networks and the same loss, written from the
 paper's equations the way PyTorch wants them.  Sequences are padded to the longest of a batch and
-masked (mac.c has ragged rows and no padding), gradients come from autograd, and parameters lie in
-one dict under the names of the model file.  Where the file has one tensor per token or per prefix
-vector ("mlps.0.", "mlps.1.", ...), the dict has all of them as one, under the name with "%d".
+masked (mac.c has ragged rows and no padding), gradients are autograd's, and parameters lie in a
+dict under the names of the model file.  Where the file has a tensor per token or prefix vector
+("mlps.0.", "mlps.1.", ...), the dict has all of them as one, under the name with "%d".
 
-    m = load_model("out/people/model.safetensors", torch.float64)
+    m = load_model("people.safetensors", torch.float64)
     loss, stats = mac_loss(m, pad(docs), pad(q), pad(qa), torch.tensor(doc), group=8, guidance=0.1)
 
 Letters as in mac.h:  B sequences or questions   S tokens   d LM width   H heads   V vocabulary
@@ -14,6 +14,7 @@ e encoder width   L LM layers   K documents   T vectors per document   P prefix 
 n = P*2L keys and values   G banks of a batch.      Needs PyTorch 1.12 or later, and numpy.
 """
 import functools
+import itertools
 import json
 import math
 from types import SimpleNamespace
@@ -25,11 +26,12 @@ import torch.nn.functional as F
 
 CONFIG = ("V S d L H e enc_L enc_H enc_dh enc_ff T P agg_B agg_H agg_dh pre_ff D Q A").split()
 LM, ENC, QENC = "base_lm.base_lm.transformer.", "enc_decoder.", "aggregator.question_encoder."
+BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 BUCKETS, FAR = 32, 128  # T5's relative positions
 
 
 # ==== safetensors: 8 bytes of length, a JSON header, the numbers =================================
-DTYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
+DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "U8": np.uint8}
 
 
 def st_read(path):
@@ -37,118 +39,102 @@ def st_read(path):
     with open(path, "rb") as f:
         header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
         data = f.read()
-    meta = header.pop("__metadata__", {})
-    tensors = {}
+    meta, tensors = header.pop("__metadata__", {}), {}
     for name, t in header.items():
-        begin, end = t["data_offsets"]
-        tensors[name] = np.frombuffer(data[begin:end], DTYPES[t["dtype"]]).reshape(t["shape"])
+        part = data[slice(*t["data_offsets"])]
+        tensors[name] = np.frombuffer(part, DTYPES[t["dtype"]]).reshape(t["shape"])
     return tensors, meta
 
 
 def st_write(path, tensors, meta):
     """Names in the order of the dict; the numbers start at a multiple of 64 bytes."""
-    header, at, arrays = {"__metadata__": meta}, 0, []
+    header, at = {"__metadata__": meta}, 0
     for name, x in tensors.items():
-        x = np.array(x, order="C")  # in C order; keeps the shape
         dtype = next(k for k, v in DTYPES.items() if v == x.dtype)
-        end = at + x.nbytes
-        header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [at, end]}
-        arrays.append(x)
-        at = end
+        header[name] = {"dtype": dtype, "shape": x.shape, "data_offsets": [at, at + x.nbytes]}
+        at += x.nbytes
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % 64)
     with open(path, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
-        for x in arrays:
-            f.write(x.tobytes())
+        f.writelines(x.tobytes() for x in tensors.values())
 
 
 # ==== parameters: names, shapes, files ===========================================================
 def shapes(c):
     """{name: shape} of all parameters.  A name with "%d" stands for shape[0] tensors of a file."""
-    n, inner, inner5 = c.P * 2 * c.L, c.agg_H * c.agg_dh, c.enc_H * c.enc_dh
-    s = {}
+    s, n, inner, inner5 = {}, c.P * 2 * c.L, c.agg_H * c.agg_dh, c.enc_H * c.enc_dh
 
-    def affine(name, *weight, bias):
-        s[name + ".weight"], s[name + ".bias"] = weight, bias
+    def affine(name, *weight, bias=slice(-1)):  # weight [..,out,in], bias [..,out]
+        s[name + ".weight"], s[name + ".bias"] = weight, weight[bias]
+
+    def norm(name, *gain):
+        affine(name, *gain, bias=slice(None))
 
     s[LM + "wte.weight"], s[LM + "wpe.weight"] = (c.V, c.d), (c.S, c.d)
-    for l in range(c.L):  # GPT-2 stores its matrices [in,out]
-        at = f"{LM}h.{l}."
-        for name, i, o in (("attn.c_attn", c.d, 3 * c.d), ("attn.c_proj", c.d, c.d),
-                           ("mlp.c_fc", c.d, 4 * c.d), ("mlp.c_proj", 4 * c.d, c.d)):
-            affine(at + name, i, o, bias=(o,))
-        affine(at + "ln_1", c.d, bias=(c.d,))
-        affine(at + "ln_2", c.d, bias=(c.d,))
-    affine(LM + "ln_f", c.d, bias=(c.d,))
-
+    for l in range(c.L):
+        at, d = f"{LM}h.{l}.", c.d
+        for x, i, o in (("attn.c_attn", d, 3 * d), ("attn.c_proj", d, d), ("mlp.c_fc", d, 4 * d),
+                        ("mlp.c_proj", 4 * d, d)):
+            affine(at + x, i, o, bias=slice(1, None))  # GPT-2 stores its matrices [in,out]
+        norm(at + "ln_1", d), norm(at + "ln_2", d)
+    norm(LM + "ln_f", c.d)
+    attn = {**dict.fromkeys("qkv", (inner5, c.e)), "o": (c.e, inner5)}
+    feed_forward = {"wi": (c.enc_ff, c.e), "wo": (c.e, c.enc_ff)}
     for t5 in (ENC, QENC):
         s[t5 + "shared.weight"], s[t5 + "learnable_prompts"] = (c.V, c.e), (1, c.T, c.e)
-        for stack, kinds in (("encoder.", ("SelfAttention",)),
-                             ("decoder.", ("SelfAttention", "EncDecAttention"))):
-            for l in range(c.enc_L):
-                for sub, kind in enumerate(kinds):
-                    at = f"{t5}{stack}block.{l}.layer.{sub}."
-                    for x in "qkv":
-                        s[f"{at}{kind}.{x}.weight"] = (inner5, c.e)
-                    s[f"{at}{kind}.o.weight"] = (c.e, inner5)
-                    s[at + "layer_norm.weight"] = (c.e,)
-                at = f"{t5}{stack}block.{l}.layer.{len(kinds)}."
-                s[at + "DenseReluDense.wi.weight"] = (c.enc_ff, c.e)
-                s[at + "DenseReluDense.wo.weight"] = (c.e, c.enc_ff)
+        for stack in ("encoder.", "decoder."):
+            kinds = ("SelfAttention", "EncDecAttention")[:1 if stack == "encoder." else 2]
+            for l, kind in itertools.product(range(c.enc_L), (*kinds, "DenseReluDense")):
+                sub = kinds.index(kind) if kind in kinds else len(kinds)
+                at = f"{t5}{stack}block.{l}.layer.{sub}."
                 s[at + "layer_norm.weight"] = (c.e,)
-            bias = f"{t5}{stack}block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-            s[bias] = (BUCKETS, c.enc_H)
-            s[f"{t5}{stack}final_layer_norm.weight"] = (c.e,)
-
+                for x, shape in (attn if kind in kinds else feed_forward).items():
+                    s[f"{at}{kind}.{x}.weight"] = shape
+            s[t5 + stack + BIAS] = (BUCKETS, c.enc_H)
+            s[t5 + stack + "final_layer_norm.weight"] = (c.e,)
     for at in ("mlps.%d.", "aggregator.mlps.%d."):
-        affine(at + "mlp.0", c.T, c.e, bias=(c.T, c.e))
-        affine(at + "mlp.1", c.T, c.d, c.e, bias=(c.T, c.d))
-        affine(at + "mlp.3", c.T, c.d, c.d, bias=(c.T, c.d))
+        norm(at + "mlp.0", c.T, c.e)
+        affine(at + "mlp.1", c.T, c.d, c.e)
+        affine(at + "mlp.3", c.T, c.d, c.d)
         if c.e != c.d:
-            affine(at + "skip", c.T, c.d, c.e, bias=(c.T, c.d))
+            affine(at + "skip", c.T, c.d, c.e)
     for i in range(c.agg_B):
-        at = f"aggregator.cross_attention_list.{i}."
-        ff = min(inner, c.d)
-        for norm in ("norm1", "norm_context", "norm2"):
-            affine(at + norm, c.d, bias=(c.d,))
-        for x in "qkv":
-            s[f"{at}attn.to_{x}.weight"] = (inner, c.d)
-        affine(at + "attn.to_out.0", c.d, inner, bias=(c.d,))
-        affine(at + "mlp.net.0", ff, c.d, bias=(ff,))
-        affine(at + "mlp.net.3", c.d, ff, bias=(c.d,))
-    at = "token_SA.mlp_layers.%d.net."
-    affine(at + "0", n, c.d, bias=(n, c.d))
-    affine(at + "1", n, c.pre_ff, c.d, bias=(n, c.pre_ff))
-    affine(at + "4", n, c.d, c.pre_ff, bias=(n, c.d))
+        at, ff = f"aggregator.cross_attention_list.{i}.", min(inner, c.d)
+        norm(at + "norm1", c.d), norm(at + "norm_context", c.d), norm(at + "norm2", c.d)
+        s.update({f"{at}attn.to_{x}.weight": (inner, c.d) for x in "qkv"})
+        affine(at + "attn.to_out.0", c.d, inner)
+        affine(at + "mlp.net.0", ff, c.d)
+        affine(at + "mlp.net.3", c.d, ff)
+    norm("token_SA.mlp_layers.%d.net.0", n, c.d)
+    affine("token_SA.mlp_layers.%d.net.1", n, c.pre_ff, c.d)
+    affine("token_SA.mlp_layers.%d.net.4", n, c.d, c.pre_ff)
     return s
 
 
 class Model:
     """c: sizes under their letters.  w: {name: parameter}, leaf tensors of autograd."""
 
-    def __init__(self, c, w, meta=None):
-        self.c, self.w, self.meta = c, w, meta or {}
+    def __init__(self, c, w, meta={}):
+        self.c, self.w, self.meta = c, w, meta
 
     def __getitem__(self, name):
         return self.w[name]
 
     def train_only(self, wanted):
         """The parameters whose name is wanted need gradients, no other does; -> list of them."""
-        for name, p in self.w.items():
-            p.requires_grad_(wanted(name))
-        return [p for p in self.w.values() if p.requires_grad]
+        return [p for name, p in self.w.items() if p.requires_grad_(wanted(name)).requires_grad]
 
 
 def random_model(sizes, dtype=torch.float32, seed=1, std=0.02):
-    """Random weights for {letter: size}, for tests and for benchmarks; gains of norms are one."""
+    """Random weights for {letter: size}, for tests and for benchmarks; gains of norms near one."""
     c = SimpleNamespace(**{"S": 0, **sizes})
     c.S = c.S or c.P + c.D + c.Q + c.A
-    rng, w = torch.Generator().manual_seed(seed), {}
-    for name, shape in shapes(c).items():
-        gain = "norm" in name or "ln_" in name or ".mlp.0." in name or ".%d.net.0." in name
-        w[name] = std * torch.randn(shape, generator=rng, dtype=dtype)
-        if gain and name.endswith(".weight"):
+    rng, s = torch.Generator().manual_seed(seed), shapes(c)
+    w = {name: std * torch.randn(s[name], generator=rng, dtype=dtype) for name in s}
+    for name in s:
+        bias = s.get(name.replace("weight", "bias"))
+        if "weight" in name and (bias == s[name] or len(s[name]) == 1):
             w[name] += 1
     return Model(c, w)
 
@@ -157,19 +143,18 @@ def load_model(path, dtype=torch.float32):
     tensors, meta = st_read(path)
     if meta.get("format") != "mac-model":
         raise ValueError(f"{path}: not a model made by train")
-    c = SimpleNamespace(**{k: int(meta[k]) for k in CONFIG})
-    w = {}
+    c, w = SimpleNamespace(**{k: int(meta[k]) for k in CONFIG}), {}
     for name, shape in shapes(c).items():
-        names = [name % g for g in range(shape[0])] if "%d" in name else [name]
-        missing = [x for x in names if x not in tensors]
-        if missing:
-            raise ValueError(f"{path}: there is no {missing[0]}")
-        x = [torch.tensor(tensors.pop(x), dtype=dtype) for x in names]
-        w[name] = torch.stack(x) if "%d" in name else x[0]
+        parts = [name % g for g in range(shape[0])] if "%d" in name else [name]
+        lost = set(parts) - set(tensors)
+        if lost:
+            raise ValueError(f"{path}: there is no {min(lost)}")
+        x = np.stack([tensors.pop(part) for part in parts])
+        w[name] = torch.tensor(x if "%d" in name else x[0], dtype=dtype)
         if w[name].shape != shape:
             raise ValueError(f"{path}: {name} is {list(w[name].shape)}, not {list(shape)}")
     if tensors:
-        raise ValueError(f"{path}: {next(iter(tensors))} belongs to no model")
+        raise ValueError(f"{path}: {min(tensors)} belongs to no model")
     return Model(c, w, meta)
 
 
@@ -237,32 +222,31 @@ def lm_hidden(m, ids, prefix=None):
     c, S = m.c, ids.shape[1]
     if c.P + S > c.S:
         raise ValueError(f"{S} tokens, the LM's window leaves room for {c.S - c.P}")
+
+    def conv1d(x, name):  # GPT-2's linear layer, W [in,out]
+        return F.linear(x, m[name + ".weight"].t(), m[name + ".bias"])
+
     held = c.P if prefix is not None else 0
     may = torch.ones(S, held + S, dtype=torch.bool).tril(held)  # query i reads keys j <= i + held
     h = F.embedding(ids, m[LM + "wte.weight"]) + m[LM + "wpe.weight"][c.P:c.P + S]
     causal = forbid(may, h.dtype)
     for l in range(c.L):
         at = f"{LM}h.{l}."
-
-        def conv1d(x, name):  # GPT-2's linear layer, W [in,out]
-            return F.linear(x, m[at + name + ".weight"].t(), m[at + name + ".bias"])
-
-        q, k, v = conv1d(layer_norm(m, h, at + "ln_1"), "attn.c_attn").split(c.d, -1)
+        q, k, v = conv1d(layer_norm(m, h, at + "ln_1"), at + "attn.c_attn").split(c.d, -1)
         if held:  # index j = p*2L + 2l + (0 key | 1 value)
             k = torch.cat((prefix[:, 2 * l].transpose(0, 1), k), 1)
             v = torch.cat((prefix[:, 2 * l + 1].transpose(0, 1), v), 1)
         y, _ = attention(q, k, v, c.H, (c.d // c.H) ** -0.5, causal)
-        h = h + conv1d(y, "attn.c_proj")
-        y = F.gelu(conv1d(layer_norm(m, h, at + "ln_2"), "mlp.c_fc"), approximate="tanh")
-        h = h + conv1d(y, "mlp.c_proj")
+        h = h + conv1d(y, at + "attn.c_proj")
+        y = F.gelu(conv1d(layer_norm(m, h, at + "ln_2"), at + "mlp.c_fc"), approximate="tanh")
+        h = h + conv1d(y, at + "mlp.c_proj")
     return layer_norm(m, h, LM + "ln_f")
 
 
 def lm_loss(m, x, asked=None, prefix=None, alike=False):
     """Mean of -log p(token) where asked [B,S] is set (None: everywhere), never of a first token:
     over all of them, or, where `alike` is set, over the means of the sequences."""
-    keep = x.real() if asked is None else x.real() & asked
-    keep = keep[:, 1:]
+    keep = (x.real() if asked is None else x.real() & asked)[:, 1:]
     rows = keep.flatten().nonzero().squeeze(1)  # the others need no logits
     h = lm_hidden(m, x.ids[:, :-1], prefix).flatten(0, 1).index_select(0, rows)
     target = x.ids[:, 1:].flatten()[rows]
@@ -303,27 +287,25 @@ def t5_feed_forward(m, x, at):
     return x + linear(m, y.relu(), at + "DenseReluDense.wo")
 
 
-def position_bias(m, stack, S, both_sides):
-    """[1,H,S,S], shared by all layers of a stack."""
-    table = m[stack + "block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
-    return F.embedding(relative_buckets(S, both_sides), table).permute(2, 0, 1)[None]
-
-
 def enc_forward(m, t5, x):
     """The encoder reads the tokens; the decoder turns T learnable vectors into T states.
     -> [B,T,e].  t5: ENC or QENC.  Nobody attends to padding."""
-    c, (B, S), dtype = m.c, x.ids.shape, m[t5 + "learnable_prompts"].dtype
-    padding = forbid(x.real(), dtype)[:, None, None]  # [B,1,1,S]
+    c, (B, S) = m.c, x.ids.shape
+
+    def position_bias(stack, S, both_sides):  # [1,H,S,S], shared by all layers of a stack
+        return F.embedding(relative_buckets(S, both_sides), m[stack + BIAS]).permute(2, 0, 1)[None]
+
     h = F.embedding(x.ids, m[t5 + "shared.weight"])
-    bias = position_bias(m, t5 + "encoder.", S, True) + padding
+    padding = forbid(x.real(), h.dtype)[:, None, None]  # [B,1,1,S]
+    bias = position_bias(t5 + "encoder.", S, True) + padding
     for l in range(c.enc_L):
         at = f"{t5}encoder.block.{l}.layer."
         h = t5_attention(m, h, at + "0.", "SelfAttention", bias)
         h = t5_feed_forward(m, h, at + "1.")
     h = rms_norm(m, h, t5 + "encoder.final_layer_norm")
     y = m[t5 + "learnable_prompts"].expand(B, -1, -1)
-    causal = forbid(torch.ones(c.T, c.T, dtype=torch.bool).tril(), dtype)
-    bias = position_bias(m, t5 + "decoder.", c.T, False) + causal
+    causal = forbid(torch.ones(c.T, c.T, dtype=torch.bool).tril(), h.dtype)
+    bias = position_bias(t5 + "decoder.", c.T, False) + causal
     for l in range(c.enc_L):
         at = f"{t5}decoder.block.{l}.layer."
         y = t5_attention(m, y, at + "0.", "SelfAttention", bias)
@@ -365,8 +347,8 @@ def aggregate(m, z, phi, reads=None):
     for i in range(c.agg_B):
         at = f"aggregator.cross_attention_list.{i}."
         x, context = layer_norm(m, q, at + "norm1"), layer_norm(m, phi, at + "norm_context")
-        y, weights = attention(linear(m, x, at + "attn.to_q"), linear(m, context, at + "attn.to_k"),
-                               linear(m, context, at + "attn.to_v"), c.agg_H, c.agg_dh ** -0.5,
+        k, v = (linear(m, context, f"{at}attn.to_{w}") for w in "kv")
+        y, weights = attention(linear(m, x, at + "attn.to_q"), k, v, c.agg_H, c.agg_dh ** -0.5,
                                bias)
         received.append(weights.view(G, c.agg_H, B, T, K, T).sum(5).mean((1, 3)))
         q = q + linear(m, y, at + "attn.to_out.0")
