@@ -55,7 +55,7 @@ mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the m
 
 # threads, tape
 mutant tensor.c 's/? pool.n : lo + pool.grain, t)/? pool.n : lo + pool.grain - 1, t)/' \
-    "threads: a piece too short\
+    "threads: a piece too short"
 mutant tensor.c 's/if (tp->held > tp->peak) tp->peak = tp->held/if (0) tp->peak = tp->held/' \
     "arena: the peak"
 mutant tensor.c 's/bytes > tp->limit || tp->held > tp->limit - bytes/bytes > tp->limit/' \
