@@ -2303,7 +2303,7 @@ int st_begin(StWriter *w, const char *path, char *err) {
 }
 
 void st_put(StWriter *w, const void *data, size_t n) {
-    w->failed |= fwrite(data, 1, n, w->f.file) != n;
+    if (n) w->failed |= fwrite(data, 1, n, w->f.file) != n;
 }
 
 void st_put_reals(StWriter *w, const real *x, size_t n) {
