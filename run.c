@@ -224,7 +224,7 @@ static int learn(Bank *b, const Corpus *c, int first, int last) {
 
 static void command_learn(void) {
     if (n_words == 0) usage("learn needs files");
-    char err[MAC_ERR];
+    char err[MAC_ERR], why[DATA_ERR];
     open_model();
     Bank *b = open_bank(1);
     if (half && b->K && !b->half) die("%s has full precision: --half is for a new bank", bank_path);
@@ -232,18 +232,29 @@ static void command_learn(void) {
     if (bank_grow(b, bank_path, err) != 0) die("%s", err); /* its vectors are never in memory */
     int seen = 0, added = 0;
     double began = mac_seconds(), shown = began;
-    for (int i = 0; i < n_words; i++) { /* a file at a time, a batch at a time */
+    for (int i = 0; i < n_words; i++) { /* a batch at a time */
         Corpus c = {0};
-        read_corpus(&c, words[i]);
-        for (int at = 0; at < c.n_docs; at += LEARN_BATCH) {
-            int last = at + LEARN_BATCH < c.n_docs ? at + LEARN_BATCH : c.n_docs;
-            added += learn(b, &c, at, last);
-            seen += last - at;
-            if (mac_seconds() - shown < 1) continue;
-            shown = mac_seconds();
-            fprintf(stderr, "%d documents, %.0f a second\n", seen, seen / (shown - began));
+        int n = 0;
+        CorpusReader *r = corpus_open(words[i], paragraphs, why);
+        while (r && (n = corpus_next(r, &c, LEARN_BATCH, why)) > 0) {
+            for (int at = 0; at < c.n_docs; at += LEARN_BATCH) { /* or a whole file, if not .jsonl */
+                int last = at + LEARN_BATCH < c.n_docs ? at + LEARN_BATCH : c.n_docs;
+                added += learn(b, &c, at, last);
+                seen += last - at;
+                if (mac_seconds() - shown < 1) continue;
+                shown = mac_seconds();
+                fprintf(stderr, "%d documents, %.0f a second\n", seen, seen / (shown - began));
+            }
         }
+        if (!r || n < 0) {
+            bank_free(b); /* nothing is learned */
+            die("%s", why);
+        }
+        if (c.n_skipped)
+            fprintf(stderr, "%s: %d rows left out, the first: %s\n", words[i], c.n_skipped,
+                    c.skipped);
         corpus_free(&c);
+        corpus_close(r);
     }
     save_bank(b);
     double took = mac_seconds() - began;

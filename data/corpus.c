@@ -1,9 +1,9 @@
 /* corpus.c - documents and their questions from files.
  *
- * A file is read in two steps.  First it becomes rows, one for each question and one for each
- * document, whose strings point into the file's own buffer; everything that can be wrong with a
- * file shows here, with the corpus untouched.  Then the rows are added: equal texts are found by
- * a hash table and become one document, so that a memory does not hold the same text twice. */
+ * A file of JSON Lines is read a line at a time, any other as a whole; either way its strings are
+ * decoded inside the reader's buffer, and what is found is copied into the corpus at once.  Equal
+ * texts are found by a hash table and become one document, so that a memory does not hold the
+ * same text twice. */
 #include "csv.h"
 #include "data.h"
 #include "json.h"
@@ -13,21 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    const char *id, *title, *text, *q, *rel;     /* id NULL: none; q NULL: only a document    */
-    int a, n_a, target;                          /* answers Rows.a[a .. a + n_a - 1]          */
-} Row;
-
-typedef struct {
-    const char *path;
-    char *err;
-    Row *row; int n, cap;
-    char **a; int n_a, cap_a;
-    char *titles;                                /* those made up for paragraphs              */
-    int n_skipped;
-    char skipped[DATA_ERR];
-} Rows;
-
 static int fail(char *err, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
@@ -36,34 +21,200 @@ static int fail(char *err, const char *fmt, ...) {
     return -1;
 }
 
-/* Room for one more element: p itself or moved; NULL when memory is out, p still valid then. */
-static void *room(void *p, int n, int *cap, size_t size) {
-    if (n < *cap) return p;
-    int more = *cap < INT_MAX / 2 - 16 ? 2 * *cap + 16 : INT_MAX;
-    void *q = (size_t)more <= SIZE_MAX / size ? realloc(p, (size_t)more * size) : NULL;
-    if (q) *cap = more;
-    return q;
+/* Room for element n of an array whose capacity is always the power of two above its length:
+ * p itself or moved; NULL when memory is out, p still valid then. */
+static void *room(void *p, int n, size_t size) {
+    if ((n & (n - 1)) != 0) return p;
+    size_t cap = n ? 2 * (size_t)n : 1;
+    return n <= INT_MAX / 2 && cap <= SIZE_MAX / size ? realloc(p, cap * size) : NULL;
+}
+
+/* ---- the corpus ---- */
+
+uint64_t text_hash(const char *text) {
+    uint64_t h = 0xCBF29CE484222325u;
+    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
+    return h;
+}
+
+static char *copy_str(const char *s) {
+    size_t n = strlen(s) + 1;
+    char *p = malloc(n);
+    if (p) memcpy(p, s, n);
+    return p;
+}
+
+static void drop_doc(Doc *d) {
+    free(d->id);
+    free(d->title);
+    free(d->text);
+    free(d->qas);
+}
+
+/* Keeps the hash table at most half full. */
+static int table_reserve(Corpus *c) {
+    size_t size = c->n_slots ? c->n_slots : 16;
+    while (size / 2 <= (size_t)c->n_docs) size *= 2;
+    if (size == c->n_slots) return 0;
+    int *slot = malloc(size * sizeof *slot);
+    if (!slot) return -1;
+    for (size_t i = 0; i < size; i++) slot[i] = -1;
+    for (int k = 0; k < c->n_docs; k++) {
+        size_t i = (size_t)c->docs[k].hash & (size - 1);
+        while (slot[i] >= 0) i = (i + 1) & (size - 1);
+        slot[i] = k;
+    }
+    free(c->slot);
+    c->slot = slot;
+    c->n_slots = size;
+    return 0;
+}
+
+/* The slot of the document with this text, or the free one (-1) where it belongs. */
+static int *table_find(const Corpus *c, const char *text, uint64_t hash) {
+    size_t i = (size_t)hash & (c->n_slots - 1);
+    for (; c->slot[i] >= 0; i = (i + 1) & (c->n_slots - 1)) {
+        const Doc *d = &c->docs[c->slot[i]];
+        if (d->hash == hash && strcmp(d->text, text) == 0) break;
+    }
+    return &c->slot[i];
+}
+
+/* The index of the document with this text, appended if it is new; -1 when memory is out.  An old
+ * one keeps its first title that is not empty; *titled says that it got this one just now. */
+static int put_doc(Corpus *c, const char *id, const char *title, const char *text, int *titled) {
+    char hex[17];
+    *titled = 0;
+    if (table_reserve(c) != 0) return -1;
+    uint64_t hash = text_hash(text);
+    int *slot = table_find(c, text, hash);
+    Doc *old = *slot >= 0 ? &c->docs[*slot] : NULL;
+    if (old && (*old->title || !*title)) return *slot;
+    if (old) {
+        char *copy = copy_str(title);
+        if (!copy) return -1;
+        free(old->title);
+        old->title = copy;
+        *titled = 1;
+        return *slot;
+    }
+    Doc *docs = room(c->docs, c->n_docs, sizeof *docs);
+    if (!docs) return -1;
+    c->docs = docs;
+    if (!id || !*id) {
+        snprintf(hex, sizeof hex, "%08lx%08lx", (unsigned long)(hash >> 32),
+                 (unsigned long)(hash & 0xFFFFFFFFu));
+        id = hex;
+    }
+    Doc d = {copy_str(id), copy_str(title), copy_str(text), hash, NULL, 0};
+    if (!d.id || !d.title || !d.text) {
+        drop_doc(&d);
+        return -1;
+    }
+    docs[c->n_docs] = d;
+    return *slot = c->n_docs++;
+}
+
+int corpus_add(Corpus *c, const char *title, const char *text) {
+    int titled;
+    return put_doc(c, NULL, title, text, &titled);
+}
+
+/* Appends a copy of a question: one malloc, which starts with, and is freed as, its array a. */
+static int put_question(Corpus *c, const Qa *from) {
+    Doc *d = &c->docs[from->doc];
+    Qa *qas = room(c->qas, c->n_qas, sizeof *qas);
+    if (qas) c->qas = qas;
+    int *list = qas ? room(d->qas, d->n_qas, sizeof *list) : NULL;
+    if (!list) return -1;
+    d->qas = list;
+    size_t head = (size_t)from->n_a * sizeof *from->a, q = strlen(from->q) + 1;
+    size_t rel = strlen(from->rel) + 1, n = head + q + rel;
+    for (int i = 0; i < from->n_a; i++) n += strlen(from->a[i]) + 1;
+    char *p = malloc(n);
+    if (!p) return -1;
+    Qa *qa = &qas[c->n_qas];
+    *qa = (Qa){p + head, (char **)(void *)p, from->n_a, NULL, p + head + q, from->doc};
+    memcpy(qa->q, from->q, q);
+    memcpy(qa->rel, from->rel, rel);
+    p = qa->rel + rel;
+    for (int i = 0; i < from->n_a; i++) {
+        qa->a[i] = strcpy(p, from->a[i]);
+        if (from->target == from->a[i]) qa->target = p;
+        p += strlen(p) + 1;
+    }
+    list[d->n_qas++] = c->n_qas++;
+    return 0;
+}
+
+/* Takes back what was added since there were n_docs documents and n_qas questions. */
+static void corpus_cut(Corpus *c, int n_docs, int n_qas) {
+    while (c->n_qas > n_qas) {
+        const Qa *qa = &c->qas[--c->n_qas];
+        c->docs[qa->doc].n_qas--;
+        free(qa->a);
+    }
+    while (c->n_docs > n_docs) drop_doc(&c->docs[--c->n_docs]);
+    free(c->slot);                               /* the next document makes it anew           */
+    c->slot = NULL;
+    c->n_slots = 0;
+}
+
+void corpus_free(Corpus *c) {
+    corpus_cut(c, 0, 0);
+    free(c->qas);
+    free(c->docs);
+    memset(c, 0, sizeof *c);
 }
 
 /* ---- the bytes of a file ---- */
 
-static int check_utf8(const char *path, const char *text, size_t n, char *err) {
+struct CorpusReader {
+    char *path;
+    FILE *f;
+    int (*whole)(CorpusReader *, char *, size_t);/* reads the text of a file; NULL: JSON Lines */
+    char *buf;                                   /* a byte behind len is always to spare      */
+    size_t at, len, cap;                         /* what is not read yet is buf[at .. len-1]  */
+    int line;                                    /* the number of the line read last          */
+    int found;                                   /* something that is not blank               */
+    int n_skipped;
+    char skipped[DATA_ERR];
+    char **a; int n_a;                           /* answers of the question being read        */
+    Corpus *c; char *err;                        /* those of the call that is running, and    */
+    int n_read;                                  /* documents read by it, equal ones too, and */
+    int *titled, n_titled;                       /* those to which it gave a title            */
+};
+
+/* How many bytes of text are whole characters of UTF-8 other than NUL. */
+static size_t valid_utf8(const char *text, size_t n) {
     const unsigned char *p = (const unsigned char *)text, *end = p + n;
-    long line = 1, start = 0;
+    const uint64_t ones = UINT64_MAX / 255;
     while (p < end) {
-        int len = utf8_len(p, end);
-        long at = (long)(p - (const unsigned char *)text);
-        if (*p == 0 || len == 0)
-            return fail(err, *p ? "%s: line %ld, byte %ld: invalid UTF-8 (0x%02X), expected a text"
-                        " file in UTF-8" : "%s: line %ld, byte %ld: NUL byte (0x%02X), expected"
-                        " a text file in UTF-8", path, line, at - start + 1, (unsigned)*p);
-        if (*p == '\n') {
-            line++;
-            start = at + 1;
+        uint64_t w = 0;
+        if (end - p >= 8) memcpy(&w, p, 8);
+        if (w && !((w | (w - ones)) & ones << 7)) {    /* eight of ASCII, none of them 0      */
+            p += 8;
+            continue;
         }
+        int len = *p ? utf8_len(p, end) : 0;
+        if (len == 0) break;
         p += len;
     }
-    return 0;
+    return (size_t)(p - (const unsigned char *)text);
+}
+
+/* The text begins with this line. */
+static int check_utf8(const CorpusReader *r, const char *text, size_t n, int line) {
+    size_t bad = valid_utf8(text, n), start = 0;
+    if (bad == n) return 0;
+    for (size_t i = 0; i < bad; i++)
+        if (text[i] == '\n') {
+            line++;
+            start = i + 1;
+        }
+    return fail(r->err, "%s: line %d, byte %ld: %s (0x%02X), expected a text file in UTF-8",
+                r->path, line, (long)(bad - start) + 1, text[bad] ? "invalid UTF-8" : "NUL byte",
+                (unsigned)(unsigned char)text[bad]);
 }
 
 static int is_space(char c) {
@@ -84,61 +235,78 @@ static char *trim(char *s) {
     return s;
 }
 
-/* The whole file in one malloc'd buffer with a NUL behind it.  *text and *n leave out a BOM. */
-static char *read_file(const char *path, char **text, size_t *n, char *err) {
-    FILE *f = fopen(path, "rb");
-    size_t cap = 1 << 16, got = 0, len = 0;
-    char *buf = malloc(cap);
-    if (!f) fail(err, "%s: cannot open: %s", path, strerror(errno));
-    else if (!buf) fail(err, "%s: out of memory", path);
-    while (f && buf && (got = fread(buf + len, 1, cap - len - 1, f)) > 0) {
-        len += got;
-        if (len + 1 < cap) continue;
-        char *more = cap <= INT_MAX / 2 ? realloc(buf, cap *= 2) : NULL;
-        if (!more) {
-            fail(err, "%s: too large for memory (2 GB at most)", path);
-            free(buf);
-        }
-        buf = more;
+/* Reads more of the file into the buffer, which grows when it is full: 1, or 0 at the end. */
+static int fill(CorpusReader *r) {
+    if (r->len + 1 >= r->cap) {
+        size_t cap = r->cap ? 2 * r->cap : 1 << 16;
+        char *buf = r->cap <= INT_MAX ? realloc(r->buf, cap) : NULL;
+        if (!buf)
+            return fail(r->err, "%s: %stoo large for memory (2 GB at most)", r->path,
+                        r->whole ? "" : "a line is ");
+        r->buf = buf;
+        r->cap = cap;
     }
-    int ok = f && buf && !ferror(f);
-    if (f && buf && !ok) fail(err, "%s: cannot read: %s", path, strerror(errno));
-    if (f) fclose(f);
-    if (ok) {
-        buf[len] = 0;
-        size_t bom = len >= 3 && memcmp(buf, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-        *text = buf + bom;
-        *n = len - bom;
-        ok = check_utf8(path, *text, *n, err) == 0;
-        if (ok && is_blank(*text)) ok = fail(err, "%s: empty file, expected text", path) == 0;
-    }
-    if (ok) return buf;
-    free(buf);
-    return NULL;
+    size_t got = fread(r->buf + r->len, 1, r->cap - r->len - 1, r->f);
+    if (ferror(r->f)) return fail(r->err, "%s: cannot read: %s", r->path, strerror(errno));
+    r->len += got;
+    return got > 0;
 }
 
-/* ---- rows ---- */
+/* The next line without its end, which becomes NUL: 1, or 0 at the end of the file. */
+static int next_line(CorpusReader *r, char **line, size_t *n) {
+    size_t seen = r->at;                         /* no end of a line between at and here      */
+    char *stop;
+    while ((stop = memchr(r->buf + seen, '\n', r->len - seen)) == NULL) {
+        seen = r->len -= r->at;
+        memmove(r->buf, r->buf + r->at, r->len);
+        r->at = 0;
+        int more = fill(r);
+        if (more < 0 || (more == 0 && r->len == 0)) return more;
+        if (more > 0) continue;
+        stop = r->buf + r->len++;                /* the last line: as if it had an end        */
+        break;
+    }
+    *line = r->buf + r->at;
+    *n = (size_t)(stop - *line);
+    *stop = 0;
+    r->at += *n + 1;
+    r->line += r->line < INT_MAX;
+    return check_utf8(r, *line, *n, r->line) == 0 ? 1 : -1;
+}
 
-static int skip_row(Rows *r, const char *where, const char *why) {
+/* ---- documents and questions on their way into the corpus ---- */
+
+typedef struct {
+    const char *id, *title, *text;               /* id NULL: none                             */
+    int doc;                                     /* its index, -1: not in the corpus so far   */
+} Draft;
+
+static int skip_row(CorpusReader *r, const char *where, const char *why) {
     if (r->n_skipped++ == 0) fail(r->skipped, "%s: %s: %s", r->path, where, why);
     return 0;
 }
 
-static int add_row(Rows *r, Row row) {
-    Row *p = room(r->row, r->n, &r->cap, sizeof *p);
-    if (!p) return fail(r->err, "%s: out of memory", r->path);
-    r->row = p;
-    r->row[r->n++] = row;
+static int out_of_memory(const CorpusReader *r) {
+    return fail(r->err, "%s: out of memory", r->path);
+}
+
+static int add_document(CorpusReader *r, Draft *d) {
+    int titled = 0, *list = room(r->titled, r->n_titled, sizeof *list);
+    if (list) r->titled = list;
+    d->doc = list ? put_doc(r->c, d->id, d->title, d->text, &titled) : -1;
+    if (d->doc < 0) return out_of_memory(r);
+    if (titled) list[r->n_titled++] = d->doc;
+    r->n_read++;
     return 0;
 }
 
-/* Answers gather behind those of the last row; blank ones are left out. */
-static int add_answer(Rows *r, char *s) {
-    char **p = room(r->a, r->n_a, &r->cap_a, sizeof *p);
-    if (!p) return fail(r->err, "%s: out of memory", r->path);
-    r->a = p;
+/* Answers gather until add_question takes them; blank ones are left out. */
+static int add_answer(CorpusReader *r, char *s) {
+    char **a = room(r->a, r->n_a, sizeof *a);
+    if (!a) return out_of_memory(r);
+    r->a = a;
     s = trim(s);
-    if (*s) r->a[r->n_a++] = s;
+    if (*s) a[r->n_a++] = s;
     return 0;
 }
 
@@ -148,17 +316,22 @@ static size_t n_chars(const char *s) {
     return n;
 }
 
-/* Adds the question row.q with the answers gathered since row.a.  Its target is the shortest one
- * in characters, as MAC has it, or the first one. */
-static int add_question(Rows *r, Row row, char *q, int shortest, const char *where) {
-    row.n_a = r->n_a - row.a;
-    row.q = q ? trim(q) : "";
-    if (is_blank(row.text)) return skip_row(r, where, "row skipped, it has no text");
-    if (!*row.q) return skip_row(r, where, "row skipped, it has no question");
-    if (row.n_a == 0) return skip_row(r, where, "row skipped, it has no answer");
-    for (int i = 1; shortest && i < row.n_a; i++)
-        if (n_chars(r->a[row.a + i]) < n_chars(r->a[row.a + row.target])) row.target = i;
-    return add_row(r, row);
+/* Adds a question with the answers gathered, and its document if that is not there yet.  The
+ * target is the shortest answer in characters, as MAC has it, or the first one. */
+static int add_question(CorpusReader *r, Draft *d, char *q, char *rel, int shortest,
+                        const char *where) {
+    char none[1] = "";
+    Qa qa = {q ? trim(q) : none, r->a, r->n_a, NULL, rel ? rel : none, 0};
+    r->n_a = 0;
+    if (is_blank(d->text)) return skip_row(r, where, "row skipped, it has no text");
+    if (!*qa.q) return skip_row(r, where, "row skipped, it has no question");
+    if (qa.n_a == 0) return skip_row(r, where, "row skipped, it has no answer");
+    qa.target = qa.a[0];
+    for (int i = 1; shortest && i < qa.n_a; i++)
+        if (n_chars(qa.a[i]) < n_chars(qa.target)) qa.target = qa.a[i];
+    if (d->doc < 0 && add_document(r, d) != 0) return -1;
+    qa.doc = d->doc;
+    return put_question(r->c, &qa) == 0 ? 0 : out_of_memory(r);
 }
 
 /* ---- JSON ---- */
@@ -169,8 +342,8 @@ static char *get_str(const Json *object, const char *key) {
 }
 
 /* The first element of a member array, NULL for none; a member of another type is an error. */
-static int get_array(Rows *r, const Json *object, const char *key, const char *where,
-                     const Json **first) {
+static int get_array(const CorpusReader *r, const Json *object, const char *key,
+                     const char *where, const Json **first) {
     const Json *v = json_get(object, key);
     *first = NULL;
     if (!v || v->type == JSON_NULL) return 0;
@@ -180,75 +353,72 @@ static int get_array(Rows *r, const Json *object, const char *key, const char *w
     return 0;
 }
 
-static int read_jsonl_doc(Rows *r, const Json *d, const char *where) {
-    const char *title = get_str(d, "title");
+static int read_jsonl_doc(CorpusReader *r, const Json *json, const char *where) {
+    const char *title = get_str(json, "title");
     const Json *qa, *list;
-    Row row = {get_str(d, "id"), title ? title : "", get_str(d, "text"), NULL, "", 0, 0, 0};
-    if (d->type != JSON_OBJECT)
+    Draft d = {get_str(json, "id"), title ? title : "", get_str(json, "text"), -1};
+    if (json->type != JSON_OBJECT)
         return fail(r->err, "%s: %s: expected an object {\"text\":...}", r->path, where);
-    if (!row.text)
+    if (!d.text)
         return fail(r->err, "%s: %s: no text in it, expected {\"text\":\"...\",\"qas\":[...]}"
                     " (the original StreamingQA release has none: join it with the articles)",
                     r->path, where);
-    if (is_blank(row.text)) return skip_row(r, where, "document skipped, its text is blank");
-    if (add_row(r, row) != 0 || get_array(r, d, "qas", where, &qa) != 0) return -1;
+    if (is_blank(d.text)) return skip_row(r, where, "document skipped, its text is blank");
+    if (add_document(r, &d) != 0 || get_array(r, json, "qas", where, &qa) != 0) return -1;
     for (; qa; qa = qa->next) {
-        char *rel = get_str(qa, "rel"), *one = get_str(qa, "a");
-        row.rel = rel ? rel : "";
-        row.a = r->n_a;
+        char *one = get_str(qa, "a");
         if (one && add_answer(r, one) != 0) return -1;
         if (!one && get_array(r, qa, "a", where, &list) != 0) return -1;
         for (const Json *a = one ? NULL : list; a; a = a->next)
             if (a->type == JSON_STRING && add_answer(r, a->str) != 0) return -1;
-        if (add_question(r, row, get_str(qa, "q"), 0, where) != 0) return -1;
+        if (add_question(r, &d, get_str(qa, "q"), get_str(qa, "rel"), 0, where) != 0) return -1;
     }
     return 0;
 }
 
-static int read_jsonl(Rows *r, char *text, size_t n) {
-    char why[DATA_ERR], where[32], *end = text + n;
-    int line = 1, failed = 0;
-    while (text < end && !failed) {
-        char *stop = memchr(text, '\n', (size_t)(end - text));
-        if (!stop) stop = end;
-        *stop = 0;
-        if (!is_blank(text)) {
-            JsonPool pool = {0};
-            Json *d = json_parse(&pool, text, (size_t)(stop - text), line, why);
-            snprintf(where, sizeof where, "line %d", line);
-            failed = d ? read_jsonl_doc(r, d, where) : fail(r->err, "%s: %s", r->path, why);
-            json_free(&pool);
-        }
-        text = stop + 1;
-        line++;
+/* Lines until n documents are read, or to the end of the file. */
+static int read_jsonl(CorpusReader *r, int n) {
+    char why[DATA_ERR], where[32], *text;
+    size_t len;
+    int failed = 0;
+    while (r->n_read < n && !failed) {
+        int more = next_line(r, &text, &len);
+        if (more == 0 && !r->found) return fail(r->err, "%s: empty file, expected text", r->path);
+        if (more <= 0) return more;
+        if (is_blank(text)) continue;
+        r->found = 1;
+        JsonPool pool = {0};
+        Json *d = json_parse(&pool, text, len, r->line, why);
+        snprintf(where, sizeof where, "line %d", r->line);
+        failed = d ? read_jsonl_doc(r, d, where) : fail(r->err, "%s: %s", r->path, why);
+        json_free(&pool);
     }
     return failed;
 }
 
-static int read_paragraph(Rows *r, const Json *p, const char *title) {
-    char *text = get_str(p, "context");
+static int read_paragraph(CorpusReader *r, const Json *p, const char *title) {
+    const char *text = get_str(p, "context");
     const Json *q, *answer;
     char where[80] = "a paragraph";
-    Row row = {NULL, title ? title : "", text ? text : "", NULL, "", 0, 0, 0};
+    Draft d = {NULL, title ? title : "", text ? text : "", -1};
     if (get_array(r, p, "qas", where, &q) != 0) return -1;
-    if (is_blank(row.text) && !q)
+    if (is_blank(d.text) && !q)
         return skip_row(r, where, "paragraph skipped, it has no context");
-    if (!is_blank(row.text) && add_row(r, row) != 0) return -1;
+    if (!is_blank(d.text) && add_document(r, &d) != 0) return -1;
     for (; q; q = q->next) {
         const char *id = get_str(q, "id");
         snprintf(where, sizeof where, "question %.64s", id ? id : "without id");
-        row.a = r->n_a;
         if (get_array(r, q, "answers", where, &answer) != 0) return -1;
         for (; answer; answer = answer->next) {
             char *s = get_str(answer, "text");
             if (s && add_answer(r, s) != 0) return -1;
         }
-        if (add_question(r, row, get_str(q, "question"), 1, where) != 0) return -1;
+        if (add_question(r, &d, get_str(q, "question"), NULL, 1, where) != 0) return -1;
     }
     return 0;
 }
 
-static int read_squad(Rows *r, char *text, size_t n) {
+static int read_squad(CorpusReader *r, char *text, size_t n) {
     JsonPool pool = {0};
     char why[DATA_ERR];
     const Json *article = NULL, *p = NULL, *top = json_parse(&pool, text, n, 1, why);
@@ -275,7 +445,7 @@ static int find_column(const Csv *c, const char *name) {
     return -1;
 }
 
-static int no_column(const Rows *r, const Csv *c, const char *name) {
+static int no_column(const CorpusReader *r, const Csv *c, const char *name) {
     char found[300] = "";
     for (int i = 0; i < c->n; i++) {
         size_t len = strlen(found);
@@ -284,7 +454,7 @@ static int no_column(const Rows *r, const Csv *c, const char *name) {
     return fail(r->err, "%s: line %d: no column %s (found: %s)", r->path, c->row_line, name, found);
 }
 
-static int find_columns(const Rows *r, const Csv *c, Columns *col) {
+static int find_columns(const CorpusReader *r, const Csv *c, Columns *col) {
     int answer = find_column(c, "answer"), paragraph = find_column(c, "ans_paragraph");
     int context = find_column(c, "context");
     col->q = find_column(c, "question");
@@ -305,7 +475,7 @@ static int find_columns(const Rows *r, const Csv *c, Columns *col) {
 }
 
 /* StreamingQA joins its answers by backslashes. */
-static int split_answers(Rows *r, char *s) {
+static int split_answers(CorpusReader *r, char *s) {
     for (char *cut; (cut = strchr(s, '\\')) != NULL; s = cut + 1) {
         *cut = 0;
         if (add_answer(r, s) != 0) return -1;
@@ -341,7 +511,7 @@ static char *python_string(char **p) {
 
 /* HuggingFace writes {'text': ['a', 'b'], 'answer_start': [1, 2]}: the strings of the list
  * behind 'text'.  A cell of another form has no answers, and its row is skipped for that. */
-static int python_answers(Rows *r, char *s) {
+static int python_answers(CorpusReader *r, char *s) {
     int in_text = 0;
     while (*s && !(in_text && *s == ']')) {
         if (*s != '\'' && *s != '"') {
@@ -359,22 +529,22 @@ static int python_answers(Rows *r, char *s) {
     return 0;
 }
 
-static int read_csv_row(Rows *r, const Csv *c, const Columns *col) {
+static int read_csv_row(CorpusReader *r, const Csv *c, const Columns *col) {
     char where[32];
     char empty[3][1] = {"", "", ""};             /* for the missing cells of a short row      */
     snprintf(where, sizeof where, "line %d", c->row_line);
     if (c->n > col->n) return skip_row(r, where, "row skipped, more cells than the header has");
     char *q = col->q < c->n ? c->cell[col->q] : empty[0];
     char *a = col->a < c->n ? c->cell[col->a] : empty[1];
-    Row row = {NULL, "", "", NULL, "", r->n_a, 0, 0};
-    if (col->text < c->n) row.text = c->cell[col->text];
-    if (col->title >= 0 && col->title < c->n) row.title = c->cell[col->title];
+    Draft d = {NULL, "", "", -1};
+    if (col->text < c->n) d.text = c->cell[col->text];
+    if (col->title >= 0 && col->title < c->n) d.title = c->cell[col->title];
     int failed = col->kind == CSV_STREAMINGQA ? split_answers(r, a)
                : col->kind == CSV_SQUAD ? python_answers(r, a) : add_answer(r, a);
-    return failed ? -1 : add_question(r, row, q, 1, where);
+    return failed ? -1 : add_question(r, &d, q, NULL, 1, where);
 }
 
-static int read_csv(Rows *r, char *text, size_t n) {
+static int read_csv(CorpusReader *r, char *text, size_t n) {
     Csv c = {text, text + n, 1, 1, NULL, 0, 0};
     Columns col = {CSV_STREAMINGQA, 0, 0, 0, 0, 0};
     char why[DATA_ERR];
@@ -427,189 +597,28 @@ static char *next_paragraph(char **s) {
     return trim(p);
 }
 
-static int read_paragraphs(Rows *r, char *text, size_t n) {
-    char name[256], *p;
-    size_t lines = 1;
+static int read_paragraphs(CorpusReader *r, char *text, size_t n) {
+    char name[256], title[270];
+    Draft d = {NULL, title, NULL, -1};
+    (void)n;
     unify_line_ends(text);
-    for (size_t i = 0; i < n && text[i]; i++) lines += text[i] == '\n';
     base_name(r->path, name, sizeof name);
-    size_t cap = strlen(name) + 12;              /* a blank, the number and NUL               */
-    char *title = r->titles = malloc(lines * cap);
-    if (!title) return fail(r->err, "%s: out of memory", r->path);
-    for (int i = 1; (p = next_paragraph(&text)) != NULL; i++, title += cap) {
-        snprintf(title, cap, "%s %d", name, i);
-        if (add_row(r, (Row){NULL, title, p, NULL, "", 0, 0, 0}) != 0) return -1;
+    for (int i = 1; (d.text = next_paragraph(&text)) != NULL; i++) {
+        snprintf(title, sizeof title, "%s %d", name, i);
+        if (add_document(r, &d) != 0) return -1;
     }
     return 0;
 }
 
-/* ---- the corpus ---- */
-
-uint64_t text_hash(const char *text) {
-    uint64_t h = 0xCBF29CE484222325u;
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
-    return h;
+static int read_text(CorpusReader *r, char *text, size_t n) {
+    char name[256];
+    (void)n;
+    unify_line_ends(text);
+    base_name(r->path, name, sizeof name);
+    return add_document(r, &(Draft){NULL, name, trim(text), -1});
 }
 
-typedef struct { uint64_t hash; int doc; } Slot;                 /* doc -1: free              */
-typedef struct { Slot *slot; size_t mask; } Table;
-
-static int table_init(Table *t, int n) {
-    size_t size = 16;
-    while (size / 2 < (size_t)n) size *= 2;
-    t->mask = size - 1;
-    t->slot = malloc(size * sizeof *t->slot);
-    for (size_t i = 0; t->slot && i < size; i++) t->slot[i].doc = -1;
-    return t->slot ? 0 : -1;
-}
-
-/* The slot of this text, or the free one where it belongs. */
-static Slot *table_find(const Table *t, const Corpus *c, const char *text) {
-    uint64_t hash = text_hash(text);
-    size_t i = (size_t)hash & t->mask;
-    while (t->slot[i].doc >= 0
-           && (t->slot[i].hash != hash || strcmp(c->docs[t->slot[i].doc].text, text) != 0))
-        i = (i + 1) & t->mask;
-    t->slot[i].hash = hash;
-    return &t->slot[i];
-}
-
-static char *copy_str(const char *s) {
-    size_t n = strlen(s) + 1;
-    char *p = malloc(n);
-    if (p) memcpy(p, s, n);
-    return p;
-}
-
-static void drop_doc(Doc *d) {
-    free(d->id);
-    free(d->title);
-    free(d->text);
-}
-
-/* Appends a document: its index, or -1 when memory is out. */
-static int push_doc(Corpus *c, const char *id, const char *title, const char *text) {
-    char hex[17];
-    if ((c->n_docs & (c->n_docs - 1)) == 0) {    /* the capacity is the next power of two     */
-        size_t cap = c->n_docs ? 2 * (size_t)c->n_docs : 1;
-        Doc *docs = realloc(c->docs, cap * sizeof *docs);
-        if (!docs) return -1;
-        c->docs = docs;
-    }
-    if (!id || !*id) {
-        uint64_t h = text_hash(text);
-        snprintf(hex, sizeof hex, "%08lx%08lx", (unsigned long)(h >> 32),
-                 (unsigned long)(h & 0xFFFFFFFFu));
-        id = hex;
-    }
-    Doc d = {copy_str(id), copy_str(title), copy_str(text), NULL, 0};
-    if (!d.id || !d.title || !d.text) {
-        drop_doc(&d);
-        return -1;
-    }
-    c->docs[c->n_docs] = d;
-    return c->n_docs++;
-}
-
-/* Equal texts are one document: it keeps the first title that is not empty. */
-static int merge_title(Doc *d, const char *title) {
-    if (*d->title || !*title) return 0;
-    char *copy = copy_str(title);
-    if (!copy) return -1;
-    free(d->title);
-    d->title = copy;
-    return 0;
-}
-
-/* One malloc for all of a question, which starts with, and is freed as, its array a. */
-static int make_qa(Qa *qa, const Row *row, char *const *a, int doc) {
-    size_t head = (size_t)row->n_a * sizeof *qa->a;
-    size_t n = head + strlen(row->q) + strlen(row->rel) + 2;
-    for (int i = 0; i < row->n_a; i++) n += strlen(a[i]) + 1;
-    char *p = malloc(n);
-    if (!p) return -1;
-    *qa = (Qa){p + head, (char **)(void *)p, row->n_a, NULL, NULL, doc};
-    p = strcpy(qa->q, row->q) + strlen(row->q) + 1;
-    qa->rel = strcpy(p, row->rel);
-    p += strlen(row->rel) + 1;
-    for (int i = 0; i < row->n_a; i++) {
-        qa->a[i] = strcpy(p, a[i]);
-        p += strlen(a[i]) + 1;
-    }
-    qa->target = qa->a[row->target];
-    return 0;
-}
-
-/* Makes every Doc.qas anew, in all[n_qas].  So they are one malloc, which is docs[0].qas. */
-static void index_questions(Corpus *c, int *all) {
-    free(c->docs[0].qas);
-    for (int i = 0; i < c->n_docs; i++) c->docs[i].n_qas = 0;
-    for (int i = 0; i < c->n_qas; i++) c->docs[c->qas[i].doc].n_qas++;
-    for (int i = 0; i < c->n_docs; i++) {
-        c->docs[i].qas = all;
-        all += c->docs[i].n_qas;
-        c->docs[i].n_qas = 0;
-    }
-    for (int i = 0; i < c->n_qas; i++) {
-        Doc *d = &c->docs[c->qas[i].doc];
-        d->qas[d->n_qas++] = i;
-    }
-}
-
-static int add_one(Corpus *c, const Rows *r, const Row *row, const Table *t) {
-    Slot *slot = table_find(t, c, row->text);
-    if (slot->doc < 0) slot->doc = push_doc(c, row->id, row->title, row->text);
-    if (slot->doc < 0 || merge_title(&c->docs[slot->doc], row->title) != 0) return -1;
-    if (!row->q) return 0;
-    if (make_qa(&c->qas[c->n_qas], row, r->a + row->a, slot->doc) != 0) return -1;
-    c->n_qas++;
-    return 0;
-}
-
-static int add_rows(Corpus *c, const Rows *r) {
-    int n_docs = c->n_docs, n_qas = c->n_qas, failed;
-    Table t = {NULL, 0};
-    size_t n = (size_t)n_qas + (size_t)r->n;
-    int *all = malloc((n + 1) * sizeof *all);
-    Qa *qas = realloc(c->qas, (n + 1) * sizeof *qas);
-    if (qas) c->qas = qas;
-    failed = !all || !qas || table_init(&t, n_docs + r->n) != 0;
-    for (int i = 0; i < n_docs && !failed; i++) table_find(&t, c, c->docs[i].text)->doc = i;
-    for (int i = 0; i < r->n && !failed; i++) failed = add_one(c, r, &r->row[i], &t) != 0;
-    free(t.slot);
-    if (!failed) {
-        if (c->n_skipped == 0) memcpy(c->skipped, r->skipped, sizeof c->skipped);
-        c->n_skipped += r->n_skipped;
-        if (c->n_docs > 0) index_questions(c, all);
-        else free(all);
-        return 0;
-    }
-    free(all);
-    while (c->n_qas > n_qas) free(c->qas[--c->n_qas].a);
-    while (c->n_docs > n_docs) drop_doc(&c->docs[--c->n_docs]);
-    return fail(r->err, "%s: out of memory", r->path);
-}
-
-static int read_rows(Corpus *c, const char *path, int (*reader)(Rows *, char *, size_t),
-                     char *err) {
-    Rows r = {path, err, NULL, 0, 0, NULL, 0, 0, NULL, 0, ""};
-    char *text;
-    size_t n;
-    char *buf = read_file(path, &text, &n, err);
-    int failed = !buf || reader(&r, text, n) != 0 || add_rows(c, &r) != 0;
-    free(r.row);
-    free(r.a);
-    free(r.titles);
-    free(buf);
-    return failed ? -1 : 0;
-}
-
-int corpus_add(Corpus *c, const char *title, const char *text) {
-    for (int i = 0; i < c->n_docs; i++)
-        if (strcmp(c->docs[i].text, text) == 0)
-            return merge_title(&c->docs[i], title) == 0 ? i : -1;
-    return push_doc(c, NULL, title, text);
-}
+/* ---- files ---- */
 
 static int has_extension(const char *path, const char *ext) {
     size_t n = strlen(path), len = strlen(ext);
@@ -621,30 +630,85 @@ static int has_extension(const char *path, const char *ext) {
     return 1;
 }
 
+void corpus_close(CorpusReader *r) {
+    if (!r) return;
+    if (r->f) fclose(r->f);
+    free(r->path);
+    free(r->buf);
+    free(r->a);
+    free(r->titled);
+    free(r);
+}
+
+CorpusReader *corpus_open(const char *path, int paragraphs, char *err) {
+    CorpusReader *r = calloc(1, sizeof *r);
+    int failed = r && (r->path = copy_str(path)) ? 0 : fail(err, "%s: out of memory", path);
+    if (!failed) {
+        r->err = err;
+        r->whole = paragraphs ? read_paragraphs : has_extension(path, ".jsonl") ? NULL
+                 : has_extension(path, ".json") ? read_squad
+                 : has_extension(path, ".csv") ? read_csv : read_text;
+        r->f = fopen(path, "rb");
+        failed = r->f ? fill(r) < 0 : fail(err, "%s: cannot open: %s", path, strerror(errno));
+    }
+    if (!failed) {
+        if (r->len >= 3 && memcmp(r->buf, "\xEF\xBB\xBF", 3) == 0) r->at = 3;   /* BOM */
+        return r;
+    }
+    corpus_close(r);
+    return NULL;
+}
+
+static int read_whole(CorpusReader *r) {
+    int more = 1;
+    if (r->found) return 0;
+    while (more > 0) more = fill(r);
+    if (more < 0) return -1;
+    char *text = r->buf + r->at;
+    size_t n = r->len - r->at;
+    text[n] = 0;
+    if (check_utf8(r, text, n, 1) != 0) return -1;
+    if (is_blank(text)) return fail(r->err, "%s: empty file, expected text", r->path);
+    r->found = 1;
+    return r->whole(r, text, n);
+}
+
+/* Adds the next n documents to c. */
+static int read_batch(CorpusReader *r, Corpus *c, int n, char *err) {
+    r->c = c;
+    r->err = err;
+    r->n_read = r->n_titled = r->n_a = 0;
+    return r->whole ? read_whole(r) : read_jsonl(r, n);
+}
+
+int corpus_next(CorpusReader *r, Corpus *c, int n, char *err) {
+    corpus_free(c);
+    int failed = read_batch(r, c, n, err);
+    if (failed) corpus_free(c);
+    c->n_skipped = r->n_skipped;
+    memcpy(c->skipped, r->skipped, sizeof c->skipped);
+    return failed ? -1 : c->n_docs;
+}
+
+static int read_file(Corpus *c, const char *path, int paragraphs, char *err) {
+    int n_docs = c->n_docs, n_qas = c->n_qas;
+    CorpusReader *r = corpus_open(path, paragraphs, err);
+    int failed = r ? read_batch(r, c, INT_MAX, err) : -1;
+    if (!failed) {
+        if (c->n_skipped == 0) memcpy(c->skipped, r->skipped, sizeof c->skipped);
+        c->n_skipped += r->n_skipped;
+    } else if (r) {
+        for (int i = 0; i < r->n_titled; i++) *c->docs[r->titled[i]].title = 0;
+        corpus_cut(c, n_docs, n_qas);
+    }
+    corpus_close(r);
+    return failed;
+}
+
 int corpus_read(Corpus *c, const char *path, char *err) {
-    char name[256], *text;
-    size_t n;
-    if (has_extension(path, ".jsonl")) return read_rows(c, path, read_jsonl, err);
-    if (has_extension(path, ".json")) return read_rows(c, path, read_squad, err);
-    if (has_extension(path, ".csv")) return read_rows(c, path, read_csv, err);
-    char *buf = read_file(path, &text, &n, err);
-    if (!buf) return -1;
-    unify_line_ends(text);
-    base_name(path, name, sizeof name);
-    int doc = corpus_add(c, name, trim(text));
-    free(buf);
-    return doc < 0 ? fail(err, "%s: out of memory", path) : 0;
+    return read_file(c, path, 0, err);
 }
 
 int corpus_read_paragraphs(Corpus *c, const char *path, char *err) {
-    return read_rows(c, path, read_paragraphs, err);
-}
-
-void corpus_free(Corpus *c) {
-    if (c->n_docs) free(c->docs[0].qas);
-    for (int i = 0; i < c->n_qas; i++) free(c->qas[i].a);
-    for (int i = 0; i < c->n_docs; i++) drop_doc(&c->docs[i]);
-    free(c->qas);
-    free(c->docs);
-    memset(c, 0, sizeof *c);
+    return read_file(c, path, 1, err);
 }

@@ -30,6 +30,7 @@ typedef struct {
 
 typedef struct {
     char *id, *title, *text; /* id is made from the text's hash when the file gives none      */
+    uint64_t hash;           /* text_hash of the text                                         */
     int *qas, n_qas;         /* [n_qas] indices into Corpus.qas                               */
 } Doc;
 
@@ -38,6 +39,7 @@ typedef struct {
     Qa *qas;   int n_qas;    /* in file order                                                 */
     int n_skipped;           /* rows left out: no question, text or answer, or too many cells */
     char skipped[DATA_ERR];  /* why the first of them was, with its line                      */
+    int *slot; size_t n_slots; /* hash table of the texts: an index into docs, -1: free       */
 } Corpus;
 
 /* Appends the documents of one file to c (zeroed before first use).  The kind is told by the
@@ -50,6 +52,18 @@ int  corpus_read_paragraphs(Corpus *c, const char *path, char *err); /* plain te
 int  corpus_add(Corpus *c, const char *title, const char *text);     /* one document: its index */
 void corpus_free(Corpus *c);
 uint64_t text_hash(const char *text);            /* FNV-1a 64 over the bytes                  */
+
+/* A file a batch at a time, for files larger than memory.  Only .jsonl is read that way, a line
+ * at a time; of any other kind the first batch is the whole file, whatever n is.  An error in
+ * a file shows when its line is reached: the batches before it have been handed out by then. */
+typedef struct CorpusReader CorpusReader;
+CorpusReader *corpus_open(const char *path, int paragraphs, char *err); /* paragraphs: as above;
+                                                 NULL: see err                                */
+/* Empties c and fills it with the next n >= 1 documents: how many, equal texts being one; 0 at
+ * the end, -1: see err, then only corpus_close makes sense.  c->n_skipped and c->skipped count
+ * from the start of the file, and hold when 0 or -1 is returned too. */
+int  corpus_next(CorpusReader *r, Corpus *c, int n, char *err);
+void corpus_close(CorpusReader *r);              /* NULL is fine                              */
 
 /* ---- tokenizer.c: byte-level BPE; ids 0..255 are the bytes, then the merges, last the EOS ---- */
 typedef struct Tokenizer Tokenizer;

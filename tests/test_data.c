@@ -3,6 +3,7 @@
 #include "../data/data.h"
 #include "../data/json.h"
 #include "check.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,6 +163,234 @@ static void test_samples(void) {
     corpus_free(&all);
 }
 
+static const int batches[4] = {1, 2, 7, INT_MAX};
+static const char repeated[] = "x y z";          /* in a sample of JSON Lines: its title may come
+                                                    in a later batch                          */
+
+static int find_text(const Corpus *c, const char *text) {
+    for (int i = 0; i < c->n_docs; i++)
+        if (strcmp(c->docs[i].text, text) == 0) return i;
+    return -1;
+}
+
+/* The documents of a batch are those of all from *doc on, but for texts that an earlier batch had
+ * already, and its questions those from *qa on. */
+static void check_batch(const char *path, const Corpus *c, const Corpus *all, int *doc, int *qa) {
+    check_index(path, c);
+    for (int i = 0; i < c->n_docs; i++) {
+        const Doc *d = &c->docs[i];
+        int at = find_text(all, d->text);
+        CHECK(at >= 0 && at <= *doc, "%s: document %d comes as number %d", path, at, *doc);
+        if (at < 0) continue;
+        const Doc *want = &all->docs[at];
+        CHECK(d->hash == text_hash(d->text), "%s: the hash of %s", path, d->text);
+        if (at < *doc) continue;
+        ++*doc;
+        CHECK(strcmp(d->id, want->id) == 0, "%s: id %s, not %s", path, d->id, want->id);
+        int later = *d->title == 0 && strcmp(d->text, repeated) == 0;
+        CHECK(later || strcmp(d->title, want->title) == 0, "%s: title %s, not %s", path, d->title,
+              want->title);
+    }
+    for (int i = 0; i < c->n_qas && *qa < all->n_qas; i++, ++*qa) {
+        const Qa *a = &c->qas[i], *b = &all->qas[*qa];
+        CHECK(strcmp(a->q, b->q) == 0 && strcmp(a->rel, b->rel) == 0 && a->n_a == b->n_a
+              && strcmp(a->target, b->target) == 0, "%s: question %s, not %s", path, a->q, b->q);
+        for (int k = 0; k < a->n_a && k < b->n_a; k++)
+            CHECK(strcmp(a->a[k], b->a[k]) == 0, "%s: %s, not %s", path, a->a[k], b->a[k]);
+        CHECK(strcmp(c->docs[a->doc].text, all->docs[b->doc].text) == 0, "%s: %s", path, a->q);
+    }
+}
+
+/* A file in batches of n gives what corpus_read gave: these documents, or `why`. */
+static void check_reader(const char *path, int n, const Corpus *all, const char *why) {
+    int got = -1, doc = 0, qa = 0, is_jsonl = strstr(path, ".jsonl") != NULL;
+    char found[DATA_ERR] = "";
+    Corpus c = {0};
+    CorpusReader *r = corpus_open(path, 0, found);
+    for (int full = 1; r && (got = corpus_next(r, &c, n, found)) > 0; full = got == n) {
+        CHECK(got == c.n_docs && (got <= n || !is_jsonl), "%s: %d documents", path, got);
+        CHECK(full || !is_jsonl, "%s: a batch behind one that was not full", path);
+        if (!why) check_batch(path, &c, all, &doc, &qa);
+    }
+    CHECK(c.n_docs == 0 && c.n_qas == 0, "%s: documents with %d", path, got);
+    CHECK(got == -(why != NULL), "%s: %s", path, why ? "is read to its end" : found);
+    CHECK(strcmp(found, why ? why : "") == 0, "%s: '%s', not '%s'", path, found, why ? why : "");
+    CHECK(why || (doc == all->n_docs && qa == all->n_qas), "%s: %d documents and %d questions of"
+          " %d and %d", path, doc, qa, all->n_docs, all->n_qas);
+    CHECK(why || (c.n_skipped == all->n_skipped && strcmp(c.skipped, all->skipped) == 0),
+          "%s: %d skipped, %s", path, c.n_skipped, c.skipped);
+    CHECK(why || corpus_next(r, &c, n, found) == 0, "%s: more behind the end", path);
+    corpus_close(r);
+}
+
+static void test_reader(void) {
+    static const char *const more[] = {"data/elements/test.jsonl", "data/factbook/test.jsonl",
+                                       "data/wnnames/test.jsonl", "no such file.jsonl",
+                                       "no such file.txt", "tests", "README.md"};
+    enum { N_MORE = sizeof more / sizeof *more };
+    for (int i = 0; i < N_SAMPLES + N_MORE; i++)
+        for (int k = 0; k < 4; k++) {
+            char path[200];
+            Corpus c = {0};
+            if (i < N_SAMPLES) snprintf(path, sizeof path, "tests/samples/%s", samples[i].name);
+            else snprintf(path, sizeof path, "%s", more[i - N_SAMPLES]);
+            int failed = corpus_read(&c, path, err);
+            check_reader(path, batches[k], &c, failed ? err : NULL);
+            corpus_free(&c);
+        }
+}
+
+/* Document i of a generated file: some are longer than any buffer that a reader starts with. */
+static size_t make_text(int i, char *text) {
+    uint64_t rng = (uint64_t)i;
+    size_t n = i % 50 == 20 ? 300000 : rng_next(&rng) % 3000;
+    size_t head = (size_t)sprintf(text, "%d \xE2\x82\xAC ", i);
+    for (size_t k = 0; k < n; k++) text[head + k] = "abcde fghij"[rng_next(&rng) % 11];
+    strcpy(text + head + n, "!");
+    return head + n + 1;
+}
+
+/* A file of which every document is known: lines of all lengths, ends of lines of all kinds. */
+static void test_lines(void) {
+    enum { N = 199, CAP = 300100 };
+    char path[500], *text = malloc(CAP);
+    snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
+    FILE *f = fopen(path, "wb");
+    fputs("\xEF\xBB\xBF\n \t\r\n", f);                /* a BOM and two blank lines           */
+    for (int i = 0; i < N; i++) {
+        make_text(i, text);
+        fprintf(f, "{\"id\":\"%d\",\"text\":\"%s\"}%s%s", i, text, i % 3 ? "" : "\r",
+                i == N - 1 ? "" : i % 5 ? "\n" : "\n\n");
+        if (i % 10 == 0) fprintf(f, "{\"text\":\" \"}\n");
+    }
+    fclose(f);
+    for (int k = 0; k < 4; k++) {
+        int n = 0, got;
+        Corpus c = {0};
+        CorpusReader *r = corpus_open(path, 0, err);
+        while (r && (got = corpus_next(r, &c, batches[k], err)) > 0)
+            for (int i = 0; i < got; i++, n++) {
+                size_t len = make_text(n, text);
+                CHECK(atoi(c.docs[i].id) == n, "%s as number %d", c.docs[i].id, n);
+                CHECK(strlen(c.docs[i].text) == len && memcmp(c.docs[i].text, text, len) == 0,
+                      "document %d: %.40s", n, c.docs[i].text);
+            }
+        CHECK(r && got == 0 && n == N, "%d documents: %s", n, err);
+        CHECK(c.n_skipped == 20 && strstr(c.skipped, "line 5: document skipped"), "%d skipped: %s",
+              c.n_skipped, c.skipped);
+        corpus_close(r);
+    }
+    remove(path);
+    free(text);
+}
+
+/* The first read ends before, in and behind the end of a line, or of a file that has none. */
+static void test_buffer_end(void) {
+    enum { CAP = 140000 };
+    char path[500], *s = malloc(CAP);
+    snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
+    for (int size = 1 << 16; size <= 1 << 17; size *= 2)
+        for (int n = size - 4; n <= size + 4; n++)
+            for (int tail = 0; tail < 3; tail++) {
+                Corpus c = {0};
+                sprintf(s, "{\"text\":\"%0*d\"}%s", n - 11, 7,
+                        tail == 0 ? "" : tail == 1 ? "\n" : "\r\n{\"text\":\"b\"}");
+                write_all(path, s, strlen(s));
+                CHECK(corpus_read(&c, path, err) == 0 && c.n_docs == 1 + (tail == 2), "%s", err);
+                CHECK(c.n_docs > 0 && strlen(c.docs[0].text) == (size_t)n - 11, "%d bytes", n);
+                CHECK(tail < 2 || c.n_docs < 2 || strcmp(c.docs[1].text, "b") == 0, "%d", n);
+                corpus_free(&c);
+            }
+    remove(path);
+    free(s);
+}
+
+/* What is wrong far down a file is found there, and the batches before it are handed out. */
+static void test_late_errors(void) {
+    static const char *const wrong[][2] = {
+        {"{\"text\":\"a\",}", "line 502, byte 13: trailing comma"},
+        {"{\"text\":\"\xE2\x82\"}", "line 502, byte 10: invalid UTF-8 (0xE2)"},
+        {"  \xC3", "line 502, byte 3: invalid UTF-8 (0xC3)"},
+        {"{\"text\":\"a\",\"qas\":1}", "line 502: \"qas\" is not an array"},
+        {"{\"text\":\"12345678901\0\"}", "line 502, byte 21: NUL byte (0x00)"}};
+    char path[500];
+    snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        for (int k = 0; k < 4; k++) {
+            size_t len = i == 4 ? 23 : strlen(wrong[i][0]);
+            int n = 0, got = -1;
+            Corpus c = {0};
+            FILE *f = fopen(path, "wb");
+            fputs("\n", f);
+            for (int d = 0; d < 500; d++) fprintf(f, "{\"text\":\"%d\"}\n", d);
+            fwrite(wrong[i][0], 1, len, f);
+            fputs("\n{\"text\":\"behind it\"}\n", f);
+            fclose(f);
+            CorpusReader *r = corpus_open(path, 0, err);
+            while (r && (got = corpus_next(r, &c, batches[k], err)) > 0) n += got;
+            CHECK(got == -1 && strstr(err, path) && strstr(err, wrong[i][1]), "%d: %s", got, err);
+            CHECK(n == (k == 3 ? 0 : 500 / batches[k] * batches[k]), "%d before the error", n);
+            corpus_close(r);
+        }
+    remove(path);
+}
+
+/* A corpus is as it was when a file that adds to it is wrong at its end. */
+static void test_unchanged(void) {
+    static const char good[] =
+        "{\"text\":\"old\",\"title\":\"T\",\"qas\":[{\"q\":\"q\",\"a\":\"a\"},"
+        "{\"q\":\"r\",\"a\":\"b\"}]}\n"
+        "{\"text\":\"new\"}\n{\"text\":\" \"}\n{\"text\":\"x\"}\n";
+    static const char *const lines[3] = {"", "{\"text\":", "{\"text\":\"y\",\"qas\":0}"};
+    char path[500], s[300];
+    Corpus c = {0};
+    snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
+    CHECK(corpus_add(&c, "", "old") == 0 && corpus_add(&c, "U", "other") == 1, "corpus_add");
+    for (int i = 2; i >= 0; i--) {
+        int n = snprintf(s, sizeof s, "%s%s", good, lines[i]);
+        write_all(path, s, (size_t)n);
+        CHECK(corpus_read(&c, path, err) == -(i > 0), "%s", err);
+        CHECK(c.n_docs == (i ? 2 : 4) && c.n_qas == (i ? 0 : 2), "%d documents", c.n_docs);
+        CHECK(strcmp(c.docs[0].title, i ? "" : "T") == 0, "title '%s'", c.docs[0].title);
+        CHECK(c.n_skipped == !i && (c.skipped[0] != 0) == !i, "%d skipped", c.n_skipped);
+        check_index("unchanged", &c);
+    }
+    CHECK(corpus_read(&c, path, err) == 0 && c.n_docs == 4 && c.n_qas == 4, "once more: %s", err);
+    CHECK(find_text(&c, "new") == 2 && corpus_add(&c, "", "x") == 3, "equal texts are not found");
+    check_index("unchanged", &c);
+    remove(path);
+    corpus_free(&c);
+}
+
+/* Equal texts are one document in a batch, in the next they come again; titles and skipped rows
+ * of the whole file. */
+static void test_equal_texts(void) {
+    static const char s[] = "{\"text\":\"a\"}\n{\"text\":\"a\",\"title\":\"A\"}\n"
+                            "{\"text\":\"\"}\n{\"text\":\"b\"}\n{\"text\":\"a\"}\n"
+                            "{\"text\":\" \"}\n";
+    static const int want[4][5] = {{1, 1, 1, 1, 0}, {1, 2, 0}, {2, 0}, {2, 0}};
+    char path[500], text[20];
+    Corpus c = {0};
+    snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
+    write_all(path, s, sizeof s - 1);
+    for (int k = 0; k < 4; k++) {
+        CorpusReader *r = corpus_open(path, 0, err);
+        for (int i = 0; i == 0 || want[k][i - 1] > 0; i++) {
+            int got = corpus_next(r, &c, batches[k], err);
+            CHECK(got == want[k][i], "batch %d of %d: %d documents", i, batches[k], got);
+            CHECK(k == 0 || i > 0 || strcmp(c.docs[0].title, "A") == 0, "the second title");
+        }
+        CHECK(c.n_skipped == 2 && strstr(c.skipped, "line 3: "), "%s", c.skipped);
+        corpus_close(r);
+    }
+    for (int i = 0; i < 6000; i++) {
+        sprintf(text, "%d", i % 3000);
+        CHECK(corpus_add(&c, "", text) == i % 3000, "corpus_add %d", i);
+    }
+    corpus_free(&c);
+    remove(path);
+}
+
 /* Reads these bytes under this name: refused with a reason and an empty corpus, or accepted. */
 static int try_bytes(const char *ext, const char *bytes, size_t n) {
     char path[500];
@@ -172,6 +401,7 @@ static int try_bytes(const char *ext, const char *bytes, size_t n) {
     int failed = corpus_read(&c, path, err);
     CHECK(!failed || strstr(err, path), "no reason given: '%s'", err);
     CHECK(!failed || (c.n_docs == 0 && c.n_qas == 0), "%s: refused, yet not empty", err);
+    check_reader(path, 2, &c, failed ? err : NULL);
     corpus_free(&c);
     remove(path);
     return failed;
@@ -209,6 +439,8 @@ static void test_details(void) {
         {".jsonl", "{\"text\":\"a\"}\n\n{\"text\":007}", "line 3, byte 10: found 07"},
         {".jsonl", "{\"text\":\"a\",\"n\":-0.5e+7}", NULL},
         {".jsonl", "{\"text\":\"a\",\"qas\":{}}", "\"qas\" is not an array"},
+        {".jsonl", "", "empty file"}, {".jsonl", "\xEF\xBB\xBF\n \r\n", "empty file"},
+        {".jsonl", "{\"text\":\"\"}", NULL},
         {".txt", "\xED\x9F\xBF \xEE\x80\x80 \xF4\x8F\xBF\xBF \xC2\x80 \xF0\x90\x80\x80", NULL},
         {".txt", "x\ny \xED\xA0\x80", "line 2, byte 3: invalid UTF-8 (0xED)"},
         {".txt", "\xC0\x80", "invalid"}, {".txt", "\xC1\xBF", "invalid"},
@@ -267,6 +499,13 @@ static void test_texts(void) {
     write_all(path, " \n ", 3);
     CHECK(corpus_read(&c, path, err) != 0 && strstr(err, "empty"), "blank file: %s", err);
     CHECK(corpus_read_paragraphs(&c, path, err) != 0 && c.n_docs == 5, "blank paragraphs");
+    corpus_free(&c);
+    write_all(path, text, sizeof text - 1);
+    CorpusReader *r = corpus_open(path, 1, err);
+    CHECK(r && corpus_next(r, &c, 1, err) == 2 && strcmp(c.docs[1].text, "Second.") == 0,
+          "paragraphs are the first batch: %s", err);
+    CHECK(r && corpus_next(r, &c, 1, err) == 0 && c.n_docs == 0, "paragraphs come twice");
+    corpus_close(r);
     remove(path);
     CHECK(corpus_read(&c, path, err) != 0 && strstr(err, "cannot open"), "no file: %s", err);
     corpus_free(&c);
@@ -663,6 +902,12 @@ int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
     test_samples();
     test_malformed();
+    test_reader();
+    test_lines();
+    test_buffer_end();
+    test_late_errors();
+    test_unchanged();
+    test_equal_texts();
     test_texts();
     test_details();
     test_csv_details();
