@@ -1,6 +1,6 @@
 """bench_peer.py - our C code beside OpenBLAS and PyTorch in eager mode, in turns, on one machine.
 
-    python3 tests/reference/bench_peer.py build/.../bench [--only PREFIX] [--rounds 5] [--json FILE]
+    python3 tests/reference/bench_peer.py build/.../bench [--only PREFIX] [--rounds N] [--json FILE]
 
 The C side is `bench --serve`: a line "THREADS ITEM" in, a line of seconds a call out.  A shared
 machine swings by a third, so for each item and number of threads the sides run in turns, ROUNDS
@@ -142,7 +142,8 @@ def training_step(kind, size):
     seq, docs, q, qa, doc = *(mac_torch.pad(x) for x in (seq, docs, q, qa)), torch.tensor(doc)
     m = mac_torch.random_model(s.c)
     params = m.train_only(lambda name: name.startswith("base_lm.") == (kind == "lm"))
-    adam = torch.optim.Adam(params, lr=1e-4, foreach=True)
+    # Lists of tensors at once where there are many small ones; large ones it only slows down.
+    adam = torch.optim.Adam(params, lr=1e-4, foreach=size == "toy")
 
     def step():
         adam.zero_grad(set_to_none=True)
