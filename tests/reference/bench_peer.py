@@ -1,15 +1,16 @@
 """bench_peer.py - our C code beside OpenBLAS and PyTorch in eager mode, in turns, on one machine.
 
-    python3 tests/reference/bench_peer.py build/.../bench [--only PREFIX] [--rounds N] [--json FILE]
+    python3 tests/reference/bench_peer.py BENCH [--only PREFIX] [--rounds N] [--json FILE]
 
-The C side is `bench --serve`: a line "THREADS ITEM" in, a line of seconds a call out.  A shared
-machine swings by a third, so for each item and number of threads the sides run in turns, ROUNDS
-times, each while the others sleep, and medians are compared.  ratio = theirs / ours: above 1 ours
-is faster.  Both sides measure alike: a call to warm up, then the best of RUNS short runs.
+BENCH is the program that `make bench` builds; its side is `BENCH --serve`: a line "THREADS ITEM"
+in, a line of seconds a call out.  A shared machine swings by a third, so for each item and number
+of threads the sides run in turns, N times (5), each while the others sleep, and medians are
+compared.  ratio = theirs / ours: above 1 ours is faster.  Both sides measure alike: a call to warm
+up, then the best of RUNS short runs.
 
 Debian's PyTorch has no MKL: its matrix products, too, are OpenBLAS's, and a batched product is a
-loop over the batch.  OpenBLAS is called through ctypes; what the call alone takes (measured with
-M = 0, which returns at once) is subtracted, as else small products would measure Python.
+loop over the batch.  Calls of OpenBLAS are repeated by a loop in C (`cc` is asked for it), as else
+small products would measure Python.
 """
 import argparse
 import ctypes
@@ -19,6 +20,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import namedtuple
 
@@ -35,19 +37,26 @@ RUNS, RUN_SECONDS = 7, 0.02   # as in tests/bench.c
 IDLE = 0.05                   # seconds until nobody spins: OpenBLAS's workers do for 30 ms
 
 
-def seconds(work):
-    """Seconds a call, best of RUNS runs of RUN_SECONDS each, of one call at least."""
-    work()
-    began = time.perf_counter()
-    work()
-    calls = max(1, math.ceil(RUN_SECONDS / (time.perf_counter() - began)))
-    best = math.inf
-    for _ in range(RUNS):
+def seconds(repeat):
+    """Seconds a call where repeat(n) makes n calls: best of RUNS runs of one call at least."""
+    repeat(1)
+    calls, times = 1, []
+    while len(times) < RUNS:
         began = time.perf_counter()
-        for _ in range(calls):
+        repeat(calls)
+        took = time.perf_counter() - began
+        if not times and took < RUN_SECONDS / 2:
+            calls *= 2
+        else:
+            times.append(took / calls)
+    return min(times)
+
+
+def looped(work):
+    def repeat(n):
+        for _ in range(n):
             work()
-        best = min(best, (time.perf_counter() - began) / calls)
-    return best
+    return repeat
 
 
 # ==== our side ===================================================================================
@@ -86,29 +95,42 @@ TRAINING = {  # forward, dx, dW
     "heads": [(13, 17, 16, "nt"), (13, 16, 17, "nn"), (8, 64, 16, "nt"), (8, 16, 64, "nn"),
               (35, 35, 16, "nt"), (35, 16, 35, "nn")]}
 
-blas = ctypes.CDLL("libopenblas.so.0")
 ROWS, PLAIN, TURNED = 101, 111, 112  # CBLAS's row-major, no transposition, transposition
+LOOP = """typedef void Sgemm(int, int, int, int, int, int, float, const float *, int, const float *,
+                             int, float, float *, int);
+void repeat(int n, Sgemm *f, int order, int ta, int tb, int M, int N, int K, const float *a,
+            int lda, const float *b, int ldb, float *c) {
+    while (n-- > 0) f(order, ta, tb, M, N, K, 1, a, lda, b, ldb, 1, c, N);
+}"""
 
 
-def sgemm(M, N, K, kind):
-    """C[M,N] += A B.  nt: B is stored [N,K], tn: A is stored [K,M].  -> seconds, by OpenBLAS and
-    by torch."""
+def compiled(source):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "loop.so")
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o",
+                        path], input=source, text=True, check=True)
+        return ctypes.CDLL(path)
+
+
+blas, loop = ctypes.CDLL("libopenblas.so.0"), compiled(LOOP)
+
+
+def matmul(M, N, K, kind):
+    """C[M,N] += A B.  nt: B is stored [N,K], tn: A is stored [K,M].  -> {peer: its seconds}"""
     rng = np.random.default_rng(1)
     stored = ((K, M) if kind == "tn" else (M, K), (N, K) if kind == "nt" else (K, N), (M, N))
     a, b, c = (rng.random(shape, np.float32) - np.float32(0.5) for shape in stored)
+    turn = [TURNED if kind == turned else PLAIN for turned in ("tn", "nt")]
+    at = [ctypes.c_void_p(x.ctypes.data) for x in (a, b, c)]
 
-    def call(rows):
-        i, one, p = ctypes.c_int, ctypes.c_float(1), lambda x: ctypes.c_void_p(x.ctypes.data)
-        turn = [i(TURNED if kind == turned else PLAIN) for turned in ("tn", "nt")]
-        args = (i(ROWS), *turn, i(rows), i(N), i(K), one, p(a), i(a.shape[1]), p(b),
-                i(b.shape[1]), one, p(c), i(N))
-        return lambda: blas.cblas_sgemm(*args)
+    def openblas(n):
+        loop.repeat(n, blas.cblas_sgemm, ROWS, *turn, M, N, K, at[0], a.shape[1], at[1],
+                    b.shape[1], at[2])
 
-    full, empty = call(M), call(0)
     A, B, C = (torch.from_numpy(x) for x in (a, b, c))
     A, B = A.t() if kind == "tn" else A, B.t() if kind == "nt" else B
-    return {"openblas": lambda: max(1e-9, seconds(full) - seconds(empty)),
-            "torch": lambda: seconds(lambda: torch.addmm(C, A, B, out=C))}
+    addmm = looped(lambda: torch.addmm(C, A, B, out=C))
+    return {"openblas": lambda: seconds(openblas), "torch": lambda: seconds(addmm)}
 
 
 # ==== a whole training step ======================================================================
@@ -155,7 +177,7 @@ def training_step(kind, size):
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         adam.step()
 
-    return {"torch": lambda: seconds(step)}
+    return {"torch": lambda: seconds(looped(step))}
 
 
 # ==== in turns ===================================================================================
@@ -195,7 +217,7 @@ def main():
             item = f"matmul {M} {N} {K} {kind}"
             if not item.startswith(o.only):
                 continue
-            for threads, t in compare(o.bench, item, sgemm(M, N, K, kind), o.rounds):
+            for threads, t in compare(o.bench, item, matmul(M, N, K, kind), o.rounds):
                 rate = {side: 2e-9 * M * N * K / s for side, s in t.items()}
                 print(f"{item:<28} {threads} {rate['ours']:9.2f} GF/s  OpenBLAS "
                       f"{rate['openblas']:8.2f} x{t['openblas'] / t['ours']:5.2f}  torch "
