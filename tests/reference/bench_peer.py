@@ -96,8 +96,8 @@ TRAINING = {  # forward, dx, dW
               (35, 35, 16, "nt"), (35, 16, 35, "nn")]}
 
 ROWS, PLAIN, TURNED = 101, 111, 112  # CBLAS's row-major, no transposition, transposition
-LOOP = """typedef void Sgemm(int, int, int, int, int, int, float, const float *, int, const float *,
-                             int, float, float *, int);
+LOOP = """typedef void Sgemm(int, int, int, int, int, int, float, const float *, int,
+                             const float *, int, float, float *, int);
 void repeat(int n, Sgemm *f, int order, int ta, int tb, int M, int N, int K, const float *a,
             int lda, const float *b, int ldb, float *c) {
     while (n-- > 0) f(order, ta, tb, M, N, K, 1, a, lda, b, ldb, 1, c, N);
@@ -107,8 +107,8 @@ void repeat(int n, Sgemm *f, int order, int ta, int tb, int M, int N, int K, con
 def compiled(source):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "loop.so")
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o",
-                        path], input=source, text=True, check=True)
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", path],
+                       input=source, text=True, check=True)
         return ctypes.CDLL(path)
 
 
