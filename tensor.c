@@ -67,6 +67,14 @@ double mac_seconds(void) {
 #define REPLACE(from, to) rename(from, to)
 #endif
 
+#ifdef MAC_DOUBLE
+typedef int64_t rbits; /* as wide as real, for its bits */
+#define REAL_BYTES 8
+#else
+typedef int32_t rbits;
+#define REAL_BYTES 4
+#endif
+
 /* A vector of VL reals.  The bits do not depend on VL: lanes are separate output elements. */
 #if defined(__GNUC__) && !defined(MAC_NO_VECTOR)
 #if defined(__AVX512F__)
@@ -79,8 +87,28 @@ double mac_seconds(void) {
 #define VBYTES 16
 #define TILE_ROWS 4
 #endif
-#define VL ((int)(VBYTES / sizeof(real)))
+#define VL (VBYTES / REAL_BYTES)
 typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
+/* a0 b0 a1 b1 ... of the first halves of two vectors (LOW), and of the second halves (HIGH). */
+#ifdef __clang__
+#define WEAVE __builtin_shufflevector
+#else
+typedef rbits ivec __attribute__((vector_size(VBYTES)));
+#define WEAVE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+#if VL == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif VL == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif VL == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define VL 8
@@ -96,7 +124,6 @@ typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_
 
 /* ==== exact math ============================================================================= */
 #ifdef MAC_DOUBLE
-typedef int64_t rbits; /* as wide as real, for its bits */
 #define MANTISSA 52
 #define BIAS 1023
 #define SQRT_HALF 0x3fe6a09e667f3bcd
@@ -112,7 +139,6 @@ typedef int64_t rbits; /* as wide as real, for its bits */
 #define SIN_TERMS 9
 #define ERF_TERMS 28
 #else
-typedef int32_t rbits;
 #define MANTISSA 23
 #define BIAS 127
 #define SQRT_HALF 0x3f3504f3
@@ -776,31 +802,62 @@ static void tile_column(int vecs, int M, int K, Mat A, size_t step, const real *
     else column(2, M, K, A, step, b, ldb, c, ldc);
 }
 
-/* The right edge of C, jn columns, goes through full tiles in a buffer. */
-static void edge_column(int jn, int M, int K, Mat A, size_t step, const real *panel, real *c,
-                        size_t ldc) {
-    real edge[4 * TILE_ROWS * TILE_COLS] = {0};
+/* The right edge of C, jn columns, goes through full vectors in a buffer. */
+static void edge_column(int jn, int vecs, int M, int K, Mat A, size_t step, const real *panel,
+                        real *c, size_t ldc) {
+    _Alignas(ALIGN) real edge[4 * TILE_ROWS * TILE_COLS];
     for (int i = 0; i < M; i += 4 * TILE_ROWS, A.p += 4 * TILE_ROWS * step) {
-        int in = M - i < 4 * TILE_ROWS ? M - i : 4 * TILE_ROWS;
+        int in = M - i < 4 * TILE_ROWS ? M - i : 4 * TILE_ROWS, w = vecs * VL;
         for (int r = 0; r < in; r++)
-            for (int l = 0; l < jn; l++) edge[r * TILE_COLS + l] = c[(size_t)(i + r) * ldc + l];
-        tile_column(jn > VL ? 2 : 1, in, K, A, step, panel, TILE_COLS, edge, TILE_COLS);
+            for (int l = 0; l < w; l++)
+                edge[r * w + l] = l < jn ? c[(size_t)(i + r) * ldc + (size_t)l] : 0;
+        tile_column(vecs, in, K, A, step, panel, (size_t)w, edge, (size_t)w);
         for (int r = 0; r < in; r++)
-            for (int l = 0; l < jn; l++) c[(size_t)(i + r) * ldc + l] = edge[r * TILE_COLS + l];
+            for (int l = 0; l < jn; l++) c[(size_t)(i + r) * ldc + (size_t)l] = edge[r * w + l];
     }
 }
 
-/* Columns of B as rows of TILE_COLS numbers, so that a tile reads them one behind the other. */
-static void pack_columns(real *panel, int jn, int K, Mat B) {
-    if (B.cs == 1 && jn == TILE_COLS) {
-        for (int p = 0; p < K; p++)
-            memcpy(panel + p * TILE_COLS, B.p + (size_t)p * B.rs, TILE_COLS * sizeof(real));
-        return;
+/* x[i][l] and x[l][i] change places: after each of log2 VL rounds, in which the first half of the
+ * rows is woven with the second, number by number, one more bit of i and l has done so. */
+#ifdef VBYTES
+INLINE void transpose(vec *x) {
+    for (int round = 1; round < VL; round *= 2) {
+        vec y[VL];
+        for (int i = 0; i < VL / 2; i++) {
+            y[2 * i] = WEAVE(x[i], x[i + VL / 2], LOW);
+            y[2 * i + 1] = WEAVE(x[i], x[i + VL / 2], HIGH);
+        }
+        for (int i = 0; i < VL; i++) x[i] = y[i];
     }
-    if (jn < TILE_COLS) memset(panel, 0, (size_t)K * TILE_COLS * sizeof *panel);
-    for (int l = 0; l < jn; l++)
-        for (int p = 0; p < K; p++)
-            panel[p * TILE_COLS + l] = B.p[(size_t)p * B.rs + (size_t)l * B.cs];
+}
+#endif
+
+/* Up to VL columns of B, each contiguous, as rows of `width` numbers; columns that B does not have
+ * are 0. */
+static void pack_turned(real *panel, int width, int jn, int K, Mat B) {
+    int p = 0;
+#ifdef VBYTES
+    for (; p + VL <= K; p += VL) {
+        vec x[VL];
+        for (int l = 0; l < VL; l++) x[l] = l < jn ? *(const vec *)(mat_col(B, l).p + p) : (vec){0};
+        transpose(x);
+        for (int i = 0; i < VL; i++) *(vec *)(panel + (p + i) * width) = x[i];
+    }
+#endif
+    for (; p < K; p++)
+        for (int l = 0; l < VL; l++) panel[p * width + l] = l < jn ? mat_col(B, l).p[p] : 0;
+}
+
+/* jn columns of B as rows of `width` numbers, so that a tile reads them one behind the other. */
+static void pack_columns(real *panel, int width, int jn, int K, Mat B) {
+    for (int l = 0; l < width && B.rs == 1; l += VL)
+        pack_turned(panel + l, width, jn - l, K, mat_col(B, l));
+    for (int p = 0; p < K && B.rs != 1; p++) {
+        const real *b = mat_row(B, p).p;
+        real *to = panel + p * width;
+        if (jn == TILE_COLS) memcpy(to, b, TILE_COLS * sizeof *to);
+        else for (int l = 0; l < width; l++) to[l] = l < jn ? b[l] : 0;
+    }
 }
 
 /* Rows of A as tiles of TILE_ROWS rows, each tile column by column. */
@@ -814,10 +871,12 @@ static void pack_rows(real *block, int M, int K, Mat A) {
 }
 
 /* C[M,N] += A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of C, its K products
- * are added in order of k.  A and B are packed where they are used often enough to pay for it. */
-static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc) {
-    static PER_THREAD real block[BLOCK_ROWS * PANEL_K];
-    real panel[PANEL_K * TILE_COLS];
+ * are added in order of k.  A and B are packed where they are used often enough to pay for it.
+ * Where `room` is set, whole vectors of C may be written: what stands behind the N columns is lost.
+ */
+static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc, int room) {
+    static PER_THREAD _Alignas(ALIGN) real block[BLOCK_ROWS * PANEL_K];
+    _Alignas(ALIGN) real panel[PANEL_K * TILE_COLS];
     int pack_a = M >= TILE_ROWS && N >= 12 * TILE_COLS, rows = pack_a ? BLOCK_ROWS : M;
     for (int k = 0; k < K; k += PANEL_K)
         for (int i = 0; i < M; i += rows) {
@@ -828,12 +887,12 @@ static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc) {
             for (int j = 0; j < N; j += TILE_COLS) {
                 Mat b = mat_col(mat_row(B, k), j);
                 real *c = C + (size_t)i * ldc + j;
-                int jn = N - j < TILE_COLS ? N - j : TILE_COLS;
-                int direct = jn == TILE_COLS && B.cs == 1 && in <= 4 * TILE_ROWS;
-                if (!direct) pack_columns(panel, jn, kn, b);
-                if (direct) tile_column(2, in, kn, a, step, b.p, B.rs, c, ldc);
-                else if (jn < TILE_COLS) edge_column(jn, in, kn, a, step, panel, c, ldc);
-                else tile_column(2, in, kn, a, step, panel, TILE_COLS, c, ldc);
+                int jn = N - j < TILE_COLS ? N - j : TILE_COLS, vecs = jn > VL ? 2 : 1;
+                int whole = jn % VL == 0, in_place = whole && B.cs == 1 && in <= 4 * TILE_ROWS;
+                size_t ldb = in_place ? B.rs : (size_t)(vecs * VL);
+                if (!in_place) pack_columns(panel, vecs * VL, jn, kn, b), b.p = panel;
+                if (whole || room) tile_column(vecs, in, kn, a, step, b.p, ldb, c, ldc);
+                else edge_column(jn, vecs, in, kn, a, step, b.p, c, ldc);
             }
         }
 }
@@ -852,14 +911,14 @@ static void product_job(void *ctx, int lo, int hi, int thread) {
         real *C = p->C + (size_t)g * (size_t)p->M * (size_t)p->N;
         if (p->by_cols) {
             int j0 = lo * TILE_COLS, j1 = hi * TILE_COLS < p->N ? hi * TILE_COLS : p->N;
-            gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0), C + j0, (size_t)p->N);
+            gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0), C + j0, (size_t)p->N, 0);
         } else {
             int first = g * p->M, i0 = lo * TILE_ROWS - first, i1 = hi * TILE_ROWS - first;
             if (i0 < 0) i0 = 0;
             if (i1 > p->M) i1 = p->M;
             if (i0 < i1)
                 gemm(i1 - i0, p->N, p->K, mat_row(A, i0), B, C + (size_t)i0 * (size_t)p->N,
-                     (size_t)p->N);
+                     (size_t)p->N, 0);
         }
     }
 }
@@ -1357,7 +1416,7 @@ static void attn_forward_head(const AttnSaved *s, int b, int h) {
     real *w = s->w + attn_at(s, b, h), mass = 0;
     memset(w, 0, (size_t)qn * (size_t)ld * sizeof *w);
     gemm(qn, kn, s->dh, mat(s->q->data + q, s->width), mat_t(s->k->data + k, s->width), w,
-         (size_t)ld);
+         (size_t)ld, 1);
     for (int i = 0; i < qn; i++) {
         real *row = w + (size_t)i * (size_t)ld;
         int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn, end = row_room(n);
@@ -1371,7 +1430,7 @@ static void attn_forward_head(const AttnSaved *s, int b, int h) {
     }
     s->mass[b * a->H + h] = mass;
     gemm(qn, s->dh, kn, mat(w, ld), mat(s->v->data + k, s->width), s->out->data + q,
-         (size_t)s->width);
+         (size_t)s->width, 0);
 }
 
 static void attn_job(void *ctx, int lo, int hi, int thread) { /* items: b*H + h */
@@ -1387,10 +1446,11 @@ static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
     const real *w = s->w + attn_at(s, b, h), *dout = s->out->grad + q;
     real dmass = a->mass && a->mass->grad ? a->mass->grad[b] / (real)(a->H * qn) : 0;
     if (s->v->grad)
-        gemm(kn, s->dh, qn, mat_t(w, ld), mat(dout, s->width), s->v->grad + k, width);
+        gemm(kn, s->dh, qn, mat_t(w, ld), mat(dout, s->width), s->v->grad + k, width, 0);
     if (!s->q->grad && !s->k->grad && !(a->bias && a->bias->grad)) return;
     memset(dw, 0, (size_t)qn * (size_t)ld * sizeof *dw);
-    gemm(qn, kn, s->dh, mat(dout, s->width), mat_t(s->v->data + k, s->width), dw, (size_t)ld);
+    gemm(qn, kn, s->dh, mat(dout, s->width), mat_t(s->v->data + k, s->width), dw,
+         (size_t)ld, 1);
     for (int i = 0; i < qn; i++) {
         real *d = dw + (size_t)i * (size_t)ld;
         const real *row = w + (size_t)i * (size_t)ld;
@@ -1402,9 +1462,9 @@ static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
         for (int j = 0; j < ld; j++) d[j] *= a->scale;
     }
     if (s->q->grad)
-        gemm(qn, s->dh, kn, mat(dw, ld), mat(s->k->data + k, s->width), s->q->grad + q, width);
+        gemm(qn, s->dh, kn, mat(dw, ld), mat(s->k->data + k, s->width), s->q->grad + q, width, 0);
     if (s->k->grad)
-        gemm(kn, s->dh, qn, mat_t(dw, ld), mat(s->q->data + q, s->width), s->k->grad + k, width);
+        gemm(kn, s->dh, qn, mat_t(dw, ld), mat(s->q->data + q, s->width), s->k->grad + k, width, 0);
 }
 
 static void attn_backward_job(void *ctx, int lo, int hi, int thread) { /* items: h, or b*H + h */
@@ -1525,8 +1585,8 @@ static void stream_load(const StreamJob *s, int first, int n, StreamChunk *c) {
     if (!s->Wk) return;
     real *k = c->room + s->chunk * D, *v = k + s->chunk * inner;
     memset(k, 0, 2 * (size_t)s->chunk * (size_t)inner * sizeof *k);
-    gemm(n, inner, D, mat(x, D), mat_t(s->Wk, D), k, (size_t)inner);
-    gemm(n, inner, D, mat(x, D), mat_t(s->Wv, D), v, (size_t)inner);
+    gemm(n, inner, D, mat(x, D), mat_t(s->Wk, D), k, (size_t)inner, 0);
+    gemm(n, inner, D, mat(x, D), mat_t(s->Wv, D), v, (size_t)inner, 0);
     c->key = mat(k, inner), c->value = mat(v, inner);
 }
 
@@ -1538,7 +1598,7 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
     real *l = m + s->GR, top[STREAM_ROWS], sum[STREAM_ROWS], dead[STREAM_ROWS];
     memset(c->p, 0, (size_t)R * (size_t)n * sizeof *c->p);
     gemm(n, R, s->w, mat_col(c->key, g * s->w), mat_t(s->q + (size_t)r0 * (size_t)s->w, s->w),
-         c->p, (size_t)R);
+         c->p, (size_t)R, 0);
     memcpy(top, m, (size_t)R * sizeof *top);
     for (int j = 0; j < n; j++) {
         real *p = c->p + (size_t)j * (size_t)R, inv = c->inv[j];
@@ -1566,7 +1626,7 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
     if (s->share)
         memcpy(s->top + (size_t)(first / s->chunk) * (size_t)s->GR + r0, top,
                (size_t)R * sizeof *top);
-    gemm(R, s->w, n, mat_t(c->p, R), mat_col(c->value, g * s->w), o, (size_t)s->w);
+    gemm(R, s->w, n, mat_t(c->p, R), mat_col(c->value, g * s->w), o, (size_t)s->w, 0);
 }
 
 static void stream_job(void *ctx, int lo, int hi, int thread) { /* items: slabs */
@@ -1753,7 +1813,7 @@ real lr_schedule(LrKind kind, real lr, int step, int warmup, int total) {
 /* 8 bytes: length of the header, little-endian; the header, JSON: name -> dtype, shape, offsets
  * into the rest; "__metadata__" -> strings; then the numbers, little-endian. */
 #define ST_MAX_HEADER ((uint64_t)100 << 20)
-#define REAL_DTYPE (sizeof(real) == 8 ? "F64" : "F32")
+#define REAL_DTYPE (REAL_BYTES == 8 ? "F64" : "F32")
 
 typedef struct {
     char *name, dtype[8];
