@@ -665,7 +665,8 @@ static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
 }
 
 /* L = NLL of the answer's tokens under LM(x; phi*), plus guidance times -log(attention on the right
- * document) in each block of the aggregator, which is ours, not the paper's. */
+ * document), the mean over vectors and heads, in each block of the aggregator: ours, not the
+ * paper's.  A log for each head: under the log of a mean, heads that look elsewhere are let be. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs)
         return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
@@ -690,7 +691,8 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     if (!loss) return NULL;
     *stats = (MacStats){0, loss->data[0], 0};
     for (int i = 0; i < m->c.agg_B; i++) {
-        for (int j = 0; j < n; j++) stats->mass += mass[i]->data[j] / (real)(n * m->c.agg_B);
+        int rows = n * m->c.T * m->c.agg_H;
+        for (int j = 0; j < rows; j++) stats->mass += mass[i]->data[j] / (real)(rows * m->c.agg_B);
         if (b->guidance > 0) loss = op_add(tp, loss, op_neglog(tp, mass[i]), b->guidance);
     }
     if (loss) stats->loss = loss->data[0];

@@ -135,7 +135,7 @@ typedef struct {                                 /* multi-head attention over ra
     int causal;                                  /* query i reads keys j <= i + kn - qn          */
     Tensor *bias;                                /* [buckets, H] of T5's relative positions, NULL */
     const int *t0, *tn;                          /* [B] key rows whose attention mass is asked,  */
-    Tensor *mass;                                /* out [B,1], mean over heads and queries; NULL */
+    Tensor *mass;                                /* out [Nq,H] of each row of q; NULL            */
 } Attention;
 Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a); /* like q         */
 
@@ -248,7 +248,8 @@ Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                
 typedef struct {                                 /* which vectors of phi question b attends to   */
     const int *doc0, *docs;                      /* [B] first document and number of documents   */
     const int *gold;                             /* [B] the right one, NULL: not known           */
-    Tensor **mass;                               /* out [agg_B] attention on it, NULL: not asked */
+    Tensor **mass;                               /* out [agg_B] of [B*T,agg_H]: attention on it
+                                                    of each vector and head, NULL: not asked     */
 } AggReads;
 Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3]
                                                     [B*T,d]                                      */

@@ -352,13 +352,12 @@ static real row_max(const real *x, int n) {
     return m[0];
 }
 
-/* y = softmax(x); returns log sum exp.  y may be x. */
-static real row_softmax(real *y, const real *x, int n) {
+/* y = softmax(x); y may be x. */
+static void row_softmax(real *y, const real *x, int n) {
     real m = row_max(x, n);
     for (int i = 0; i < n; i++) y[i] = real_exp(x[i] - m);
-    real sum = row_sum(y, n), scale = 1 / sum;
+    real scale = 1 / row_sum(y, n);
     for (int i = 0; i < n; i++) y[i] *= scale;
-    return m + real_log(sum);
 }
 
 /* ==== random numbers ========================================================================= */
@@ -752,14 +751,15 @@ static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.
 #define PANEL_K 256                   /* rows of B in a packed panel: it stays in the L1 cache */
 #define BLOCK_ROWS (32 * TILE_ROWS)   /* rows of A in a packed block: it stays in the L2 cache */
 
-/* C[rows, vecs*VL] += A[rows, K] B[K, vecs*VL], B's rows ldb apart.  `rows` and `vecs` are
- * constants where this is inlined.  Order of k, no unrolling: see NOTES.md. */
+/* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be
+ * C.  `rows` and `vecs` are constants where this is inlined.  Order of k, no unrolling: see NOTES.
+ */
 #ifdef VBYTES
-INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, real *c,
-                 size_t ldc) {
+INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, const real *f,
+                 size_t ldf, real *c, size_t ldc) {
     vec acc[TILE_ROWS][2];
     for (int i = 0; i < rows; i++)
-        for (int v = 0; v < vecs; v++) acc[i][v] = *(vec *)(c + (size_t)i * ldc + v * VL);
+        for (int v = 0; v < vecs; v++) acc[i][v] = *(const vec *)(f + (size_t)i * ldf + v * VL);
     for (int k = 0; k < K; k++, b += ldb) {
         vec b0 = *(const vec *)b, b1 = vecs > 1 ? *(const vec *)(b + VL) : b0;
         const real *a = A.p + (size_t)k * A.cs;
@@ -774,46 +774,51 @@ INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, re
         for (int v = 0; v < vecs; v++) *(vec *)(c + (size_t)i * ldc + v * VL) = acc[i][v];
 }
 #else
-INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, real *c,
-                 size_t ldc) {
-    for (int k = 0; k < K; k++, b += ldb)
-        for (int i = 0; i < rows; i++) {
+INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, const real *f,
+                 size_t ldf, real *c, size_t ldc) {
+    for (int i = 0; i < rows; i++, c += ldc) {
+        memmove(c, f + (size_t)i * ldf, (size_t)(vecs * VL) * sizeof *c);
+        for (int k = 0; k < K; k++) {
             real x = A.p[(size_t)i * A.rs + (size_t)k * A.cs];
-            for (int j = 0; j < vecs * VL; j++) c[(size_t)i * ldc + (size_t)j] += x * b[j];
+            for (int j = 0; j < vecs * VL; j++) c[j] += x * b[(size_t)k * ldb + (size_t)j];
         }
+    }
 }
 #endif
 
 /* All rows of one column of tiles; the rows of A from i on start at A.p + i*step. */
-INLINE void column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb, real *c,
-                   size_t ldc) {
+INLINE void column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb,
+                   const real *f, size_t ldf, real *c, size_t ldc) {
     int i = 0;
-    for (; i + TILE_ROWS <= M; i += TILE_ROWS, A.p += TILE_ROWS * step, c += TILE_ROWS * ldc)
-        tile(TILE_ROWS, vecs, K, A, b, ldb, c, ldc);
-    for (; M - i >= 4; i += 4, A.p += 4 * A.rs, c += 4 * ldc) tile(4, vecs, K, A, b, ldb, c, ldc);
-    if (M - i == 3) tile(3, vecs, K, A, b, ldb, c, ldc);
-    if (M - i == 2) tile(2, vecs, K, A, b, ldb, c, ldc);
-    if (M - i == 1) tile(1, vecs, K, A, b, ldb, c, ldc);
+    for (; i + TILE_ROWS <= M; i += TILE_ROWS) {
+        tile(TILE_ROWS, vecs, K, A, b, ldb, f, ldf, c, ldc);
+        A.p += TILE_ROWS * step, f += TILE_ROWS * ldf, c += TILE_ROWS * ldc;
+    }
+    for (; M - i >= 4; i += 4, A.p += 4 * A.rs, f += 4 * ldf, c += 4 * ldc)
+        tile(4, vecs, K, A, b, ldb, f, ldf, c, ldc);
+    if (M - i == 3) tile(3, vecs, K, A, b, ldb, f, ldf, c, ldc);
+    if (M - i == 2) tile(2, vecs, K, A, b, ldb, f, ldf, c, ldc);
+    if (M - i == 1) tile(1, vecs, K, A, b, ldb, f, ldf, c, ldc);
 }
 
 static void tile_column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb,
-                        real *c, size_t ldc) {
-    if (vecs == 1) column(1, M, K, A, step, b, ldb, c, ldc);
-    else column(2, M, K, A, step, b, ldb, c, ldc);
+                        const real *f, size_t ldf, real *c, size_t ldc) {
+    if (vecs == 1) column(1, M, K, A, step, b, ldb, f, ldf, c, ldc);
+    else column(2, M, K, A, step, b, ldb, f, ldf, c, ldc);
 }
 
 /* The right edge of C, jn columns, goes through full vectors in a buffer. */
 static void edge_column(int jn, int vecs, int M, int K, Mat A, size_t step, const real *panel,
-                        real *c, size_t ldc) {
+                        const real *f, size_t ldf, real *c, size_t ldc) {
     _Alignas(ALIGN) real edge[4 * TILE_ROWS * TILE_COLS];
     for (int i = 0; i < M; i += 4 * TILE_ROWS, A.p += 4 * TILE_ROWS * step) {
-        int in = M - i < 4 * TILE_ROWS ? M - i : 4 * TILE_ROWS, w = vecs * VL;
-        for (int r = 0; r < in; r++)
-            for (int l = 0; l < w; l++)
-                edge[r * w + l] = l < jn ? c[(size_t)(i + r) * ldc + (size_t)l] : 0;
-        tile_column(vecs, in, K, A, step, panel, (size_t)w, edge, (size_t)w);
-        for (int r = 0; r < in; r++)
-            for (int l = 0; l < jn; l++) c[(size_t)(i + r) * ldc + (size_t)l] = edge[r * w + l];
+        int in = M - i < 4 * TILE_ROWS ? M - i : 4 * TILE_ROWS;
+        size_t w = (size_t)(vecs * VL), n = (size_t)jn;
+        for (size_t r = 0; r < (size_t)in; r++, f += ldf)
+            for (size_t l = 0; l < w; l++) edge[r * w + l] = l < n ? f[l] : 0;
+        tile_column(vecs, in, K, A, step, panel, w, edge, w, edge, w);
+        for (size_t r = 0; r < (size_t)in; r++, c += ldc)
+            for (size_t l = 0; l < n; l++) c[l] = edge[r * w + l];
     }
 }
 
@@ -870,61 +875,85 @@ static void pack_rows(real *block, int M, int K, Mat A) {
     }
 }
 
-/* C[M,N] += A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of C, its K products
- * are added in order of k.  A and B are packed where they are used often enough to pay for it.
- * Where `room` is set, whole vectors of C may be written: what stands behind the N columns is lost.
- */
-static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc, int room) {
+/* C[M,N] = start + A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of what it
+ * starts from, its K products are added in order of k.  Where `room` is set, whole vectors of C may
+ * be written: what stands behind the N columns is lost.  A and B are packed where they are used
+ * often enough to pay for it. */
+typedef enum { ADD, ZERO } From; /* it starts from C as it stands, or from 0 */
+static const real no_numbers[TILE_COLS];
+
+static void gemm_from(int M, int N, int K, Mat A, Mat B, const real *from, size_t ldf, real *C,
+                      size_t ldc, int room) {
     static PER_THREAD _Alignas(ALIGN) real block[BLOCK_ROWS * PANEL_K];
     _Alignas(ALIGN) real panel[PANEL_K * TILE_COLS];
-    int pack_a = M >= TILE_ROWS && N >= 12 * TILE_COLS, rows = pack_a ? BLOCK_ROWS : M;
-    for (int k = 0; k < K; k += PANEL_K)
+    int pack_a = M >= TILE_ROWS && N >= 12 * TILE_COLS, rows = pack_a ? BLOCK_ROWS : M, k = 0;
+    do { /* once where K is 0, too */
+        int kn = K - k < PANEL_K ? K - k : PANEL_K;
         for (int i = 0; i < M; i += rows) {
-            int kn = K - k < PANEL_K ? K - k : PANEL_K, in = M - i < rows ? M - i : rows;
+            int in = M - i < rows ? M - i : rows;
             Mat a = mat_row(mat_col(A, k), i);
             size_t step = pack_a ? (size_t)kn : a.rs;
             if (pack_a) pack_rows(block, in, kn, a), a = (Mat){block, 1, TILE_ROWS};
             for (int j = 0; j < N; j += TILE_COLS) {
                 Mat b = mat_col(mat_row(B, k), j);
                 real *c = C + (size_t)i * ldc + j;
+                const real *f = !from ? no_numbers : from + (size_t)i * ldf + j;
                 int jn = N - j < TILE_COLS ? N - j : TILE_COLS, vecs = jn > VL ? 2 : 1;
                 int whole = jn % VL == 0, in_place = whole && B.cs == 1 && in <= 4 * TILE_ROWS;
                 size_t ldb = in_place ? B.rs : (size_t)(vecs * VL);
                 if (!in_place) pack_columns(panel, vecs * VL, jn, kn, b), b.p = panel;
-                if (whole || room) tile_column(vecs, in, kn, a, step, b.p, ldb, c, ldc);
-                else edge_column(jn, vecs, in, kn, a, step, b.p, c, ldc);
+                if (whole || room) tile_column(vecs, in, kn, a, step, b.p, ldb, f, ldf, c, ldc);
+                else edge_column(jn, vecs, in, kn, a, step, b.p, f, ldf, c, ldc);
             }
         }
+        from = C, ldf = ldc;
+    } while ((k += PANEL_K) < K);
+}
+
+static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc, From start, int room) {
+    gemm_from(M, N, K, A, B, start == ADD ? C : NULL, start == ADD ? ldc : 0, C, ldc, room);
 }
 
 /* G products C_g[M,N] += A_g[M,K] B_g[K,N] by all threads, each C_g contiguous and behind the one
- * before; sa, sb: what lies between the starts of A_g and A_g+1, B_g and B_g+1.  Rows of C are
- * divided among the threads, or its columns where there are few rows. */
-typedef struct { int G, M, N, K, by_cols; Mat A, B; size_t sa, sb; real *C; } Product;
+ * before; sa, sb: what lies between the starts of A_g and A_g+1, B_g and B_g+1.  With `bias` [G,N]
+ * all rows of C_g start from row g of it instead.  Rows of C are divided among the threads, or its
+ * columns where there are few rows. */
+typedef struct {
+    int G, M, N, K, by_cols;
+    Mat A, B;
+    size_t sa, sb;
+    const real *bias;
+    From start;
+    real *C;
+} Product;
+
+static void product_part(const Product *p, int g, int i0, int i1, int j0, int j1) {
+    Mat A = {p->A.p + (size_t)g * p->sa, p->A.rs, p->A.cs};
+    Mat B = {p->B.p + (size_t)g * p->sb, p->B.rs, p->B.cs};
+    size_t N = (size_t)p->N;
+    real *C = p->C + ((size_t)g * (size_t)p->M + (size_t)i0) * N + j0;
+    const real *from = p->bias ? p->bias + (size_t)g * N + j0 : p->start == ADD ? C : NULL;
+    gemm_from(i1 - i0, j1 - j0, p->K, mat_row(A, i0), mat_col(B, j0), from,
+              from == C ? N : 0, C, N, 0);
+}
 
 static void product_job(void *ctx, int lo, int hi, int thread) {
     const Product *p = ctx;
     (void)thread;
     for (int g = 0; g < p->G; g++) {
-        Mat A = {p->A.p + (size_t)g * p->sa, p->A.rs, p->A.cs};
-        Mat B = {p->B.p + (size_t)g * p->sb, p->B.rs, p->B.cs};
-        real *C = p->C + (size_t)g * (size_t)p->M * (size_t)p->N;
-        if (p->by_cols) {
-            int j0 = lo * TILE_COLS, j1 = hi * TILE_COLS < p->N ? hi * TILE_COLS : p->N;
-            gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0), C + j0, (size_t)p->N, 0);
-        } else {
-            int first = g * p->M, i0 = lo * TILE_ROWS - first, i1 = hi * TILE_ROWS - first;
-            if (i0 < 0) i0 = 0;
-            if (i1 > p->M) i1 = p->M;
-            if (i0 < i1)
-                gemm(i1 - i0, p->N, p->K, mat_row(A, i0), B, C + (size_t)i0 * (size_t)p->N,
-                     (size_t)p->N, 0);
-        }
+        int i0 = lo * TILE_ROWS - g * p->M, i1 = hi * TILE_ROWS - g * p->M;
+        int j0 = lo * TILE_COLS, j1 = hi * TILE_COLS < p->N ? hi * TILE_COLS : p->N;
+        if (i0 < 0) i0 = 0;
+        if (i1 > p->M) i1 = p->M;
+        if (p->by_cols) product_part(p, g, 0, p->M, j0, j1);
+        else if (i0 < i1) product_part(p, g, i0, i1, 0, p->N);
     }
 }
 
-static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t sb, real *C) {
-    Product p = {G, M, N, K, G * M < 4 * TILE_ROWS * pool_size() && N > M, A, B, sa, sb, C};
+static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t sb, real *C,
+                    From start, const real *bias) {
+    int by_cols = G * M < 4 * TILE_ROWS * pool_size() && N > M;
+    Product p = {G, M, N, K, by_cols, A, B, sa, sb, bias, start, C};
     int panels = (N + TILE_COLS - 1) / TILE_COLS;
     if (p.by_cols) pool_run(panels, 2.0 * G * M * K * TILE_COLS, product_job, &p);
     else pool_run((G * M + TILE_ROWS - 1) / TILE_ROWS, 2.0 * N * K * TILE_ROWS, product_job, &p);
@@ -959,11 +988,14 @@ static void linear_backward(Node *nd) {
     const real *dy = nd->out->grad;
     if (x->grad)
         product(s.G, s.R, s.I, s.O, mat(dy, s.O), sy,
-                s.in_out ? mat_t(W->data, s.O) : mat(W->data, s.I), sw, x->grad);
+                s.in_out ? mat_t(W->data, s.O) : mat(W->data, s.I), sw, x->grad,
+                ADD, NULL);
     if (W->grad && s.in_out)
-        product(s.G, s.I, s.O, s.R, mat_t(x->data, s.I), sx, mat(dy, s.O), sy, W->grad);
+        product(s.G, s.I, s.O, s.R, mat_t(x->data, s.I), sx, mat(dy, s.O), sy, W->grad, ADD,
+                NULL);
     else if (W->grad)
-        product(s.G, s.O, s.I, s.R, mat_t(dy, s.O), sy, mat(x->data, s.I), sx, W->grad);
+        product(s.G, s.O, s.I, s.R, mat_t(dy, s.O), sy, mat(x->data, s.I), sx, W->grad, ADD,
+                NULL);
     if (b && b->grad) {
         s.dy = dy, s.db = b->grad;
         pool_run(lanes_of(s.O), (double)s.G * s.R * LANES, linear_bias_job, &s);
@@ -978,14 +1010,12 @@ Tensor *op_linear(Tape *tp, Tensor *x, Tensor *W, Tensor *b, int in_out) {
         return tape_fail(tp, "linear: x is [%d,%d], but W takes %d to %d in %d groups",
                          rows_of(x), cols_of(x), I, O, G);
     Linear *s = tape_alloc(tp, sizeof *s);
-    Tensor *y = tape_tensor(tp, rows_of(x), O);
+    Tensor *y = tensor_raw(tp, rows_of(x), O);
     if (!s || !y) return NULL;
     *s = (Linear){G, rows_of(x) / G, I, O, in_out, NULL, NULL};
-    for (int r = 0; b && r < G * s->R; r++)
-        memcpy(y->data + (size_t)r * (size_t)O, b->data + (size_t)(r / s->R) * (size_t)O,
-               (size_t)O * sizeof(real));
     product(G, s->R, O, I, mat(x->data, I), (size_t)s->R * (size_t)I,
-            in_out ? mat(W->data, O) : mat_t(W->data, I), (size_t)I * (size_t)O, y->data);
+            in_out ? mat(W->data, O) : mat_t(W->data, I), (size_t)I * (size_t)O, y->data, ZERO,
+            b ? b->data : NULL);
     return tape_node(tp, "linear", y, linear_backward, s, x, W, b, NULL);
 }
 
@@ -1377,7 +1407,6 @@ typedef struct {
     int width, dh, shared;  /* width = H dh; shared: key ranges overlap, or a bias gets gradient */
     size_t *at, scratch;    /* weights of sequence b start at w[at[b]]; numbers per thread */
     real *w, *dw;           /* [b][H][qn][row_room(kn)]; dw: scratch, per thread */
-    real *mass;             /* [B*H] */
 } AttnSaved;
 
 /* T5's buckets for j - i: exact for near keys, logarithmic up to 128, the rest in the last one.
@@ -1413,10 +1442,9 @@ static void attn_forward_head(const AttnSaved *s, int b, int h) {
     const Attention *a = &s->a;
     int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn);
     size_t q = attn_q(s, b, h), k = attn_k(s, b, h);
-    real *w = s->w + attn_at(s, b, h), mass = 0;
-    memset(w, 0, (size_t)qn * (size_t)ld * sizeof *w);
+    real *w = s->w + attn_at(s, b, h);
     gemm(qn, kn, s->dh, mat(s->q->data + q, s->width), mat_t(s->k->data + k, s->width), w,
-         (size_t)ld, 1);
+         (size_t)ld, ZERO, 1);
     for (int i = 0; i < qn; i++) {
         real *row = w + (size_t)i * (size_t)ld;
         int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn, end = row_room(n);
@@ -1426,11 +1454,11 @@ static void attn_forward_head(const AttnSaved *s, int b, int h) {
         for (int j = n; n > 0 && j < end; j++) row[j] = -INFINITY;
         if (n > 0) row_softmax(row, row, end);
         for (int j = n > 0 ? end : 0; j < ld; j++) row[j] = 0;
-        if (a->t0) mass += row_sum(row + (a->t0[b] - a->k0[b]), a->tn[b]);
+        if (!a->t0) continue;
+        a->mass->data[(a->q0[b] + i) * a->H + h] = row_sum(row + (a->t0[b] - a->k0[b]), a->tn[b]);
     }
-    s->mass[b * a->H + h] = mass;
     gemm(qn, s->dh, kn, mat(w, ld), mat(s->v->data + k, s->width), s->out->data + q,
-         (size_t)s->width, 0);
+         (size_t)s->width, ZERO, 0);
 }
 
 static void attn_job(void *ctx, int lo, int hi, int thread) { /* items: b*H + h */
@@ -1444,17 +1472,17 @@ static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
     int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn);
     size_t q = attn_q(s, b, h), k = attn_k(s, b, h), width = (size_t)s->width;
     const real *w = s->w + attn_at(s, b, h), *dout = s->out->grad + q;
-    real dmass = a->mass && a->mass->grad ? a->mass->grad[b] / (real)(a->H * qn) : 0;
+    const real *dmass = a->mass ? a->mass->grad : NULL;
     if (s->v->grad)
-        gemm(kn, s->dh, qn, mat_t(w, ld), mat(dout, s->width), s->v->grad + k, width, 0);
+        gemm(kn, s->dh, qn, mat_t(w, ld), mat(dout, s->width), s->v->grad + k, width, ADD, 0);
     if (!s->q->grad && !s->k->grad && !(a->bias && a->bias->grad)) return;
-    memset(dw, 0, (size_t)qn * (size_t)ld * sizeof *dw);
     gemm(qn, kn, s->dh, mat(dout, s->width), mat_t(s->v->data + k, s->width), dw,
-         (size_t)ld, 1);
+         (size_t)ld, ZERO, 1);
     for (int i = 0; i < qn; i++) {
         real *d = dw + (size_t)i * (size_t)ld;
         const real *row = w + (size_t)i * (size_t)ld;
-        for (int t = 0; a->t0 && t < a->tn[b]; t++) d[a->t0[b] - a->k0[b] + t] += dmass;
+        for (int t = 0; dmass && t < a->tn[b]; t++)
+            d[a->t0[b] - a->k0[b] + t] += dmass[(a->q0[b] + i) * a->H + h];
         real dot = row_dot(row, d, ld);
         for (int j = 0; j < ld; j++) d[j] = row[j] * (d[j] - dot);
         for (int j = 0; a->bias && a->bias->grad && j < kn; j++)
@@ -1462,9 +1490,11 @@ static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
         for (int j = 0; j < ld; j++) d[j] *= a->scale;
     }
     if (s->q->grad)
-        gemm(qn, s->dh, kn, mat(dw, ld), mat(s->k->data + k, s->width), s->q->grad + q, width, 0);
+        gemm(qn, s->dh, kn, mat(dw, ld), mat(s->k->data + k, s->width), s->q->grad + q, width,
+             ADD, 0);
     if (s->k->grad)
-        gemm(kn, s->dh, qn, mat_t(dw, ld), mat(s->q->data + q, s->width), s->k->grad + k, width, 0);
+        gemm(kn, s->dh, qn, mat_t(dw, ld), mat(s->q->data + q, s->width), s->k->grad + k, width,
+             ADD, 0);
 }
 
 static void attn_backward_job(void *ctx, int lo, int hi, int thread) { /* items: h, or b*H + h */
@@ -1522,9 +1552,9 @@ static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const At
         if (b && a->k0[b] < a->k0[b - 1] + a->kn[b - 1]) shared = 1;
     }
     s->shared = shared;
+    s->a.mass = a->t0 ? tape_tensor(tp, rows_of(q), a->H) : NULL;
     s->out = tape_tensor(tp, rows_of(q), cols_of(q));
     s->w = arena_raw(tp, at[a->B] * sizeof(real));
-    s->mass = tape_alloc(tp, (size_t)(a->B * a->H) * sizeof(real));
     if (tp->record && (q->grad || k->grad || v->grad || (a->bias && a->bias->grad)))
         s->dw = arena_raw(tp, s->scratch * (size_t)pool_size() * sizeof(real));
     return tp->error[0] ? NULL : s;
@@ -1535,15 +1565,11 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
     attn_check(tp, q, k, v, a);
     AttnSaved *s = tp->error[0] ? NULL : attn_saved(tp, q, k, v, a);
     if (!s) return NULL;
+    a->mass = s->a.mass;
     pool_run(a->B * a->H, attn_cost(s), attn_job, s);
-    if (a->t0) {
-        s->a.mass = a->mass = tape_tensor(tp, a->B, 1);
-        if (!a->mass) return NULL;
-        for (int b = 0; b < a->B; b++)
-            a->mass->data[b] = row_sum(s->mass + b * a->H, a->H) / (real)(a->H * a->qn[b]);
-    }
     Tensor *y = tape_node(tp, "attention", s->out, attn_backward, s, q, k, v, a->bias);
-    if (y && y->grad && a->t0) a->mass->grad = tape_alloc(tp, (size_t)a->B * sizeof(real));
+    if (y && y->grad && a->mass)
+        a->mass->grad = tape_alloc(tp, tensor_size(a->mass) * sizeof(real));
     return y;
 }
 
@@ -1584,9 +1610,8 @@ static void stream_load(const StreamJob *s, int first, int n, StreamChunk *c) {
     c->key = c->value = mat(x, D);
     if (!s->Wk) return;
     real *k = c->room + s->chunk * D, *v = k + s->chunk * inner;
-    memset(k, 0, 2 * (size_t)s->chunk * (size_t)inner * sizeof *k);
-    gemm(n, inner, D, mat(x, D), mat_t(s->Wk, D), k, (size_t)inner, 0);
-    gemm(n, inner, D, mat(x, D), mat_t(s->Wv, D), v, (size_t)inner, 0);
+    gemm(n, inner, D, mat(x, D), mat_t(s->Wk, D), k, (size_t)inner, ZERO, 0);
+    gemm(n, inner, D, mat(x, D), mat_t(s->Wv, D), v, (size_t)inner, ZERO, 0);
     c->key = mat(k, inner), c->value = mat(v, inner);
 }
 
@@ -1596,9 +1621,8 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
                         const StreamChunk *c, real *part) {
     real *o = part + (size_t)r0 * (size_t)s->w, *m = part + (size_t)s->GR * (size_t)s->w + r0;
     real *l = m + s->GR, top[STREAM_ROWS], sum[STREAM_ROWS], dead[STREAM_ROWS];
-    memset(c->p, 0, (size_t)R * (size_t)n * sizeof *c->p);
     gemm(n, R, s->w, mat_col(c->key, g * s->w), mat_t(s->q + (size_t)r0 * (size_t)s->w, s->w),
-         c->p, (size_t)R, 0);
+         c->p, (size_t)R, ZERO, 0);
     memcpy(top, m, (size_t)R * sizeof *top);
     for (int j = 0; j < n; j++) {
         real *p = c->p + (size_t)j * (size_t)R, inv = c->inv[j];
@@ -1626,7 +1650,7 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
     if (s->share)
         memcpy(s->top + (size_t)(first / s->chunk) * (size_t)s->GR + r0, top,
                (size_t)R * sizeof *top);
-    gemm(R, s->w, n, mat_t(c->p, R), mat_col(c->value, g * s->w), o, (size_t)s->w, 0);
+    gemm(R, s->w, n, mat_t(c->p, R), mat_col(c->value, g * s->w), o, (size_t)s->w, ADD, 0);
 }
 
 static void stream_job(void *ctx, int lo, int hi, int thread) { /* items: slabs */

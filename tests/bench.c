@@ -121,7 +121,7 @@ static real *mm_a, *mm_b, *mm_c;
 static void work_matmul(void) {
     Mat A = mm_kind == 't' ? mat_t(mm_a, mm_M) : mat(mm_a, mm_K);
     Mat B = mm_kind == 'b' ? mat_t(mm_b, mm_K) : mat(mm_b, mm_N);
-    product(1, mm_M, mm_N, mm_K, A, 0, B, 0, mm_c);
+    product(1, mm_M, mm_N, mm_K, A, 0, B, 0, mm_c, ADD, NULL);
 }
 
 static int open_matmul(const char *what) {

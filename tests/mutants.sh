@@ -68,7 +68,7 @@ mutant tensor.c 's/if (!tp->error\[0\]) {/if (1) {/' "tape: the last error inste
 # matmul and ops
 mutant tensor.c 's/Mat b = mat_col(mat_row(B, k), j)/Mat b = mat_col(B, j)/' \
     "matmul: every panel is the first"
-mutant tensor.c 's/gemm(p->M, j1 - j0, p->K, A, mat_col(B, j0)/gemm(p->M, j1 - j0, p->K, A, B/' \
+mutant tensor.c 's/mat_row(A, i0), mat_col(B, j0), from/mat_row(A, i0), B, from/' \
     "matmul: threads' columns"
 mutant tensor.c '/void linear_bias_job/,/^}/s/r = 0; r < s->R; r++/r = s->R - 1; r >= 0; r--/' \
     "linear: bias summed from below"
@@ -102,9 +102,9 @@ mutant tensor.c 's/kn - qn + i + 1 < kn ? kn - qn + i + 1/kn - qn + i + 1 < kn ?
     "attention: the mask is off by one"
 mutant tensor.c 's/d\[j\] \*= a->scale/d[j] *= 1/' "attention: the scale in the gradient"
 mutant tensor.c 's/\* a->H + h\] += d\[j\]/* a->H + h] = d[j]/' "attention: = for += in the bias"
-mutant tensor.c 's/a->mass->grad\[b\] \/ (real)(a->H \* qn)/a->mass->grad[b] \/ (real)qn/' \
+mutant tensor.c 's/dmass\[(a->q0\[b\] + i) \* a->H + h\]/dmass[(a->q0[b] + i) * a->H]/' \
     "attention: heads in the mass gradient"
-mutant tensor.c 's/a->t0\[b\] - a->k0\[b\] + t\] += dmass/a->t0[b] + t] += dmass/' \
+mutant tensor.c 's/d\[a->t0\[b\] - a->k0\[b\] + t\] += dmass/d[a->t0[b] + t] += dmass/' \
     "attention: rows of the mass gradient"
 
 # Adam, files

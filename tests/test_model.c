@@ -592,7 +592,10 @@ static void test_encoders(int which) {
             naive_block(m, l, z, keys, docs[b] * c.T, key);
             for (int k = 0; k < docs[b] * c.T; k++)
                 own[k / c.T] += key[k];
-            near_all("mass", b, mass[l]->data + b, own + gold[b] - doc0[b], 1);
+            int n = c.T * c.agg_H;
+            real mean = 0;
+            for (int i = 0; i < n; i++) mean += mass[l]->data[b * n + i] / (real)n;
+            near_all("mass", b, &mean, own + gold[b] - doc0[b], 1);
         }
         near_all("aggregator", b, picked->data + b * c.T * c.d, z, c.T * c.d);
     }
@@ -632,9 +635,11 @@ static double replica_loss(Model *m, void *ctx) {
         const Ids *x = &r->b.qa[i];
         naive_hidden(m, x->id, x->n - 1, prefix->data, 1, h);
         for (int k = r->b.q[i].n; k < x->n; k++, tokens++) sum += naive_nll(m, h[k - 1], x->id[k]);
-        for (int k = 0; k < m->c.agg_B; k++) {
-            r->mass += (double)mass[k]->data[0] / (r->b.n_q * m->c.agg_B);
-            guide -= log((double)mass[k]->data[0]) / r->b.n_q;
+        int n = m->c.T * m->c.agg_H; /* one mass for each vector and head */
+        for (int k = 0; k < m->c.agg_B * n; k++) {
+            double one = (double)mass[k / n]->data[k % n];
+            r->mass += one / (r->b.n_q * m->c.agg_B * n);
+            guide -= log(one) / (r->b.n_q * n);
         }
     }
     tape_record(tp, was);

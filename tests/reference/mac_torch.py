@@ -337,8 +337,8 @@ def encode_question(m, q):
 def aggregate(m, z, phi, reads=None):
     """[E3] phi* = h_psi(z, phi) in G banks at once: z [G,B,T,d] from encode_question,
     phi [G,K,T,d]; reads [G,B,K]: which documents a question may see (None: all of its bank).
-    -> phi* [G,B,T,d], and per block the attention on each document [G,B,K], mean over heads
-    and query tokens.  Nothing tells keys apart but what they hold: order does not matter."""
+    -> phi* [G,B,T,d], and per block the attention on each document [G,B,K,agg_H,T], of every
+    head and query token.  Nothing tells keys apart but what they hold: order does not matter."""
     c, (G, B, T, d), K = m.c, z.shape, phi.shape[1]
     q, phi, received, bias = z.reshape(G, B * T, d), phi.reshape(G, K * T, d), [], 0
     if reads is not None:  # a document's T keys and a question's T queries are allowed alike
@@ -350,7 +350,7 @@ def aggregate(m, z, phi, reads=None):
         k, v = (linear(m, context, f"{at}attn.to_{w}") for w in "kv")
         y, weights = attention(linear(m, x, at + "attn.to_q"), k, v, c.agg_H, c.agg_dh ** -0.5,
                                bias)
-        received.append(weights.view(G, c.agg_H, B, T, K, T).sum(5).mean((1, 3)))
+        received.append(weights.view(G, c.agg_H, B, T, K, T).sum(5).permute(0, 2, 4, 1, 3))
         q = q + linear(m, y, at + "attn.to_out.0")
         y = F.gelu(linear(m, layer_norm(m, q, at + "norm2"), at + "mlp.net.0"))
         q = q + linear(m, y, at + "mlp.net.3")
