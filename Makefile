@@ -47,7 +47,7 @@ $(B)/train $(B)/run: $(B)/%: $(B)/%.o $(CORE) $(DATA)
 	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
 $(B)/%.o: %.c mac.h data/data.h data/json.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
-$(B)/data_%.o: data/%.c $(wildcard data/*.h) | $(B)
+$(B)/data_%.o: data/%.c mac.h $(wildcard data/*.h) | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/test_%: tests/test_%.c tests/check.h mac.h $(CORE) $(DATA)
 	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
