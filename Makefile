@@ -51,6 +51,9 @@ $(B)/data_%.o: data/%.c mac.h $(wildcard data/*.h) | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/test_%: tests/test_%.c tests/check.h mac.h $(CORE) $(DATA)
 	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
+$(B)/test_files: tests/test_files.c tests/check.h mac.h $(CORE) $(DATA) # has two of them in itself
+	@echo '  $(CC) $<'
+	@$(BUILD) $< $(CORE) $(filter-out %_json.o %_safetensors.o,$(DATA)) -o $@ $(LIBS)
 $(B):
 	mkdir -p $@
 
