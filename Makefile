@@ -2,6 +2,7 @@
 # make test       all tests, under a minute
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
 # make bench      how fast the parts are; PEER=1: beside PyTorch and OpenBLAS (Debian's packages)
+# make fuzz       any bytes into the readers, for FUZZ_SECONDS; needs clang; MAC_FUZZ=b: banks only
 # make mutants    breaks the code in one line after another: every time make test must turn red
 # make clean
 #
@@ -25,6 +26,9 @@ endif
 ifeq ($(SAN),1)
 FLAGS  += -g -fsanitize=address,undefined -fno-sanitize-recover=all -DMAC_DEBUG_ARENA
 endif
+ifeq ($(FUZZ),1)
+FLAGS  += -fsanitize=fuzzer-no-link -DMAC_LIBFUZZER
+endif
 ifeq ($(FAST),1)
 FLAGS  += -ffp-contract=fast -DMAC_FAST
 else
@@ -47,22 +51,39 @@ $(B)/train $(B)/run: $(B)/%: $(B)/%.o $(CORE) $(DATA)
 	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
 $(B)/%.o: %.c mac.h data/data.h data/json.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
-$(B)/data_%.o: data/%.c $(wildcard data/*.h) | $(B)
+$(B)/data_%.o: data/%.c mac.h $(wildcard data/*.h) | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/test_%: tests/test_%.c tests/check.h mac.h $(CORE) $(DATA)
 	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
+$(B)/test_files: tests/test_files.c tests/check.h mac.h $(CORE) $(DATA) # has two of them in itself
+	@echo '  $(CC) $<'
+	@$(BUILD) $< $(CORE) $(filter-out %_json.o %_safetensors.o,$(DATA)) -o $@ $(LIBS)
 $(B):
 	mkdir -p $@
 
 # ---- tests: every program in float, the numbers and the model in double too, then the programs
-test: $(TESTS) train run
+test: $(TESTS) $(B)/fuzz train run
 	@for t in $(TESTS); do $$t $(B) || exit 1; done
 ifneq ($(REAL),double)
 	@$(MAKE) -s --no-print-directory test-double REAL=double
 endif
+	@TMPDIR=$(B) $(B)/fuzz tests/fuzz/*
 	@sh tests/programs.sh
 test-double: $(B)/test_ops $(B)/test_model
 	@for t in $^; do $$t $(B) || exit 1; done
+
+# ---- the readers' seeds are a part of make test; here they grow
+FUZZ_SECONDS = 600
+fuzz:
+	@$(MAKE) -s --no-print-directory fuzz-run CC=clang SAN=1 OPT=-O1 FUZZ=1
+fuzz-run: $(B)/fuzz
+	@mkdir -p out/fuzz $(B)/scratch
+	TMPDIR=$(B)/scratch $(B)/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=16384 \
+	    -malloc_limit_mb=64 -timeout=10 -dict=tests/fuzz.dict -artifact_prefix=out/ \
+	    -print_final_stats=1 out/fuzz tests/fuzz
+$(B)/fuzz: tests/fuzz.c data/data.h data/json.h mac.h $(CORE) $(DATA)
+	@echo '  $(CC) $<'
+	@$(BUILD) $(if $(filter 1,$(FUZZ)),-fsanitize=fuzzer) $< $(CORE) $(DATA) -o $@ $(LIBS)
 
 mutants:
 	@sh tests/mutants.sh
@@ -99,4 +120,4 @@ demo: train run
 clean:
 	rm -rf build train run
 
-.PHONY: all test test-double mutants bench demo clean
+.PHONY: all test test-double fuzz fuzz-run mutants bench demo clean

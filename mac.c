@@ -53,6 +53,10 @@ int mac_config_check(const MacConfig *c, char *err) {
     }
     if (c->d % c->H)
         snprintf(err, MAC_ERR, "LM width d = %d is not a multiple of its heads H = %d", c->d, c->H);
+    else if ((int64_t)c->enc_H * c->enc_dh > 1 << 20 || (int64_t)c->agg_H * c->agg_dh > 1 << 20
+             || (int64_t)c->P * 2 * c->L > 1 << 20)
+        snprintf(err, MAC_ERR, "enc_H * enc_dh, agg_H * agg_dh and P * 2 * L must not exceed %d",
+                 1 << 20);
     else if (c->S <= c->P)
         snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
     else return 0;
@@ -87,8 +91,8 @@ static Tensor *weight(Builder *b, const char *prefix, const char *name, real std
         if (dims[i] > 0) at[n++] = dims[i];
     int64_t size = 1;
     for (int i = 0; i < n; i++) size *= at[i];
+    if (b->failed || size > b->room) { b->failed = 1; return NULL; }
     b->room -= size;
-    if (b->failed || b->room < 0) { b->failed = 1; return NULL; }
     Tensor *t = n == 3 ? param_new(b->ps, full, 3, at[0], at[1], at[2])
               : n == 2 ? param_new(b->ps, full, 2, at[0], at[1]) : param_new(b->ps, full, 1, at[0]);
     if (!t) { b->failed = 1; return NULL; }
@@ -277,25 +281,37 @@ int model_save(const Model *m, StWriter *w, int moments) {
 
 Model *model_load(StFile *f, char *err) {
     MacConfig c = {0};
+    char why[MAC_ERR];
     const char *format = st_meta(f, "format");
     if (!format || strcmp(format, "mac-model")) {
-        snprintf(err, MAC_ERR, "this is %s, not a model made by train",
-                 format && !strcmp(format, "mac-bank") ? "a memory bank"
-                                                       : "a foreign safetensors file");
+        st_fail(f, err, "this is %s, not a model made by train",
+                format && !strcmp(format, "mac-bank") ? "a memory bank"
+                                                      : "a foreign safetensors file");
         return NULL;
     }
     for (const MacField *field = mac_fields; field->name; field++) {
         const char *text = st_meta(f, field->name);
-        *config_at(&c, field) = text ? (int)strtol(text, NULL, 10) : 0;
+        size_t digits = text ? strspn(text, "0123456789") : 0;
+        if (digits == 0 || digits > 7 || text[digits]) {
+            st_fail(f, err, "its size %s (%s) is \"%.20s\": a number from 1 to %d was expected",
+                    field->name, field->help, text ? text : "", 1 << 20);
+            return NULL;
+        }
+        *config_at(&c, field) = atoi(text);
     }
-    if (mac_config_check(&c, err) != 0) return NULL;
-    int64_t room = 0;
+    int64_t room = 0; /* numbers in the file: no model that needs more of them is begun */
     for (int i = 0, ndim; i < st_count(f); i++) {
         const int64_t *shape;
-        room += st_size(f, st_info(f, i, &format, &ndim, &shape));
+        const char *dtype, *name = st_info(f, i, &dtype, &ndim, &shape);
+        if (dtype[0] == 'F') room += st_size(f, name);
     }
-    Model *m = model_build(&c, (Builder){.room = room, .blank = 1});
-    if (!m) snprintf(err, MAC_ERR, "the sizes in the file ask for more weights than it holds");
+    int layers = c.L > c.enc_L ? c.L : c.enc_L, bad = mac_config_check(&c, why);
+    if (bad) st_fail(f, err, "%s", why);
+    else if (layers > st_count(f) || c.agg_B > st_count(f))
+        bad = st_fail(f, err, "L, enc_L or agg_B is larger than the number of its tensors");
+    Model *m = bad ? NULL : model_build(&c, (Builder){.room = room, .blank = 1});
+    if (!bad && !m)
+        st_fail(f, err, "the sizes in the file ask for more weights than it holds");
     if (m && params_load(&m->ps, f, 0, err) == 0) return m;
     model_free(m);
     return NULL;
@@ -874,7 +890,7 @@ static long long count_entries(const char *p, const char *end) {
 static void *bank_part(Bank *b, const char *name, int64_t n, size_t size, int *mapped, char *err) {
     void *p = st_map(b->file, name);
     *mapped = p != NULL;
-    if (!p && !(p = malloc((size_t)n * size + 1))) snprintf(err, MAC_ERR, "out of memory");
+    if (!p && !(p = malloc((size_t)n * size + 1))) st_fail(b->file, err, "out of memory");
     if (!p || *mapped) return p;
     int bad = size == sizeof(real) ? st_read(b->file, name, p, n, err)
                                    : st_read_bytes(b->file, name, p, n, err);
@@ -883,36 +899,37 @@ static void *bank_part(Bank *b, const char *name, int64_t n, size_t size, int *m
     return NULL;
 }
 
-static int bank_open(Bank *b, const char *path, char *err) {
+static int bank_open(Bank *b, char *err) {
     const char *format = st_meta(b->file, "format"), *model = st_meta(b->file, "model");
-    const char *dtype = "";
-    const int64_t *shape = NULL;
-    int64_t text_n = st_size(b->file, "entries"), n = st_size(b->file, "phi");
-    for (int i = 0, ndim; i < st_count(b->file); i++) {
-        const int64_t *s;
-        const char *name, *type;
-        name = st_info(b->file, i, &type, &ndim, &s);
-        if (!strcmp(name, "phi") && ndim == 3) shape = s, dtype = type;
-        if (!strcmp(name, "entries") && strcmp(type, "U8")) text_n = -1;
-    }
+    const char *dtype = "", *bytes = "";
+    const int64_t *shape = NULL, *text_n = NULL;
+    int phi = st_find(b->file, "phi"), entries = st_find(b->file, "entries"), ndim = 0, one = 0;
+    if (!format || strcmp(format, "mac-bank"))
+        return st_fail(b->file, err, "this is not a memory bank made by learn");
+    if (!model || strspn(model, "0123456789abcdef") != 16 || model[16])
+        return st_fail(b->file, err, "its model is no fingerprint of 16 hexadecimal digits");
+    if (phi >= 0) st_info(b->file, phi, &dtype, &ndim, &shape);
+    if (entries >= 0) st_info(b->file, entries, &bytes, &one, &text_n);
+    if (ndim != 3 || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))
+        return st_fail(b->file, err, "\"phi\", the vectors of its documents, is no [K,T,d] of F16, "
+                                     "F32 or F64");
+    if (shape[0] > INT_MAX || shape[1] < 1 || shape[1] > 1 << 20 || shape[2] < 1
+        || shape[2] > 1 << 20)
+        return st_fail(b->file, err, "\"phi\" has the absurd sizes %lld, %lld, %lld",
+                       (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+    if (one != 1 || strcmp(bytes, "U8") || text_n[0] > INT_MAX)
+        return st_fail(b->file, err, "\"entries\" is not a text of up to %d bytes", INT_MAX);
     b->half = !strcmp(dtype, "F16");
-    if (!format || strcmp(format, "mac-bank") || !model || !shape || text_n < 0 || text_n > INT_MAX
-        || shape[0] > INT_MAX || shape[1] < 1 || shape[1] > 1 << 20 || shape[2] < 1
-        || shape[2] > 1 << 20) {
-        snprintf(err, MAC_ERR, "%s: this is not a memory bank made by learn", path);
-        return -1;
-    }
     b->T = (int)shape[1], b->d = (int)shape[2], b->model = strtoull(model, NULL, 16);
-    b->text = bank_part(b, "entries", text_n, 1, &b->text_mapped, err);
-    b->text_n = (size_t)text_n;
-    long long entries = b->text ? count_entries(b->text, b->text + text_n) : 0;
+    b->text = bank_part(b, "entries", text_n[0], 1, &b->text_mapped, err);
     if (!b->text) return -1;
-    if (entries != shape[0]) {
-        snprintf(err, MAC_ERR, "%s: entry %lld of the bank is damaged", path,
-                 entries < 0 ? -entries : (entries < shape[0] ? entries : shape[0]) + 1);
-        return -1;
-    }
-    b->phi = bank_part(b, "phi", n, b->half ? 2 : sizeof(real), &b->phi_mapped, err);
+    b->text_n = (size_t)text_n[0];
+    long long found = count_entries(b->text, b->text + b->text_n);
+    if (found != shape[0])
+        return st_fail(b->file, err, "entry %lld of the bank is damaged",
+                       found < 0 ? -found : (found < shape[0] ? found : shape[0]) + 1);
+    b->phi = bank_part(b, "phi", st_size(b->file, "phi"), b->half ? 2 : sizeof(real),
+                       &b->phi_mapped, err);
     b->K = (int)shape[0];
     return b->phi ? 0 : -1;
 }
@@ -921,7 +938,7 @@ Bank *bank_load(const char *path, char *err) {
     Bank *b = calloc(1, sizeof *b);
     if (!b) { snprintf(err, MAC_ERR, "%s: out of memory for the bank", path); return NULL; }
     b->file = st_open(path, err);
-    if (b->file && bank_open(b, path, err) == 0) return b;
+    if (b->file && bank_open(b, err) == 0) return b;
     bank_free(b);
     return NULL;
 }

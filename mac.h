@@ -155,7 +155,7 @@ typedef struct {                                 /* attention over keys that are
  * memory of a chunk, same bits with any number of threads. */
 Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a);
 
-/* ==== tensor.c: Adam, tensors in files ======================================================== */
+/* ==== tensor.c: Adam ========================================================================== */
 typedef struct { real lr, beta1, beta2, eps, decay, clip; int step; } Adam; /* decay: AdamW's    */
 Adam adam_default(real lr);
 real adam_step(Params *ps, Adam *o);             /* returns the gradient's norm before clipping,
@@ -164,15 +164,20 @@ real adam_step(Params *ps, Adam *o);             /* returns the gradient's norm 
 typedef enum { LR_CONSTANT, LR_COSINE } LrKind;
 real lr_schedule(LrKind kind, real lr, int step, int warmup, int total);
 
+/* ==== data/safetensors.c: tensors in files ==================================================== */
 typedef struct StFile StFile;                    /* a safetensors file                           */
 StFile *st_open(const char *path, char *err);    /* header read and checked, NULL: see err       */
 void    st_close(StFile *f);
 const char *st_meta(const StFile *f, const char *key);           /* NULL when absent             */
+int     st_fail(const StFile *f, char *err, const char *format, ...);    /* -1, "path: ..."   */
 int     st_count(const StFile *f);
 const char *st_info(const StFile *f, int i, const char **dtype, int *ndim, const int64_t **shape);
+int     st_find(const StFile *f, const char *name);              /* its index, -1: absent        */
 int64_t st_size(const StFile *f, const char *name);              /* numbers in it, -1: absent    */
 int     st_read(StFile *f, const char *name, real *to, int64_t n, char *err);    /* F32 and F64  */
 int     st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err); /* U8, F16  */
+int     st_read_shaped(StFile *f, const char *name, real *to, int ndim, const int *shape,
+                       char *err);
 void   *st_map(StFile *f, const char *name);     /* its bytes in place, until st_close; writing
                                                     does not reach the file.  NULL: not here     */
 uint16_t half_of(real x);                        /* IEEE half precision, nearest                 */
@@ -180,7 +185,7 @@ void    half_read(real *to, const unsigned char *from, size_t n);        /* F16 
 
 typedef struct StWriter StWriter;
 StWriter *st_new(void);
-void    st_add_meta(StWriter *w, const char *key, const char *value);
+void    st_add_meta(StWriter *w, const char *key, const char *value);    /* the last one counts  */
 void    st_add(StWriter *w, const char *name, const real *data, int ndim, const int *shape);
 void    st_add_bytes(StWriter *w, const char *name, const void *data, int n);
 int     st_write(StWriter *w, const char *path, char *err);      /* whole or not at all; frees w */
@@ -195,6 +200,7 @@ void    st_rows(StWriter *w, int i, int rows);                   /* of the i-th 
 int     st_end(StWriter *w, char *err);                          /* frees w                      */
 void    st_abort(StWriter *w);                                   /* nothing is written; frees w  */
 
+/* ==== tensor.c: parameters in files =========================================================== */
 int     params_save(const Params *ps, StWriter *w, int moments); /* moments: Adam's too          */
 int     params_load(Params *ps, StFile *f, int moments, char *err);
 

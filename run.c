@@ -112,7 +112,7 @@ static void open_model(void) {
     StFile *f = st_open(model_path, err);
     if (!f) die("%s", err);
     model = model_load(f, err);
-    if (!model) die("%s: %s", model_path, err);
+    if (!model) die("%s", err);
     const char *dump = st_meta(f, "tokenizer");
     tok = dump ? tok_load(dump, err) : NULL;
     if (!dump) die("%s: there is no tokenizer in it", model_path);
@@ -184,21 +184,6 @@ static char *answer_text(const int *ids, int n) {
     return s;
 }
 
-/* A model may spell bytes that are no UTF-8: JSON gets U+FFFD for each of them. */
-static void json_string(const char *s) {
-    const unsigned char *p = (const unsigned char *)s, *end = p + strlen(s);
-    putchar('"');
-    while (p < end) {
-        int n = utf8_len(p, end);
-        if (*p == '"' || *p == '\\') printf("\\%c", *p);
-        else if (*p < 32) printf("\\u%04x", (unsigned)*p);
-        else if (n == 0) fputs("\\ufffd", stdout);
-        else fwrite(p, 1, (size_t)n, stdout);
-        p += n ? n : 1;
-    }
-    putchar('"');
-}
-
 /* ==== learn, list, forget ==================================================================== */
 #define LEARN_BATCH 64
 
@@ -237,7 +222,7 @@ static void command_learn(void) {
         int n = 0;
         CorpusReader *r = corpus_open(words[i], paragraphs, why);
         while (r && (n = corpus_next(r, &c, LEARN_BATCH, why)) > 0) {
-            for (int at = 0; at < c.n_docs; at += LEARN_BATCH) { /* or a whole file, if not .jsonl */
+            for (int at = 0; at < c.n_docs; at += LEARN_BATCH) { /* a whole file, if no .jsonl */
                 int last = at + LEARN_BATCH < c.n_docs ? at + LEARN_BATCH : c.n_docs;
                 added += learn(b, &c, at, last);
                 seen += last - at;
@@ -275,9 +260,9 @@ static void command_list(void) {
     for (const char *at = NULL; (at = bank_next(b, at, &e));) {
         if (!json) { printf("%s\t%s\n", e.id, e.title); continue; }
         printf("{\"id\": ");
-        json_string(e.id);
+        json_put(stdout, e.id);
         printf(", \"title\": ");
-        json_string(e.title);
+        json_put(stdout, e.title);
         printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)e.hash);
     }
     if (!json) fprintf(stderr, "%d documents, %d vectors of %d numbers each\n", b->K, b->T, b->d);
@@ -307,9 +292,9 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
         for (int k = 0; k <= best; k++) at = bank_next(b, at, &e);
         if (json) {
             printf("%s{\"weight\": %.4f, \"id\": ", i ? ", " : "", (double)received[best]);
-            json_string(e.id);
+            json_put(stdout, e.id);
             printf(", \"title\": ");
-            json_string(e.title);
+            json_put(stdout, e.title);
             putchar('}');
         } else printf("  %5.1f%%  %s  %s\n", 100 * (double)received[best], e.id, e.title);
         received[best] = -1;
@@ -327,9 +312,9 @@ static void ask(const Bank *b, const char *question) {
     char *text = answer_text(out, n);
     if (json) {
         printf("{\"question\": ");
-        json_string(question);
+        json_put(stdout, question);
         printf(", \"answer\": ");
-        json_string(text);
+        json_put(stdout, text);
         printf(", \"documents\": [");
         show_sources(b, received);
         puts("]}");
@@ -408,67 +393,16 @@ static void command_chat(void) {
 }
 
 /* ==== eval =================================================================================== */
-typedef struct { int n, em, prefix; double f1; } Score;
-typedef struct { const char *rel; Score s; } RelScore;
-
 static Corpus corpus;
-static RelScore *by_rel;
-static int n_rels;
-static double adapt_seconds, answer_seconds;
-
-static void score_add(Score *s, const Qa *qa, const char *pred) {
-    s->n++;
-    s->em += score_em(pred, qa->a, qa->n_a);
-    s->prefix += score_em_prefix(pred, qa->target);
-    s->f1 += score_f1(pred, qa->a, qa->n_a);
-}
-
-static Score *rel_score(const char *rel) {
-    for (int i = 0; i < n_rels; i++)
-        if (!strcmp(by_rel[i].rel, rel)) return &by_rel[i].s;
-    by_rel = need(realloc(by_rel, (size_t)(n_rels + 1) * sizeof *by_rel));
-    by_rel[n_rels] = (RelScore){rel, {0, 0, 0, 0}};
-    return &by_rel[n_rels++].s;
-}
-
-/* ---- closed and open relations: a relation is closed when at most a quarter of the answers asked
- * for are new to it, that is, were no answer of the same relation in --train ---- */
-enum { QA_OPEN = 1, QA_UNSEEN = 2 };
-static unsigned char *qa_kind; /* [n_qas], NULL: not asked for */
+static RelScores by_rel;
+static unsigned char *qa_kind; /* [n_qas] closed or open, seen or not; NULL: not asked for */
 static Score closed_score, open_score, unseen_score;
-
-static char *answer_key(const Qa *x) {
-    size_t n = strlen(x->rel) + strlen(x->target) + 2;
-    char *key = need(malloc(n));
-    snprintf(key, n, "%s\n%s", x->rel, x->target);
-    return key;
-}
-
-static int key_order(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static double adapt_seconds, answer_seconds;
 
 static void split_questions(void) {
     Corpus train = {0};
     read_corpus(&train, train_path);
-    char **keys = need(malloc((size_t)(train.n_qas + 1) * sizeof *keys));
-    for (int i = 0; i < train.n_qas; i++) keys[i] = answer_key(&train.qas[i]);
-    qsort(keys, (size_t)train.n_qas, sizeof *keys, key_order);
-    qa_kind = need(calloc((size_t)corpus.n_qas, 1));
-    for (int i = 0; i < corpus.n_qas; i++) { /* n: asked, em: unseen */
-        char *key = answer_key(&corpus.qas[i]);
-        Score *rel = rel_score(corpus.qas[i].rel);
-        rel->n++;
-        if (!bsearch(&key, keys, (size_t)train.n_qas, sizeof *keys, key_order))
-            qa_kind[i] = QA_UNSEEN, rel->em++;
-        free(key);
-    }
-    for (int i = 0; i < corpus.n_qas; i++) {
-        const Score *rel = rel_score(corpus.qas[i].rel);
-        if (4 * rel->em > rel->n) qa_kind[i] |= QA_OPEN;
-    }
-    for (int i = 0; i < train.n_qas; i++) free(keys[i]);
-    free(keys);
+    qa_kind = need(score_split(&corpus, &train));
     corpus_free(&train);
 }
 
@@ -492,7 +426,7 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         const Qa *x = &corpus.qas[qa[i]];
         char *text = answer_text(out + i * cap, len[i]);
         score_add(total, x, text);
-        score_add(rel_score(x->rel), x, text);
+        score_add(need(score_rel(&by_rel, x->rel)), x, text);
         if (qa_kind) score_add(qa_kind[qa[i]] & QA_OPEN ? &open_score : &closed_score, x, text);
         if (qa_kind && qa_kind[qa[i]] & QA_UNSEEN) score_add(&unseen_score, x, text);
         free(text);
@@ -530,7 +464,7 @@ static void print_score(const char *what, const Score *s) {
     double n = s->n ? s->n : 1;
     if (json) {
         printf("{\"what\": ");
-        json_string(what);
+        json_put(stdout, what);
         printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n,
                s->em / n, s->prefix / n, s->f1 / n);
     } else
@@ -559,8 +493,9 @@ static void print_eval(int K, int rounds, const Score *total) {
         print_score(split[i], score[i]);
         puts(json ? "}" : "");
     }
-    for (int i = 0; relations && i < n_rels; i++) {
-        print_score(by_rel[i].rel[0] ? by_rel[i].rel : "(no relation)", &by_rel[i].s);
+    for (int i = 0; relations && i < by_rel.n; i++) {
+        const RelScore *x = &by_rel.of[i];
+        print_score(x->rel[0] ? x->rel : "(no relation)", &x->s);
         puts(json ? "}" : "");
     }
 }
@@ -594,7 +529,7 @@ static void eval_open(void) {
 static int evaluate(int K, Score *total) {
     int n = corpus.n_docs, rounds = n / K;
     *total = (Score){0, 0, 0, 0};
-    n_rels = 0;
+    by_rel.n = 0;
     answer_seconds = 0;
     if (rounds == 1 && !strcmp(memory, "shuffled"))
         die("a shuffled bank of %d needs as many other documents: choose --docs %d or fewer", K,
@@ -609,7 +544,7 @@ static int evaluate(int K, Score *total) {
 
 static void eval_close(void) {
     warn_cut();
-    free(eval_order), free(by_rel), free(qa_kind);
+    free(eval_order), free(by_rel.of), free(qa_kind);
     bank_free(eval_bank);
     corpus_free(&corpus);
 }

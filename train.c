@@ -258,7 +258,7 @@ static StFile *resume_open(void) {
 static void resume_state(StFile *f) {
     char err[MAC_ERR];
     model = model_load(f, err);
-    if (!model) die("%s.last: %s", out_path, err);
+    if (!model) die("%s", err);
     state.stage = (int)get_number(f, "state.", "stage");
     state.step = (int)get_number(f, "state.", "step");
     state.group = (int)get_number(f, "state.", "group");

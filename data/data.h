@@ -6,7 +6,8 @@
  *   json.c       the JSON that those files need          csv.c    the csv that they need
  *   tokenizer.c  byte-level BPE
  *   prompt.c     document, question and answer as the model reads them
- *   score.c      strict EM, the paper's prefix EM, F1
+ *   safetensors.c tensors in files; declared in mac.h
+ *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation
  *   people.c     a generator of synthetic people
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
  *   svg.c        line and bar charts                                                        */
@@ -90,6 +91,17 @@ char *score_normalize(const char *s);            /* malloc'd                    
 int   score_em(const char *pred, char *const *a, int n_a);         /* 1: equal when normalised */
 int   score_em_prefix(const char *pred, const char *target);       /* MAC's, see NOTES.md     */
 double score_f1(const char *pred, char *const *a, int n_a);
+typedef struct { int n, em, prefix; double f1; } Score;            /* sums over n questions   */
+typedef struct { const char *rel; Score s; } RelScore;
+typedef struct { RelScore *of; int n; } RelScores;                  /* of is malloc'd          */
+void  score_add(Score *s, const Qa *qa, const char *pred);
+Score *score_rel(RelScores *r, const char *rel); /* made where it is missing; NULL: no memory;
+                                                 holds until the next one is made             */
+/* Closed and open relations: one is open when more than a quarter of the answers that `asked` asks
+ * for are new to it, that is, were no answer of the same relation in `train`. */
+enum { QA_OPEN = 1, QA_UNSEEN = 2 };             /* its relation is open; its answer is new   */
+unsigned char *score_split(const Corpus *asked, const Corpus *train);  /* [n_qas], malloc'd,
+                                                 NULL: out of memory                          */
 
 /* ---- people.c ---- */
 /* Writes train.jsonl, valid.jsonl and test.jsonl into dir (made if absent).  Names of valid and

@@ -48,6 +48,10 @@ static int fail_expected(Parser *s, const char *what) {
 
 static Json *new_node(Parser *s, JsonType type) {
     struct JsonBlock *b = s->pool->blocks;
+    if (s->pool->limit && s->pool->n == s->pool->limit) {
+        fail(s, "more values than a text of this length should have");
+        return NULL;
+    }
     if (!b || b->n == BLOCK_NODES) {
         b = malloc(sizeof *b);
         if (!b) {
@@ -58,6 +62,7 @@ static Json *new_node(Parser *s, JsonType type) {
         b->n = 0;
         s->pool->blocks = b;
     }
+    s->pool->n++;
     Json *v = &b->node[b->n++];
     memset(v, 0, sizeof *v);
     v->type = type;
@@ -134,6 +139,8 @@ static int parse_escape(Parser *s, char *out) {
         if (low >= 0xDC00 && low < 0xE000) {
             s->p += 6;
             code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        } else if (s->pool->strict) {
+            return fail(s, "half a surrogate pair");
         } else {
             code = 0xFFFD;
         }
@@ -248,8 +255,11 @@ static Json *parse_value(Parser *s, int depth) {
         if (v) v->str = parse_string(s);
         return v && v->str ? v : NULL;
     }
-    if (c == '-' || (c >= '0' && c <= '9'))
-        return skip_number(s) == 0 ? new_node(s, JSON_NUMBER) : NULL;
+    if (c == '-' || (c >= '0' && c <= '9')) {
+        v = new_node(s, JSON_NUMBER);
+        if (v) v->str = s->p;
+        return v && skip_number(s) == 0 ? v : NULL;
+    }
     for (int i = 0; i < 3; i++) {
         size_t n = strlen(words[i].word);
         if ((size_t)(s->end - s->p) >= n && memcmp(s->p, words[i].word, n) == 0) {
@@ -278,6 +288,20 @@ Json *json_get(const Json *object, const char *key) {
     for (Json *m = object->child; m; m = m->next)
         if (strcmp(m->key, key) == 0) found = m;
     return found;
+}
+
+void json_put(FILE *f, const char *s) {
+    const unsigned char *p = (const unsigned char *)s, *end = p + strlen(s);
+    putc('"', f);
+    while (p < end) {
+        int n = utf8_len(p, end);
+        if (*p == '"' || *p == '\\') fprintf(f, "\\%c", *p);
+        else if (*p < 32) fprintf(f, "\\u%04x", (unsigned)*p);
+        else if (n == 0) fputs("\\ufffd", f);
+        else fwrite(p, 1, (size_t)n, f);
+        p += n ? n : 1;
+    }
+    putc('"', f);
 }
 
 void json_free(JsonPool *pool) {

@@ -118,3 +118,53 @@ double score_f1(const char *pred, char *const *a, int n_a) {
     free(p);
     return best;
 }
+
+/* ---- sums over questions ---- */
+void score_add(Score *s, const Qa *qa, const char *pred) {
+    s->n++;
+    s->em += score_em(pred, qa->a, qa->n_a);
+    s->prefix += score_em_prefix(pred, qa->target);
+    s->f1 += score_f1(pred, qa->a, qa->n_a);
+}
+
+Score *score_rel(RelScores *r, const char *rel) {
+    for (int i = 0; i < r->n; i++)
+        if (!strcmp(r->of[i].rel, rel)) return &r->of[i].s;
+    RelScore *grown = realloc(r->of, (size_t)(r->n + 1) * sizeof *grown);
+    if (!grown) return NULL;
+    r->of = grown;
+    grown[r->n] = (RelScore){rel, {0, 0, 0, 0}};
+    return &grown[r->n++].s;
+}
+
+static int answer_order(const void *a, const void *b) { /* by relation, then by answer */
+    const Qa *x = *(const Qa *const *)a, *y = *(const Qa *const *)b;
+    int order = strcmp(x->rel, y->rel);
+    return order ? order : strcmp(x->target, y->target);
+}
+
+unsigned char *score_split(const Corpus *asked, const Corpus *train) {
+    RelScores rels = {NULL, 0}; /* n: asked, em: unseen */
+    unsigned char *kind = calloc((size_t)asked->n_qas + 1, 1);
+    const Qa **known = malloc((size_t)(train->n_qas + 1) * sizeof *known);
+    int failed = !kind || !known;
+    for (int i = 0; i < train->n_qas && !failed; i++) known[i] = &train->qas[i];
+    if (!failed) qsort(known, (size_t)train->n_qas, sizeof *known, answer_order);
+    for (int i = 0; i < asked->n_qas && !failed; i++) {
+        const Qa *x = &asked->qas[i];
+        Score *rel = score_rel(&rels, x->rel);
+        if (!rel) { failed = 1; break; }
+        rel->n++;
+        if (bsearch(&x, known, (size_t)train->n_qas, sizeof *known, answer_order)) continue;
+        kind[i] = QA_UNSEEN;
+        rel->em++;
+    }
+    for (int i = 0; i < asked->n_qas && !failed; i++) {
+        const Score *rel = score_rel(&rels, asked->qas[i].rel);
+        if (4 * rel->em > rel->n) kind[i] |= QA_OPEN;
+    }
+    free(known), free(rels.of);
+    if (!failed) return kind;
+    free(kind);
+    return NULL;
+}

@@ -411,6 +411,8 @@ Tokenizer *tok_load(const char *dump, char *err) {
         snprintf(err, DATA_ERR, "tokenizer: merge %d: found \"%.20s\", expected two new ids, each"
                  " less than %d, that spell at most %d bytes", t->n_merges + 1, line, tok_eos(t),
                  MAX_CHUNK);
+        for (char *c = err; *c; c++)
+            if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
         tok_free(t);
         return NULL;
     }

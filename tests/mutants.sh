@@ -113,12 +113,13 @@ mutant tensor.c 's/1 \/ real_sqrt(1 - real_power(o->beta2, o->step))/1/' "adam: 
 mutant tensor.c 's/keep = 1 - o->lr \* o->decay/keep = 1 - o->decay/' "adam: decay without the rate"
 mutant tensor.c 's/norm > o->clip ? o->clip \/ norm/norm > o->clip ? o->clip/' "adam: clipping"
 mutant tensor.c 's/int finite = norm < INFINITY/int finite = 1/' "adam: a NaN goes through"
-mutant tensor.c 's/(e->begin != at || /(/' "files: gaps and overlaps"
-mutant tensor.c 's/(int i = n - 1; i >= 0; i--) x = x << 8/(int i = 0; i < n; i++) x = x << 8/' \
+mutant data/safetensors.c 's/(e->begin != at || /(/' "files: gaps and overlaps"
+mutant data/safetensors.c 's/(int i = n - 1; i >= 0; i--) x = x << 8/(int i = 0; i < n; i++) x = x << 8/' \
     "files: byte order"
 mutant tensor.c 's/data\[k\] + (size_t)g \* part/data[k]/' \
     "files: every one of a group is the first"
-mutant tensor.c 's/(4 \* BIAS + 3)/(2 * BIAS + 3)/' "files: NaN is written as a number"
+mutant data/safetensors.c 's/rbits bits = QUIET_NAN/rbits bits = 0/' \
+    "files: NaN is written as a number"
 
 # the model
 mutant mac.c 's/= P + read + i;/= read + i;/' "LM: positions do not begin at P"
@@ -151,7 +152,7 @@ mutant tensor.c 's/if (!s->Wk) center_rows(out, out/if (0) center_rows(out, out/
 mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stream: slabs by threads"
 mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \
     "stream: slabs weighed upside down"
-mutant tensor.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
+mutant data/safetensors.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
 mutant mac.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
 mutant mac.c 's/if (!seen_add(b, hash)) return 0/if (seen_add(b, hash), 0) return 0/' \
     "bank: equal documents twice"
@@ -177,6 +178,8 @@ mutant data/score.c 's/memcmp(word, "the", 3) == 0/memcmp(word, "tho", 3) == 0/'
 mutant data/score.c 's/(c > .z. && c <= .~.)/0/' "score: some punctuation stays"
 mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/' \
     "score: prefix match"
+
+mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
 
 echo "mutants: $tried tried, $caught caught"
 [ "$tried" -eq "$caught" ]

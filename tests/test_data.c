@@ -897,6 +897,30 @@ static void test_svg(void) {
           && strstr(err, "no/such/folder/x.svg"), "no folder: %s", err);
 }
 
+/* Of four questions of "colour" one, of two of "size" one has an answer that train has not: a
+ * quarter keeps a relation closed, a half opens it.  An answer of another relation is no help. */
+static void test_split(void) {
+    static char *rel[] = {"colour", "colour", "size", "colour", "colour", "size"};
+    static char *answer[] = {"red", "blue", "big", "red", "big", "small"};
+    static const int want[] = {0, 0, QA_OPEN, 0, QA_UNSEEN, QA_OPEN | QA_UNSEEN};
+    Qa qas[6] = {{0}};
+    for (int i = 0; i < 6; i++) qas[i].rel = rel[i], qas[i].target = answer[i];
+    Corpus asked = {.qas = qas, .n_qas = 6}, train = {.qas = qas, .n_qas = 3}, none = {0};
+    unsigned char *kind = score_split(&asked, &train), *all = score_split(&asked, &none);
+    for (int i = 0; kind && all && i < 6; i++)
+        CHECK(kind[i] == want[i] && all[i] == (QA_OPEN | QA_UNSEEN), "split %d: %d, %d", i, kind[i],
+              all[i]);
+    CHECK(kind && all, "split: no memory");
+    free(kind), free(all);
+    RelScores r = {NULL, 0};
+    Score *s = score_rel(&r, "colour");
+    qas[0].a = &answer[0], qas[0].n_a = 1;
+    score_add(s, &qas[0], "red."), score_add(s, &qas[0], "green");
+    CHECK(s == score_rel(&r, "colour") && r.n == 1 && s->n == 2 && s->em == 1 && s->f1 == 1,
+          "sums of a relation: %d of %d", s->em, s->n);
+    free(r.of);
+}
+
 int main(int argc, char **argv) {
     Corpus elements = {0}, factbook = {0}, people;
     if (argc > 1) scratch = argv[1];
@@ -914,6 +938,7 @@ int main(int argc, char **argv) {
     test_merges();
     test_chunks();
     test_score();
+    test_split();
     CHECK(corpus_read(&elements, "data/elements/train.jsonl", err) == 0, "%s", err);
     CHECK(corpus_read(&factbook, "data/factbook/valid.jsonl", err) == 0, "%s", err);
     test_tokenizer(&elements);
