@@ -349,7 +349,7 @@ uint64_t model_fingerprint(const Model *m) {
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
  * before any training.  From nothing, this stands in for it: equal encoders, embeddings that know
  * what the LM knows (scaled to variance 1, as T5's are), keys that start as queries. */
-void model_share_start(Model *m) {
+void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = size_of(wte);
     real square = 0;
@@ -368,6 +368,7 @@ void model_share_start(Model *m) {
     }
     for (int i = 0; i < m->c.agg_B; i++) {
         AggBlock *b = &m->agg->block[i];
+        for (size_t j = 0; j < size_of(b->q); j++) b->q->data[j] *= sharp;
         memcpy(b->k->data, b->q->data, size_of(b->q) * sizeof(real));
     }
 }
@@ -680,37 +681,59 @@ static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
     return op_rows(tp, phi, constant, idx, at);
 }
 
-/* L = NLL of the answer's tokens under LM(x; phi*), plus guidance times -log(attention on the right
- * document), the mean over vectors and heads, in each block of the aggregator: ours, not the
- * paper's.  A log for each head: under the log of a mean, heads that look elsewhere are let be. */
+/* What the questions attend to: answers come from banks of `group` documents, a recital from its own
+ * document, and with `all` set the first n_q - n_recite questions look for theirs among all. */
+static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all) {
+    int banks = b->n_docs / b->group, n = b->n_q, *at = int_array(tp, 3 * n);
+    Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);
+    for (int i = 0; at && i < n; i++) {
+        int bank = b->doc[i] % banks, own = bank * b->group + b->doc[i] / banks;
+        int recital = i >= n - b->n_recite;
+        at[i] = recital ? own : all ? 0 : bank * b->group;
+        at[n + i] = recital ? 1 : all ? b->n_docs : b->group;
+        at[2 * n + i] = own;
+    }
+    return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
+}
+
+/* guidance * -log(attention on the right document), the mean over questions, vectors and heads, is
+ * added to the loss for each block of the aggregator: ours, not the paper's.  A log for each head:
+ * under the log of a mean, heads that look elsewhere are let be. */
+static Tensor *guided(Model *m, Tape *tp, const MacBatch *b, Tensor *loss, Tensor *const *mass,
+                      MacStats *stats) {
+    int rows = (b->n_q - b->n_recite) * m->c.T, n = rows * m->c.agg_H, *idx = int_array(tp, rows);
+    for (int r = 0; idx && r < rows; r++) idx[r] = r;
+    for (int i = 0; i < m->c.agg_B; i++) {
+        for (int j = 0; j < n; j++) stats->mass += mass[i]->data[j] / (real)(n * m->c.agg_B);
+        if (b->guidance > 0)
+            loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)),
+                          b->guidance);
+    }
+    return loss;
+}
+
+/* L = NLL of the answer's tokens under LM(x; phi*), and the guidance. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
-    if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs)
-        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
-                         b->group, b->n_grad);
-    int banks = b->n_docs / b->group, n = b->n_q;
-    int *at = int_array(tp, 3 * n);
+    int n = b->n_q, own_bank = b->group == b->n_docs || !(b->guidance > 0);
+    if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs
+        || b->n_recite < 0 || b->n_recite >= n)
+        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient; %d questions"
+                             ", %d recite", b->n_docs, b->group, b->n_grad, n, b->n_recite);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
-    Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof(Tensor *));
-    if (!at || !asked || !mass) return NULL;
-    AggReads r = {.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
+    AggReads r = batch_reads(m, tp, b, 0), all = batch_reads(m, tp, b, 1);
+    if (!asked || tape_error(tp)[0]) return NULL;
     for (int i = 0; i < n; i++) {
-        at[i] = b->doc[i] % banks * b->group;
-        at[n + i] = b->group;
-        at[2 * n + i] = at[i] + b->doc[i] / banks;
         asked[i] = tape_alloc(tp, (size_t)b->qa[i].n + 1);
         if (!asked[i]) return NULL;
         memset(asked[i] + b->q[i].n, 1, (size_t)(b->qa[i].n - b->q[i].n));
     }
-    Tensor *phi = agg_forward(m, tp, b->q, n, batch_banks(m, tp, b), &r);
+    Tensor *bank = batch_banks(m, tp, b), *q = encode_question(m, tp, b->q, n);
+    Tensor *phi = agg_blocks(m, tp, q, n, bank, &r);
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
-                           prefix_expand(m, tp, phi, n), 0);
-    if (!loss) return NULL;
+                           prefix_expand(m, tp, phi, n), b->alike);
+    if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL;
     *stats = (MacStats){0, loss->data[0], 0};
-    for (int i = 0; i < m->c.agg_B; i++) {
-        int rows = n * m->c.T * m->c.agg_H;
-        for (int j = 0; j < rows; j++) stats->mass += mass[i]->data[j] / (real)(rows * m->c.agg_B);
-        if (b->guidance > 0) loss = op_add(tp, loss, op_neglog(tp, mass[i]), b->guidance);
-    }
+    loss = guided(m, tp, b, loss, own_bank ? r.mass : all.mass, stats);
     if (loss) stats->loss = loss->data[0];
     return loss;
 }

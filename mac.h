@@ -234,8 +234,9 @@ void     model_free(Model *m);
 int      model_save(const Model *m, StWriter *w, int moments);  /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
-void     model_share_start(Model *m);            /* question encoder = document encoder, their
-                                                    embeddings = the LM's, keys = queries        */
+void     model_share_start(Model *m, real sharp); /* question encoder = document encoder, their
+                                                    embeddings = the LM's, keys = queries, which
+                                                    are multiplied by sharp                      */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
@@ -268,8 +269,12 @@ typedef struct {                                 /* one step: documents, and que
                                                     one on get no gradient                       */
     const Ids *q, *qa; int n_q;                  /* questions; question, answer and EOS          */
     const int *doc;                              /* [n_q] the document that answers              */
-    int group;                                   /* documents g..g+group-1 make a bank           */
-    real guidance;                               /* weight of -log(attention on the right one)   */
+    int group;                                   /* documents to a bank: they answer from it     */
+    real guidance;                               /* weight of -log(attention on the right one of
+                                                    all n_docs documents); the paper's loss: 0   */
+    int n_recite;                                /* of the questions, the last ones: their answer
+                                                    is the rest of their own document            */
+    int alike;                                   /* 1: each answer counts the same, 0: each token */
 } MacBatch;
 typedef struct { real loss, answer, mass; } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);

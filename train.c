@@ -41,16 +41,20 @@ static Option options[] = {
     {"cosine", "1: the rates then fall to a tenth along a cosine, 0: they stay", 1, 0, 1, 0},
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
-    {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.1, 0, 100,
-     0},
+    {"guidance", "weight of -log(attention on the right document); the paper has 0", 3, 0, 100, 0},
+    {"ramp", "share of meta-training until the guidance has its whole weight", 0.3, 0, 1, 0},
+    {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
+    {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
-    {"harder", "answer loss below which the largest bank doubles, up to docs", 1.2, 0, 100, 0},
+    {"harder", "attention on the right document above which the largest bank doubles, up to docs",
+     0.5, 0, 1, 0},
     {"drop", "share of documents without a gradient (backpropagation dropout)", 0, 0, 0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
      1, 0},
+    {"sharp", "factor of the aggregator's first queries and keys with it", 3, 0, 100, 0},
     {"eval-every", "steps between validations", 250, 1, 1e9, 0},
     {"eval-docs", "documents of a validation bank", 16, 1, 1e6, 0},
     {"eval-questions", "questions of a validation at most", 256, 1, 1e6, 0},
@@ -437,13 +441,19 @@ static int draw_group(void) {
     return pick ? largest : 1 << other;
 }
 
+/* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
+static real guidance(void) {
+    double whole = opt("ramp") * opt("steps"), now = state.step < whole ? state.step / whole : 1;
+    return (real)(opt("guidance") * now);
+}
+
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
-    int n = opt_int("docs"), per = opt_int("questions"), n_q = 0;
-    int n_grad = n - (int)(n * opt("drop"));
+    int n = opt_int("docs"), per = opt_int("questions"), n_q = 0, n_recite = 0;
+    int n_grad = n - (int)(n * opt("drop")), room = n * (per + 1);
     AugDoc *d = calloc((size_t)n, sizeof *d);
     Ids *docs = tape_alloc(tape, (size_t)n * sizeof *docs);
-    Ids *q = tape_alloc(tape, 2 * (size_t)(n * per) * sizeof *q), *qa = q + n * per;
-    int *doc = tape_alloc(tape, (size_t)(n * per) * sizeof *doc);
+    Ids *q = tape_alloc(tape, 2 * (size_t)room * sizeof *q), *qa = q + room;
+    int *doc = tape_alloc(tape, (size_t)room * sizeof *doc);
     if (!d || !docs || !q || !doc) die("out of memory for a batch");
     draw_batch(d, n, n_grad);
     *group = draw_group();
@@ -461,7 +471,14 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
         aug_drop(&d[i]);
     }
     free(d);
-    MacBatch b = {docs, n, n_grad, q, qa, n_q, doc, *group, (real)opt("guidance")};
+    for (int i = 0; i < n_grad; i++) { /* from its first token on */
+        if (docs[i].n < 2 || !(rng_uniform(&state.rng) < (real)opt("recite"))) continue;
+        q[n_q] = (Ids){docs[i].id, 1}, qa[n_q] = docs[i];
+        stage_tokens += docs[i].n;
+        doc[n_q++] = i;
+        n_recite++;
+    }
+    MacBatch b = {docs, n, n_grad, q, qa, n_q, doc, *group, guidance(), n_recite, opt_int("alike")};
     return mac_loss(model, tape, &b, stats);
 }
 
@@ -537,14 +554,11 @@ static void step_mac(void) {
         if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
         state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
-        if (group != largest) continue;
-        real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
-        state.answer += (s.answer - state.answer) * rate;
+        real rate = state.step == 0 ? 1 : (real)0.02;
         state.mass += (s.mass - state.mass) * rate;
-        if (state.answer < (real)opt("harder") && 2 * largest <= opt_int("docs")) {
-            state.group *= 2;
-            state.answer = 2 * (real)opt("harder"); /* measured anew for the larger bank */
-        }
+        if (group == largest) state.answer += (s.answer - state.answer) * rate;
+        int grow = state.step % 50 == 49 && 2 * largest <= opt_int("docs");
+        if (grow && state.mass > (real)opt("harder")) state.group *= 2;
     }
 }
 
@@ -587,7 +601,7 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
 
 static void start_mac(void) {
     param_freeze(&model->ps, "base_lm.", 1);
-    if (opt("share-start") > 0) model_share_start(model);
+    if (opt("share-start") > 0) model_share_start(model, (real)opt("sharp"));
     state.stage = STAGE_MAC;
     state.step = 0;
     state.group = opt_int("group") < opt_int("docs") ? opt_int("group") : opt_int("docs");

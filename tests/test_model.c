@@ -608,10 +608,11 @@ static void test_encoders(int which) {
  * taken from there. */
 typedef struct { MacBatch b; const real *held; double answer, mass; } Replica;
 
-static Tensor *replica_bank(Model *m, const Replica *r, int doc, int *gold) {
-    int T = m->c.T, banks = r->b.n_docs / r->b.group, row = T * m->c.d, at = 0;
-    Tensor *bank = tape_tensor(tp, r->b.group * T, m->c.d);
-    for (int i = doc % banks; i < r->b.n_docs; i += banks, at++) {
+/* The documents first, first + step, ... of the batch; *gold: where doc is among them. */
+static Tensor *replica_bank(Model *m, const Replica *r, int first, int step, int doc, int *gold) {
+    int T = m->c.T, row = T * m->c.d, at = 0, n = (r->b.n_docs - first + step - 1) / step;
+    Tensor *bank = tape_tensor(tp, n * T, m->c.d);
+    for (int i = first; i < r->b.n_docs; i += step, at++) {
         if (i == doc) *gold = at;
         Tensor *phi = i < r->b.n_grad ? mac_encode(m, tp, &r->b.docs[i], 1) : NULL;
         memcpy(bank->data + at * row, phi ? phi->data : r->held + i * row,
@@ -620,30 +621,43 @@ static Tensor *replica_bank(Model *m, const Replica *r, int doc, int *gold) {
     return bank;
 }
 
+/* Question i reads its bank: phi* [T,d], and the attention on the right document. */
+static Tensor *replica_read(Model *m, const Replica *r, int i, int first, int step, Tensor **mass) {
+    int gold = -1, zero = 0;
+    Tensor *bank = replica_bank(m, r, first, step, r->b.doc[i], &gold);
+    int n = bank->shape[0] / m->c.T;
+    AggReads reads = {.doc0 = &zero, .docs = &n, .gold = &gold, .mass = mass};
+    return agg_forward(m, tp, &r->b.q[i], 1, bank, &reads);
+}
+
 static double replica_loss(Model *m, void *ctx) {
     Replica *r = ctx;
     double sum = 0, guide = 0, h[16][8];
-    int tokens = 0, zero = 0, was = tape_record(tp, 0);
+    int tokens = 0, was = tape_record(tp, 0), banks = r->b.n_docs / r->b.group;
+    int n = m->c.T * m->c.agg_H, guided = r->b.n_q - r->b.n_recite; /* n: masses of a question */
     r->mass = 0;
     tape_reset(tp);
     for (int i = 0; i < r->b.n_q; i++) {
-        int gold = -1;
-        Tensor *mass[4] = {NULL}, *bank = replica_bank(m, r, r->b.doc[i], &gold);
-        AggReads reads = {.doc0 = &zero, .docs = &r->b.group, .gold = &gold, .mass = mass};
-        Tensor *prefix = prefix_expand(m, tp, agg_forward(m, tp, &r->b.q[i], 1, bank, &reads), 1);
+        Tensor *mass[4] = {NULL};
+        int doc = r->b.doc[i], alone = i >= guided;
+        Tensor *picked = replica_read(m, r, i, alone ? doc : doc % banks,
+                                      alone ? r->b.n_docs : banks, mass);
+        Tensor *prefix = prefix_expand(m, tp, picked, 1);
         if (!prefix) return NAN;
         const Ids *x = &r->b.qa[i];
         naive_hidden(m, x->id, x->n - 1, prefix->data, 1, h);
-        for (int k = r->b.q[i].n; k < x->n; k++, tokens++) sum += naive_nll(m, h[k - 1], x->id[k]);
-        int n = m->c.T * m->c.agg_H; /* one mass for each vector and head */
-        for (int k = 0; k < m->c.agg_B * n; k++) {
+        double nll = 0;
+        for (int k = r->b.q[i].n; k < x->n; k++, tokens++) nll += naive_nll(m, h[k - 1], x->id[k]);
+        sum += r->b.alike ? nll / (x->n - r->b.q[i].n) : nll;
+        if (!alone && r->b.guidance > 0) replica_read(m, r, i, 0, 1, mass);
+        for (int k = 0; !alone && k < m->c.agg_B * n; k++) {
             double one = (double)mass[k / n]->data[k % n];
-            r->mass += one / (r->b.n_q * m->c.agg_B * n);
-            guide -= log(one) / (r->b.n_q * n);
+            r->mass += one / (guided * m->c.agg_B * n);
+            guide -= log(one) / (guided * n);
         }
     }
     tape_record(tp, was);
-    r->answer = sum / tokens;
+    r->answer = sum / (r->b.alike ? r->b.n_q : tokens);
     return r->answer + (double)r->b.guidance * guide;
 }
 
@@ -654,6 +668,7 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
     char what[80];
     fixture(&f, &c, 4, 3, 4);
     f.b.group = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
+    f.b.n_recite = f.b.alike = group % 2; /* the last of three questions */
     snprintf(what, sizeof what, "mac_loss, config %d, group %d, n_grad %d", which, group, n_grad);
     size_t row = (size_t)(c.T * c.d);
     real *held = malloc(4 * row * sizeof *held);
@@ -1262,7 +1277,7 @@ static void test_threads(void) {
         for (int i = 0; i < 4; i++)
             docs[i] = (Ids){tok[i], 40 - i}, q[i] = (Ids){tok[i + 4], 10},
             qa[i] = (Ids){tok[i + 4], 15 + i};
-        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1};
+        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1, 1, 0};
         MacStats s;
         Adam o = adam_default((real)0.001);
         pool_start(counts[k]);
@@ -1326,7 +1341,7 @@ static void test_config(void) {
     Model *m = model_new(&c, 1);
     CHECK(m && m->c.S == c.P + c.D + c.Q + c.A && mac_config_check(&m->c, err) == 0, "default: %s",
           err);
-    model_share_start(m);
+    model_share_start(m, 2);
     CHECK(params_hash(&m->ps, "", 0) != MAC_FNV, "no weights");
     const real *a = named(m, "enc_decoder.", -1, "shared.weight");
     const real *b = named(m, "aggregator.question_encoder.", -1, "shared.weight");
@@ -1377,7 +1392,7 @@ int main(int argc, char **argv) {
     test_mac_grad(0, 1, 4, 0);
     test_mac_grad(0, 2, 2, (real)0.1);
     test_mac_grad(1, 4, 3, (real)0.1);
-    test_mac_grad(2, 1, 4, 0);
+    test_mac_grad(2, 1, 4, (real)0.1);
     test_mac_grad(2, 2, 4, (real)0.1);
     test_dropped();
     test_frozen();
