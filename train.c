@@ -42,7 +42,7 @@ static Option options[] = {
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
     {"guidance", "weight of -log(attention on the right document); the paper has 0", 3, 0, 100, 0},
-    {"ramp", "share of meta-training until the guidance has its whole weight", 0.3, 0, 1, 0},
+    {"alone", "share of meta-training before the guidance begins", 0.1, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
@@ -56,7 +56,6 @@ static Option options[] = {
      1, 0},
     {"sharp", "factor of the aggregator's first queries and keys with it", 3, 0, 100, 0},
     {"eval-every", "steps between validations", 250, 1, 1e9, 0},
-    {"eval-docs", "documents of a validation bank", 16, 1, 1e6, 0},
     {"eval-questions", "questions of a validation at most", 256, 1, 1e6, 0},
     {"seed", "of everything random", 1, 0, 1e15, 0},
     {"threads", "threads", 2, 1, 64, 0},
@@ -128,13 +127,19 @@ static void parse(int argc, char **argv) {
 
 /* ==== state ================================================================================== */
 enum { STAGE_LM, STAGE_MAC, STAGE_DONE };
-#define CURVE 6 /* of a point: stage, step, loss, answer loss, attention mass, validation EM */
+/* What valid is asked with, each a line of the curve: the document in the context (gold), nothing,
+ * banks of that many documents, of all.  The last is what the best model is chosen by. */
+enum { GOLD = -1, NOTHING = 0, ALL = 1 << 30 };
+static const struct { int docs; const char *name; } memories[] = {
+    {GOLD, "gold"}, {NOTHING, "none"}, {1, "bank of 1"}, {16, "bank of 16"}, {ALL, "all"}};
+#define MEMORIES 5
+#define CURVE (5 + MEMORIES) /* of a point: stage, step, loss, answer loss, attention, EM each */
 
 typedef struct {
     int stage, step, group;  /* group: the largest bank at present */
     uint64_t rng;
     real loss, answer, mass; /* running means; answer: at the largest bank */
-    real best;               /* best validation EM, -1: none yet */
+    real best;               /* best validation EM with all documents, -1: none yet */
     real *curve;             /* [n_curve][CURVE] */
     int n_curve;
 } State;
@@ -313,22 +318,21 @@ static void progress(const char *stage, int steps, int force) {
     fflush(stderr);
 }
 
-static void curve_add(real em) {
+static void curve_add(const real *em) {
     real *grown = realloc(state.curve, (size_t)(state.n_curve + 1) * CURVE * sizeof *grown);
     if (!grown) die("out of memory");
     state.curve = grown;
-    const real point[CURVE] = {(real)state.stage, (real)state.step, state.loss,
-                               state.answer,      state.mass,       em};
+    real point[CURVE] = {(real)state.stage, (real)state.step, state.loss, state.answer, state.mass};
+    memcpy(point + CURVE - MEMORIES, em, MEMORIES * sizeof *em);
     memcpy(grown + CURVE * state.n_curve++, point, sizeof point);
 }
 
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
-    static const char *const name[] = {"loss", "answer loss", "attention, right one",
-                                       "exact match on valid"};
+    static const char *const name[] = {"loss", "answer loss", "attention, right one"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
     double *at = malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at);
-    SvgLine line[4];
+    SvgLine line[3 + MEMORIES];
     char path[1100], err[DATA_ERR];
     if (!at) die("out of memory");
     for (int i = 0; i < state.n_curve; i++) {
@@ -337,9 +341,10 @@ static void curve_draw(void) {
         for (int k = 1; k < CURVE; k++) at[k * state.n_curve + n] = (double)p[k];
         n++;
     }
-    int lines = stage == STAGE_LM ? 1 : 4;
+    int lines = stage == STAGE_LM ? 1 : 3 + MEMORIES;
     for (int k = 0; k < lines; k++)
-        line[k] = (SvgLine){name[k], at + state.n_curve, at + (k + 2) * state.n_curve, n};
+        line[k] = (SvgLine){k < 3 ? name[k] : memories[k - 3].name, at + state.n_curve,
+                            at + (k + 2) * state.n_curve, n};
     snprintf(path, sizeof path, "%s.svg", out_path);
     if (n > 1
         && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
@@ -443,8 +448,7 @@ static int draw_group(void) {
 
 /* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
 static real guidance(void) {
-    double whole = opt("ramp") * opt("steps"), now = state.step < whole ? state.step / whole : 1;
-    return (real)(opt("guidance") * now);
+    return state.step < opt("alone") * opt("steps") ? 0 : (real)opt("guidance");
 }
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
@@ -483,10 +487,19 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
 }
 
 /* ==== validation ============================================================================= */
-/* Exact match, token by token, of greedy answers to valid's questions: in stage lm with the right
- * document in the context, in stage mac from banks of eval-docs documents. */
-static int validate_bank(int first, int n_docs, int *asked, int most) {
-    int hits = 0, cap = model->c.A, n_q = 0, with_bank = state.stage == STAGE_MAC;
+static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
+
+/* i * spread(n) % n takes every value below n once, and neighbours, which are alike, far apart. */
+static int spread(int n) {
+    int step = n > 1 ? (n * 2 + 2) / 3 : 1;
+    while (n > 1 && common_divisor(step, n) > 1) step++;
+    return step;
+}
+
+/* Exact match, token by token, of greedy answers to valid's questions about n_docs documents: how
+ * many hits, and of how many that were asked. */
+static int validate_bank(int first, int n_docs, int memory, int *asked, int most) {
+    int hits = 0, cap = model->c.A, n_q = 0, with_bank = memory > 0;
     tape_reset(tape);
     tape_record(tape, 0);
     for (int i = first; i < first + n_docs; i++) n_q += valid_set.docs[i].n_qas;
@@ -497,18 +510,19 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
         *n = tape_alloc(tape, (size_t)n_q * sizeof *n);
     if (!docs || !q || !out || !n) die("out of memory for a validation");
     int at = 0;
-    for (int i = 0; i < n_docs; i++) {
+    for (int k = 0; k < n_docs; k++) {
+        int i = k * spread(n_docs) % n_docs;
         const Doc *d = &valid_set.docs[first + i];
         docs[i] = ids_of(prompt_document, d->text, model->c.D);
-        for (int k = 0; k < d->n_qas && at < most; k++) {
-            q[at] = ids_of(prompt_question, valid_set.qas[d->qas[k]].q, model->c.Q);
-            want[at] = ids_of(prompt_answer, valid_set.qas[d->qas[k]].target, model->c.A);
+        for (int j = 0; j < d->n_qas && at < most; j++) {
+            q[at] = ids_of(prompt_question, valid_set.qas[d->qas[j]].q, model->c.Q);
+            want[at] = ids_of(prompt_answer, valid_set.qas[d->qas[j]].target, model->c.A);
             context[at++] = docs[i];
         }
     }
     Bank bank = {.K = n_docs, .T = model->c.T, .d = model->c.d};
     Tensor *phi = with_bank ? mac_encode(model, tape, docs, n_docs) : NULL;
-    AnswerOptions o = {.context = with_bank ? NULL : context};
+    AnswerOptions o = {.context = memory == GOLD ? context : NULL};
     if (phi) bank.phi = phi->data;
     if ((with_bank && !phi)
         || (at && mac_answer(model, tape, q, at, phi ? &bank : NULL, cap, out, n, &o) != 0))
@@ -521,16 +535,12 @@ static int validate_bank(int first, int n_docs, int *asked, int most) {
     return hits;
 }
 
-static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
-
-static real validate(void) {
-    int K = opt_int("eval-docs") < valid_set.n_docs ? opt_int("eval-docs") : valid_set.n_docs;
+static real validate(int memory) {
+    int K = memory < 1 ? 16 : memory < valid_set.n_docs ? memory : valid_set.n_docs;
     int hits = 0, asked = 0, most = opt_int("eval-questions"), banks = K ? valid_set.n_docs / K : 0;
-    int stride = banks > 1 ? banks * 2 / 3 : 1; /* spread over the file: neighbours are alike */
-    while (banks > 1 && common_divisor(stride, banks) > 1) stride++;
     for (int i = 0; i < banks && asked < most; i++) {
         int more;
-        hits += validate_bank(i * stride % banks * K, K, &more, most - asked);
+        hits += validate_bank(i * spread(banks) % banks * K, K, memory, &more, most - asked);
         asked += more;
     }
     return asked ? (real)hits / (real)asked : 0;
@@ -557,23 +567,28 @@ static void step_mac(void) {
         real rate = state.step == 0 ? 1 : (real)0.02;
         state.mass += (s.mass - state.mass) * rate;
         if (group == largest) state.answer += (s.answer - state.answer) * rate;
-        int grow = state.step % 50 == 49 && 2 * largest <= opt_int("docs");
+        int grow = state.step % 50 == 49 && guidance() > 0 && 2 * largest <= opt_int("docs");
         if (grow && state.mass > (real)opt("harder")) state.group *= 2;
     }
 }
 
 static void checkpoint(const char *stage, int steps) {
-    real em = validate();
+    real em[MEMORIES] = {0};
+    int asked = state.stage == STAGE_LM ? 1 : MEMORIES; /* an LM can only be asked for the gold */
+    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid:", mac_terminal() ? "\r\033[K" : "", stage,
+            state.step, steps, (double)state.loss);
+    for (int i = 0; i < asked; i++) {
+        em[i] = validate(memories[i].docs);
+        fprintf(stderr, "  %s %.3f", memories[i].name, (double)em[i]);
+    }
+    fputc('\n', stderr);
     curve_add(em);
-    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid %.3f (%s)\n",
-            mac_terminal() ? "\r\033[K" : "", stage, state.step, steps, (double)state.loss,
-            (double)em, state.stage == STAGE_LM ? "document in the context" : "from the memory");
-    if (state.stage == STAGE_MAC && (em >= state.best || valid_set.n_qas == 0)) {
-        state.best = em;
+    if (state.stage == STAGE_MAC && (em[MEMORIES - 1] >= state.best || valid_set.n_qas == 0)) {
+        state.best = em[MEMORIES - 1];
         save(out_path, 0);
     }
     curve_draw();
-    if (state.stage == STAGE_LM && em >= (real)opt("enough")) state.step = steps; /* it reads */
+    if (state.stage == STAGE_LM && em[0] >= (real)opt("enough")) state.step = steps; /* it reads */
     save_last();
 }
 
