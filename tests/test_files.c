@@ -178,6 +178,8 @@ static const struct { const char *what, *header; } bad_headers[] = {
      "{\"a\":{\"dtype\":\"U8\",\"shape\":[9223372036854775807,2],\"data_offsets\":[0,8]}}"},
     {"a shape of 2^63", "{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],"
                         "\"data_offsets\":[0,8]}}"},
+    {"bytes that overflow to 8", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387906],"
+                                 "\"data_offsets\":[0,8]}}"},
     {"nothing times much", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,9223372036854775807],"
                            "\"data_offsets\":[0,8]}}"},
     {"not JSON", "GGUF what is this"},
