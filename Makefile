@@ -79,7 +79,7 @@ fuzz:
 fuzz-run: $(B)/fuzz
 	@mkdir -p out/fuzz $(B)/scratch
 	TMPDIR=$(B)/scratch $(B)/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=16384 \
-	    -malloc_limit_mb=64 -timeout=10 -dict=tests/fuzz.dict -artifact_prefix=out/ \
+	    -malloc_limit_mb=64 -timeout=60 -dict=tests/fuzz.dict -artifact_prefix=out/ \
 	    -print_final_stats=1 out/fuzz tests/fuzz
 $(B)/fuzz: tests/fuzz.c data/data.h data/json.h mac.h $(CORE) $(DATA)
 	@echo '  $(CC) $<'

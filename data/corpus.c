@@ -18,6 +18,7 @@ static int fail(char *err, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(err, DATA_ERR, fmt, ap);
     va_end(ap);
+    plain_line(err);
     return -1;
 }
 

@@ -290,6 +290,11 @@ Json *json_get(const Json *object, const char *key) {
     return found;
 }
 
+void plain_line(char *s) {
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 127) *s = '?';
+}
+
 void json_put(FILE *f, const char *s) {
     const unsigned char *p = (const unsigned char *)s, *end = p + strlen(s);
     putc('"', f);

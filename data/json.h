@@ -28,6 +28,8 @@ Json *json_get(const Json *object, const char *key);         /* last of that nam
 void  json_free(JsonPool *pool);
 void  json_put(FILE *f, const char *s);                      /* in quotes; U+FFFD for bytes that
                                                                 are no UTF-8: a model spells  */
+void  plain_line(char *s);       /* '?' for control characters: a message stays one line, and moves
+                                    no cursor, whatever name a hostile file put into it       */
 int   utf8_put(char *out, unsigned code);                    /* number of bytes written, <= 4 */
 int   utf8_len(const unsigned char *p, const unsigned char *end);    /* bytes of the character at
                                                                 p, 0: invalid (overlong forms,

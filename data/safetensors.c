@@ -77,15 +77,13 @@ struct StWriter {
     int failed;
 };
 
-/* One sentence, whatever a hostile name in it holds: no line ends, nothing that moves a cursor. */
 int st_fail(const StFile *f, char *err, const char *format, ...) {
     int n = snprintf(err, MAC_ERR, "%.250s: ", f->path);
     va_list args;
     va_start(args, format);
     vsnprintf(err + n, (size_t)(MAC_ERR - n), format, args);
     va_end(args);
-    for (char *c = err; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    plain_line(err);
     return -1;
 }
 

@@ -5,6 +5,7 @@
  * a chunk has the same ids wherever it stands and a cache from chunks to ids makes encoding fast.
  * Joining the chunks gives the text back, whatever its bytes. */
 #include "data.h"
+#include "json.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -411,8 +412,7 @@ Tokenizer *tok_load(const char *dump, char *err) {
         snprintf(err, DATA_ERR, "tokenizer: merge %d: found \"%.20s\", expected two new ids, each"
                  " less than %d, that spell at most %d bytes", t->n_merges + 1, line, tok_eos(t),
                  MAX_CHUNK);
-        for (char *c = err; *c; c++)
-            if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+        plain_line(err);
         tok_free(t);
         return NULL;
     }

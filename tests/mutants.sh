@@ -118,6 +118,18 @@ mutant data/safetensors.c 's/(int i = n - 1; i >= 0; i--) x = x << 8/(int i = 0;
     "files: byte order"
 mutant tensor.c 's/data\[k\] + (size_t)g \* part/data[k]/' \
     "files: every one of a group is the first"
+mutant data/safetensors.c 's/if (!name_order(&f->by_name\[i - 1\], &f->by_name\[i\]))/if (0)/' \
+    "files: a name twice"
+mutant data/safetensors.c 's/if (!as_is \&\& (f->data_at + e->begin) % sizeof(real)) return NULL;//' \
+    "files: numbers at odd places are mapped"
+mutant data/safetensors.c 's/n > INT64_MAX \/ 16 \/ e->shape/n > INT64_MAX \/ e->shape/' \
+    "files: a size that overflows in bytes"
+mutant data/json.c 's/s->pool->limit && s->pool->n == s->pool->limit/0/' \
+    "files: a header of very many values"
+mutant mac.c 's/ || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))/)/' \
+    "bank: its vectors are bytes"
+mutant mac.c 's/layers > st_count(f) || c.agg_B > st_count(f)/0/' \
+    "model: more layers than tensors are built"
 mutant data/safetensors.c 's/rbits bits = QUIET_NAN/rbits bits = 0/' \
     "files: NaN is written as a number"
 

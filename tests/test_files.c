@@ -178,6 +178,8 @@ static const struct { const char *what, *header; } bad_headers[] = {
      "{\"a\":{\"dtype\":\"U8\",\"shape\":[9223372036854775807,2],\"data_offsets\":[0,8]}}"},
     {"a shape of 2^63", "{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],"
                         "\"data_offsets\":[0,8]}}"},
+    {"bytes that overflow to 8", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387906],"
+                                 "\"data_offsets\":[0,8]}}"},
     {"nothing times much", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,9223372036854775807],"
                            "\"data_offsets\":[0,8]}}"},
     {"not JSON", "GGUF what is this"},
@@ -598,6 +600,27 @@ static int model_refused(void) {
     return refusal;
 }
 
+/* Sizes that would ask for much memory, or overflow, are found before anything is built. */
+static void test_absurd_model(void) {
+    static const struct { const char *key, *value, *more, *says; } bad[] = {
+        {"V", "200000", "V", "more weights than it holds"},
+        {"L", "65536", "L", "number of its tensors"},
+        {"agg_B", "65536", "agg_B", "number of its tensors"},
+        {"P", "1048576", "S", "must not exceed"},
+        {"agg_H", "1048576", "agg_dh", "must not exceed"},
+        {"enc_H", "1048576", "enc_dh", "must not exceed"}};
+    MacConfig c = tiny();
+    Model *m = model_new(&c, 1);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        StWriter *w = st_new();
+        model_save(m, w, 0);
+        st_add_meta(w, bad[i].key, bad[i].value), st_add_meta(w, bad[i].more, bad[i].value);
+        CHECK(st_write(w, path, err) == 0, "write: %s", err);
+        CHECK(model_refused() && sentence(bad[i].says), "%s: \"%s\"", bad[i].key, err);
+    }
+    model_free(m);
+}
+
 /* A model file in which one size is another: it must not fit. */
 static void test_model_file(void) {
     static const char *const key[] = {"V", "d", "T", "enc_ff", "S", "H", "D", "format", "L",
@@ -894,6 +917,7 @@ int main(int argc, char **argv) {
     test_unwritable();
     test_params();
     test_model_file();
+    test_absurd_model();
     test_bank_file();
     test_every_field();
     test_changed_bank();
