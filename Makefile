@@ -2,6 +2,9 @@
 # make test       all tests, under a minute
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
 # make bench      how fast the parts are; PEER=1: beside PyTorch and OpenBLAS (Debian's packages)
+# make golden     one small run of everything against tests/golden.txt, whose bits hold everywhere;
+#                 RENEW=1 writes that file anew, for a change that is meant to change bits
+# make platforms  the same with every compiler, processor and system that is here
 # make mutants    breaks the code in one line after another: every time make test must turn red
 # make clean
 #
@@ -57,12 +60,29 @@ $(B):
 # ---- tests: every program in float, the numbers and the model in double too, then the programs
 test: $(TESTS) train run
 	@for t in $(TESTS); do $$t $(B) || exit 1; done
+ifeq ($(GOLDEN),1)
+	@$(MAKE) -s --no-print-directory golden
+endif
 ifneq ($(REAL),double)
 	@$(MAKE) -s --no-print-directory test-double REAL=double
 endif
 	@sh tests/programs.sh
 test-double: $(B)/test_ops $(B)/test_model
 	@for t in $^; do $$t $(B) || exit 1; done
+
+# ---- equal bits everywhere; GOLDEN=0 leaves it out of `make test`, as the mutants must: it notices
+# every change of a bit, and would hide what the other tests do not notice
+GOLDEN = 1
+golden: $(B)/golden
+ifeq ($(RENEW),1)
+	@$(B)/golden --print $(B) > $(B)/golden.txt && cp $(B)/golden.txt tests/golden.txt
+else
+	@$(B)/golden $(B) 1 2 3 5
+endif
+$(B)/golden: tests/golden.c mac.h $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
+platforms:
+	@bash tests/platforms.sh
 
 mutants:
 	@sh tests/mutants.sh
@@ -99,4 +119,4 @@ demo: train run
 clean:
 	rm -rf build train run
 
-.PHONY: all test test-double mutants bench demo clean
+.PHONY: all test test-double golden platforms mutants bench demo clean

@@ -12,6 +12,7 @@
 #define _POSIX_C_SOURCE 200809L
 #endif
 #include "mac.h"
+#include <float.h>
 #include <limits.h>
 #include <math.h> /* sqrt only: the one function that IEEE 754 makes the same everywhere */
 #include <stdarg.h>
@@ -27,6 +28,9 @@
 /* ==== platform: the only section that looks at compiler and machine ========================== */
 #ifdef __FAST_MATH__
 #error "-ffast-math (-Ofast) lets the compiler reorder sums: build without it"
+#endif
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#error "floats are kept in wider registers: gcc wants -msse2 -mfpmath=sse (x86), -std=gnu11 (s390x)"
 #endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
