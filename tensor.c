@@ -61,9 +61,13 @@ int mac_terminal(void) { return 0; }
 size_t mac_peak_memory(void) { return 0; }
 #endif
 double mac_seconds(void) {
+#ifdef TIME_UTC
     struct timespec t;
     timespec_get(&t, TIME_UTC);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#else /* Windows' older libc, whose clock() goes on while the program waits */
+    return (double)clock() / CLOCKS_PER_SEC;
+#endif
 }
 #ifdef _WIN32 /* rename() refuses to replace a file there */
 #define REPLACE(from, to) (remove(to), rename(from, to))
