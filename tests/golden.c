@@ -180,8 +180,8 @@ static void run_numbers(Tape *tp) {
 
 /* ==== text =================================================================================== */
 /* Small, because an emulated processor is a hundred times slower; a wrong bit spreads in a step. */
-#define LM_STEPS 6
-#define MAC_STEPS 6
+#define LM_STEPS 4
+#define MAC_STEPS 4
 #define LM_BATCH 6
 #define DOCS 12     /* of a step of meta-training; 9 of them get a gradient and two questions */
 #define DOCS_GRAD 9
@@ -313,7 +313,7 @@ static void train(Run *r, const char *name, Tensor *(*batch)(Run *), int steps, 
     r->adam.decay = (real)0.01;
     for (int i = 0; i < steps; i++) {
         tape_reset(r->tp);
-        r->adam.lr = lr_schedule(LR_COSINE, lr, i, 2, steps);
+        r->adam.lr = lr_schedule(LR_COSINE, lr, i, 1, steps);
         if (tape_backward(r->tp, batch(r)) != 0) die(name, tape_error(r->tp));
         if (!(adam_step(&r->m->ps, &r->adam) > 0)) die(name, "the gradient is not finite");
     }

@@ -107,7 +107,7 @@ foreign() { # PLATFORM TRIPLET QEMU FLAG ...
         "$cc" -static $root/one.c -o $root/one && $root/one 2> /dev/null && qemu=""
     fi
     [ -z "$qemu" ] || command -v "$qemu" > /dev/null || { skip "$platform" "no $qemu"; return; }
-    row "$platform" "gcc -O2${*:+ $*}" "$qemu" "1 2" "$few" \
+    row "$platform" "gcc -O2${*:+ $*}" "$qemu" 2 "$few" \
         "CC=$cc" ARCH= OPT=-O2 "CFLAGS=-static $*"
 }
 
