@@ -3,6 +3,9 @@
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
 # make bench      how fast the parts are; PEER=1: beside PyTorch and OpenBLAS (Debian's packages)
 # make fuzz       any bytes into the readers, for FUZZ_SECONDS; needs clang; MAC_FUZZ=b: banks only
+# make golden     one small run of everything against tests/golden.txt, whose bits hold everywhere;
+#                 RENEW=1 writes that file anew, for a change that is meant to change bits
+# make platforms  the same with every compiler, processor and system that is here
 # make mutants    breaks the code in one line after another: every time make test must turn red
 # make clean
 #
@@ -17,6 +20,7 @@ WARN    = -Wall -Wextra -Wpedantic -Wshadow
 FLAGS   = -std=c11 -fno-math-errno -fno-trapping-math $(WARN) $(OPT) $(ARCH) -I.
 LIBS    = -lm
 THREADS = 1
+GOLDEN  = 1
 ifneq ($(THREADS),0)
 FLAGS  += -DMAC_THREADS -pthread
 endif
@@ -64,6 +68,9 @@ $(B):
 # ---- tests: every program in float, the numbers and the model in double too, then the programs
 test: $(TESTS) $(B)/fuzz train run
 	@for t in $(TESTS); do $$t $(B) || exit 1; done
+ifeq ($(GOLDEN),1)
+	@$(MAKE) -s --no-print-directory golden
+endif
 ifneq ($(REAL),double)
 	@$(MAKE) -s --no-print-directory test-double REAL=double
 endif
@@ -84,6 +91,19 @@ fuzz-run: $(B)/fuzz
 $(B)/fuzz: tests/fuzz.c data/data.h data/json.h mac.h $(CORE) $(DATA)
 	@echo '  $(CC) $<'
 	@$(BUILD) $(if $(filter 1,$(FUZZ)),-fsanitize=fuzzer) $< $(CORE) $(DATA) -o $@ $(LIBS)
+
+# ---- equal bits everywhere; GOLDEN=0 leaves it out of `make test`, as the mutants must: it notices
+# every change of a bit, and would hide what the other tests do not notice
+golden: $(B)/golden
+ifeq ($(RENEW),1)
+	@$(B)/golden --print $(B) > $(B)/golden.txt && cp $(B)/golden.txt tests/golden.txt
+else
+	@$(B)/golden $(B) 1 2 3 5
+endif
+$(B)/golden: tests/golden.c mac.h $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
+platforms:
+	@bash tests/platforms.sh
 
 mutants:
 	@sh tests/mutants.sh
@@ -120,4 +140,4 @@ demo: train run
 clean:
 	rm -rf build train run
 
-.PHONY: all test test-double fuzz fuzz-run mutants bench demo clean
+.PHONY: all test test-double fuzz fuzz-run golden platforms mutants bench demo clean

@@ -198,9 +198,9 @@ static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
 
 /* T MLPs e -> d: skip(x) + W2 tanh(W1 LN(x)); skip is the identity where e = d. */
 static Mlp mlp_new(Builder *b, const MacConfig *c, const char *pre) {
-    Mlp m = {norm_new(b, pre, "mlps.%d.mlp.0", c->T, c->e),
-             linear_new(b, pre, "mlps.%d.mlp.1", c->T, c->e, c->d),
-             linear_new(b, pre, "mlps.%d.mlp.3", c->T, c->d, c->d), {NULL, NULL}};
+    Mlp m = {.norm = norm_new(b, pre, "mlps.%d.mlp.0", c->T, c->e)};
+    m.in = linear_new(b, pre, "mlps.%d.mlp.1", c->T, c->e, c->d);
+    m.out = linear_new(b, pre, "mlps.%d.mlp.3", c->T, c->d, c->d);
     if (c->e != c->d) m.skip = linear_new(b, pre, "mlps.%d.skip", c->T, c->e, c->d);
     return m;
 }
@@ -227,10 +227,9 @@ static AggWeights *agg_new(Builder *b, const MacConfig *c) {
         x->ff_in = linear_new(b, at, "mlp.net.0", 0, d, ff);
         x->ff_out = linear_new(b, at, "mlp.net.3", 0, ff, d);
     }
-    w->expand = (Mlp){norm_new(b, "token_SA.", "mlp_layers.%d.net.0", n, d),
-                      linear_new(b, "token_SA.", "mlp_layers.%d.net.1", n, d, c->pre_ff),
-                      linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d),
-                      {NULL, NULL}};
+    w->expand.norm = norm_new(b, "token_SA.", "mlp_layers.%d.net.0", n, d);
+    w->expand.in = linear_new(b, "token_SA.", "mlp_layers.%d.net.1", n, d, c->pre_ff);
+    w->expand.out = linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d);
     return w;
 }
 
@@ -494,8 +493,8 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
                              "%d",
                              b, read + q.n[b], m->c.S, m->c.S - P);
     }
-    Tensor *h = op_add(tp, op_rows(tp, m->lm->wte, NULL, q.ids, q.rows),
-                       op_rows(tp, m->lm->wpe, NULL, pos, q.rows), 1);
+    Tensor *h = op_rows(tp, m->lm->wte, NULL, q.ids, q.rows);
+    h = op_add(tp, h, op_rows(tp, m->lm->wpe, NULL, pos, q.rows), 1);
     for (int l = 0; l < m->c.L; l++) {
         const LmLayer *w = &m->lm->layer[l];
         h = lm_attention(m, tp, l, h, prefix, cache, &q, &fresh, &k, B);
@@ -540,8 +539,9 @@ static Tensor *t5_attention(Model *m, Tape *tp, const T5Attn *w, Tensor *x, Tens
     Tensor *n = op_rmsnorm(tp, x, w->norm), *src = from ? from : n;
     Attention a = {.B = B, .H = m->c.enc_H, .q0 = q->first, .qn = q->n, .k0 = k->first, .kn = k->n,
                    .scale = 1, .causal = causal, .bias = bias};
-    Tensor *y = op_attention(tp, op_linear(tp, n, w->q, NULL, 0), op_linear(tp, src, w->k, NULL, 0),
-                             op_linear(tp, src, w->v, NULL, 0), &a);
+    Tensor *wq = op_linear(tp, n, w->q, NULL, 0); /* not as arguments: see NOTES.md, Bits */
+    Tensor *wk = op_linear(tp, src, w->k, NULL, 0), *wv = op_linear(tp, src, w->v, NULL, 0);
+    Tensor *y = op_attention(tp, wq, wk, wv, &a);
     return op_add(tp, x, op_linear(tp, y, w->o, NULL, 0), 1);
 }
 
@@ -606,9 +606,9 @@ static Tensor *agg_rest(Tape *tp, const AggBlock *w, Tensor *q, Tensor *attended
 
 static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
     Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
-    Tensor *y = op_attention(tp, agg_query(tp, w, q), op_linear(tp, c, w->k, NULL, 0),
-                             op_linear(tp, c, w->v, NULL, 0), a);
-    return agg_rest(tp, w, q, y);
+    Tensor *wq = agg_query(tp, w, q), *wk = op_linear(tp, c, w->k, NULL, 0);
+    Tensor *wv = op_linear(tp, c, w->v, NULL, 0);
+    return agg_rest(tp, w, q, op_attention(tp, wq, wk, wv, a));
 }
 
 /* q: [B*T, d] from the question encoder; phi: [K*T, d]. */

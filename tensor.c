@@ -12,6 +12,7 @@
 #define _POSIX_C_SOURCE 200809L
 #endif
 #include "mac.h"
+#include <float.h>
 #include <limits.h>
 #include <math.h> /* sqrt only: the one function that IEEE 754 makes the same everywhere */
 #include <stdarg.h>
@@ -27,6 +28,9 @@
 /* ==== platform: the only section that looks at compiler and machine ========================== */
 #ifdef __FAST_MATH__
 #error "-ffast-math (-Ofast) lets the compiler reorder sums: build without it"
+#endif
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#error "floats are kept in wider registers: gcc wants -msse2 -mfpmath=sse (x86), -std=gnu11 (s390x)"
 #endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/resource.h>
@@ -46,9 +50,13 @@ int mac_terminal(void) { return 0; }
 size_t mac_peak_memory(void) { return 0; }
 #endif
 double mac_seconds(void) {
+#ifdef TIME_UTC
     struct timespec t;
     timespec_get(&t, TIME_UTC);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#else /* Windows' older libc, whose clock() goes on while the program waits */
+    return (double)clock() / CLOCKS_PER_SEC;
+#endif
 }
 
 #ifdef MAC_DOUBLE

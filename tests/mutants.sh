@@ -4,7 +4,7 @@
 #   sh tests/mutants.sh            all of them, about ten minutes
 #   sh tests/mutants.sh adam       those whose description has this word
 #   TEST='make -s test' sh tests/mutants.sh      another command that must turn red
-TEST=${TEST:-make -s test OPT=-O1}
+TEST=${TEST:-make -s test OPT=-O1 GOLDEN=0}
 only=${1:-}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/mac_mutants.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
