@@ -6,6 +6,9 @@
 # make golden     one small run of everything against tests/golden.txt, whose bits hold everywhere;
 #                 RENEW=1 writes that file anew, for a change that is meant to change bits
 # make platforms  the same with every compiler, processor and system that is here
+# make vectors    writes tests/vectors: numbers to check another implementation against
+# make twin        PyTorch checks our vectors (Debian's python3-torch and -numpy)
+# make twin-exchange  a trained model goes to PyTorch, is changed there and comes back
 # make mutants    breaks the code in one line after another: every time make test must turn red
 # make clean
 #
@@ -57,7 +60,7 @@ $(B)/%.o: %.c mac.h data/data.h data/json.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/data_%.o: data/%.c mac.h $(wildcard data/*.h) | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
-$(B)/test_%: tests/test_%.c tests/check.h mac.h $(CORE) $(DATA)
+$(B)/test_%: tests/test_%.c tests/check.h tests/vectors.h mac.h $(CORE) $(DATA)
 	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
 $(B)/test_files: tests/test_files.c tests/check.h mac.h $(CORE) $(DATA) # has two of them in itself
 	@echo '  $(CC) $<'
@@ -76,8 +79,32 @@ ifneq ($(REAL),double)
 endif
 	@TMPDIR=$(B) $(B)/fuzz tests/fuzz/*
 	@sh tests/programs.sh
-test-double: $(B)/test_ops $(B)/test_model
-	@for t in $^; do $$t $(B) || exit 1; done
+test-double: $(B)/test_ops $(B)/test_model $(B)/test_vectors $(B)/vectors
+	@for t in $(filter $(B)/test_%,$^); do $$t $(B) || exit 1; done
+	@mkdir -p $(B)/new; $(B)/vectors $(B)/new
+	@for f in $(B)/new/*; do cmp $$f tests/vectors/$${f##*/} || { echo 'make vectors'; exit 1; }; done
+
+# ---- vectors are made with numbers of 64 bits and rounded to 32; REAL=double: not rounded.
+# VECTORS= where they go.
+VECTORS = tests/vectors
+vectors:
+	@$(MAKE) -s --no-print-directory vectors-double \
+            WIDTH=$(if $(filter double,$(REAL)),F64) REAL=double
+vectors-double: $(B)/vectors
+	@mkdir -p $(VECTORS); $< $(VECTORS) $(WIDTH)
+$(B)/vectors: tests/vectors.c tests/vectors.h mac.h $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
+TWIN = /usr/bin/python3 -B tests/reference
+twin:
+	@$(MAKE) -s --no-print-directory vectors REAL=double VECTORS=out/vectors
+	@$(TWIN)/check_torch.py tests/vectors out/vectors
+twin-exchange: train run $(B)/exchange
+	@$(MAKE) -s --no-print-directory exchange64 REAL=double
+	@$(TWIN)/exchange_torch.py $(B)/exchange out/exchange/exchange64 out/exchange
+exchange64: $(B)/exchange
+	@mkdir -p out/exchange; cp $< out/exchange/exchange64
+$(B)/exchange: tests/exchange.c mac.h $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(CORE) $(DATA) -o $@ $(LIBS)
 
 # ---- the readers' seeds are a part of make test; here they grow
 FUZZ_SECONDS = 600
@@ -140,4 +167,5 @@ demo: train run
 clean:
 	rm -rf build train run
 
-.PHONY: all test test-double fuzz fuzz-run golden platforms mutants bench demo clean
+.PHONY: all test test-double fuzz fuzz-run golden platforms vectors vectors-double twin \
+        twin-exchange exchange64 mutants bench demo clean

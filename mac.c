@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* ==== sizes ================================================================================== */
-#define FIELD(name, help) {#name, help, offsetof(MacConfig, name)}
+#define FIELD(name, help) {#name, help, offsetof(MacConfig, name), 1}
 const MacField mac_fields[] = {
     FIELD(V, "vocabulary, set by the tokenizer"),
     FIELD(S, "LM window in tokens, set to P + D + Q + A"),
@@ -30,7 +30,9 @@ const MacField mac_fields[] = {
     FIELD(D, "longest document in tokens"),
     FIELD(Q, "longest question in tokens"),
     FIELD(A, "longest answer in tokens, EOS included"),
-    {NULL, NULL, 0}};
+    {"pad", "official padding of what both encoders read, in tokens; 0: none",
+     offsetof(MacConfig, pad), 0},
+    {NULL, NULL, 0, 0}};
 
 MacConfig mac_config_default(void) {
     return (MacConfig){.V = 1536, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
@@ -46,9 +48,9 @@ int mac_config_check(const MacConfig *c, char *err) {
     MacConfig copy = *c;
     for (const MacField *f = mac_fields; f->name; f++) {
         int x = *config_at(&copy, f);
-        if (x >= 1 && x <= 1 << 20) continue;
-        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in 1 to %d", f->name, f->help, x,
-                 1 << 20);
+        if (x >= f->least && x <= 1 << 20) continue;
+        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in %d to %d", f->name, f->help, x,
+                 f->least, 1 << 20);
         return -1;
     }
     if (c->d % c->H)
@@ -272,6 +274,7 @@ int model_save(const Model *m, StWriter *w, int moments) {
     char number[32];
     st_add_meta(w, "format", "mac-model");
     for (const MacField *f = mac_fields; f->name; f++) {
+        if (*config_at(&c, f) == 0) continue; /* what is off leaves no trace: nor below */
         snprintf(number, sizeof number, "%d", *config_at(&c, f));
         st_add_meta(w, f->name, number);
     }
@@ -290,6 +293,7 @@ Model *model_load(StFile *f, char *err) {
     }
     for (const MacField *field = mac_fields; field->name; field++) {
         const char *text = st_meta(f, field->name);
+        if (!text && field->least == 0) continue; /* it is off */
         size_t digits = text ? strspn(text, "0123456789") : 0;
         if (digits == 0 || digits > 7 || text[digits]) {
             st_fail(f, err, "its size %s (%s) is \"%.20s\": a number from 1 to %d was expected",
@@ -329,7 +333,7 @@ uint64_t model_fingerprint(const Model *m) {
         unsigned u = (unsigned)*config_at(&c, f);
         unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8), (unsigned char)(u >> 16),
                                (unsigned char)(u >> 24)};
-        hash = fnv1a(hash, le, sizeof le);
+        if (u) hash = fnv1a(hash, le, sizeof le);
     }
     for (int i = 0; i < m->ps.n; i++) {
         const Tensor *t = &m->ps.p[i]->t;
@@ -550,17 +554,36 @@ static Tensor *t5_feed_forward(Tape *tp, const T5Layer *w, Tensor *x) {
     return op_add(tp, x, op_linear(tp, f, w->wo, NULL, 0), 1);
 }
 
+/* c.pad: the official code fills up what is shorter with PAD.  Its encoder is told which keys are
+ * PAD, its decoder is not and reads their states too.  PAD is token 0: T5's, and the byte 0 here,
+ * which no text holds. */
+static const Ids *padded(const Model *m, Tape *tp, const Ids *x, int B) {
+    if (m->c.pad == 0) return x;
+    Ids *full = tape_alloc(tp, (size_t)B * sizeof *full);
+    for (int b = 0; full && b < B; b++) {
+        int *id = int_array(tp, x[b].n > m->c.pad ? x[b].n : m->c.pad); /* zeros: PAD */
+        if (!id) return NULL;
+        if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
+        full[b] = (Ids){id, x[b].n > m->c.pad ? x[b].n : m->c.pad};
+    }
+    return full;
+}
+
 /* The encoder reads the tokens; the decoder turns T learnable vectors into T states. */
 Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
-    Ragged in, out;
+    Ragged in, keys, out; /* keys: the rows of `in` without PAD */
     int T = m->c.T;
     int *prompt = int_array(tp, B * T);
-    if (!prompt || ragged(tp, &in, x, B) != 0 || even(tp, &out, B, T) != 0) return NULL;
+    const Ids *full = padded(m, tp, x, B);
+    if (!prompt || !full || ragged(tp, &in, full, B) != 0 || even(tp, &keys, B, 0) != 0
+        || even(tp, &out, B, T) != 0)
+        return NULL;
+    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = x[b].n;
     for (int i = 0; i < B * T; i++) prompt[i] = i % T;
     Tensor *h = op_rows(tp, w->embed, NULL, in.ids, in.rows);
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *e = &w->encoder.layer[l];
-        h = t5_attention(m, tp, &e->self, h, NULL, &in, &in, B, w->encoder.bias, 0);
+        h = t5_attention(m, tp, &e->self, h, NULL, &in, &keys, B, w->encoder.bias, 0);
         h = t5_feed_forward(tp, e, h);
     }
     h = op_rmsnorm(tp, h, w->encoder.norm);

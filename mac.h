@@ -133,7 +133,8 @@ typedef struct {                                 /* multi-head attention over ra
                                                     overlap: questions that share a bank         */
     real scale;                                  /* of q.k: 1/sqrt(dh), or 1 in T5               */
     int causal;                                  /* query i reads keys j <= i + kn - qn          */
-    Tensor *bias;                                /* [buckets, H] of T5's relative positions, NULL */
+    Tensor *bias;                                /* [32, H] of T5's relative positions, NULL: both
+                                                    sides from row 0 on, or as above if causal   */
     const int *t0, *tn;                          /* [B] key rows whose attention mass is asked,  */
     Tensor *mass;                                /* out [Nq,H] of each row of q; NULL            */
 } Attention;
@@ -212,8 +213,9 @@ typedef struct {
     int agg_B, agg_H, agg_dh;                    /* aggregator: blocks, heads, their width       */
     int pre_ff;                                  /* hidden width of the prefix expansion         */
     int D, Q, A;                                 /* longest document, question, answer in tokens */
+    int pad;                                     /* 0; or the official padding: enc_forward      */
 } MacConfig;
-typedef struct { const char *name, *help; size_t offset; } MacField;
+typedef struct { const char *name, *help; size_t offset; int least; } MacField;
 extern const MacField mac_fields[];              /* every field above, the end has name NULL     */
 MacConfig mac_config_default(void);
 int  mac_config_check(const MacConfig *c, char *err);            /* -1: sizes that do not fit    */

@@ -1401,7 +1401,7 @@ static size_t attn_k(const AttnSaved *s, int b, int h) {
 
 static void attn_forward_head(const AttnSaved *s, int b, int h) {
     const Attention *a = &s->a;
-    int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn);
+    int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn), ahead = a->causal ? kn - qn : 0;
     size_t q = attn_q(s, b, h), k = attn_k(s, b, h);
     real *w = s->w + attn_at(s, b, h);
     gemm(qn, kn, s->dh, mat(s->q->data + q, s->width), mat_t(s->k->data + k, s->width), w,
@@ -1411,7 +1411,7 @@ static void attn_forward_head(const AttnSaved *s, int b, int h) {
         int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn, end = row_room(n);
         for (int j = 0; j < n; j++) row[j] *= a->scale;
         for (int j = 0; a->bias && j < n; j++)
-            row[j] += a->bias->data[relative_bucket(j - i - (kn - qn), a->causal) * a->H + h];
+            row[j] += a->bias->data[relative_bucket(j - i - ahead, a->causal) * a->H + h];
         for (int j = n; n > 0 && j < end; j++) row[j] = -INFINITY;
         if (n > 0) row_softmax(row, row, end);
         for (int j = n > 0 ? end : 0; j < ld; j++) row[j] = 0;
@@ -1430,7 +1430,7 @@ static void attn_job(void *ctx, int lo, int hi, int thread) { /* items: b*H + h 
 
 static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
     const Attention *a = &s->a;
-    int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn);
+    int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn), ahead = a->causal ? kn - qn : 0;
     size_t q = attn_q(s, b, h), k = attn_k(s, b, h), width = (size_t)s->width;
     const real *w = s->w + attn_at(s, b, h), *dout = s->out->grad + q;
     const real *dmass = a->mass ? a->mass->grad : NULL;
@@ -1447,7 +1447,7 @@ static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
         real dot = row_dot(row, d, ld);
         for (int j = 0; j < ld; j++) d[j] = row[j] * (d[j] - dot);
         for (int j = 0; a->bias && a->bias->grad && j < kn; j++)
-            a->bias->grad[relative_bucket(j - i - (kn - qn), a->causal) * a->H + h] += d[j];
+            a->bias->grad[relative_bucket(j - i - ahead, a->causal) * a->H + h] += d[j];
         for (int j = 0; j < ld; j++) d[j] *= a->scale;
     }
     if (s->q->grad)

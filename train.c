@@ -33,7 +33,7 @@ static Option options[] = {
      0, 2, 0},
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
     {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
-    {"steps", "steps of meta-training", 6000, 0, 1e9, 0},
+    {"steps", "steps of meta-training", 16000, 0, 1e9, 0},
     {"docs", "documents per step: a power of two", 32, 1, 4096, 0},
     {"questions", "questions per document at most", 3, 1, 64, 0},
     {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
@@ -42,7 +42,7 @@ static Option options[] = {
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
     {"guidance", "weight of -log(attention on the right document); the paper has 0", 3, 0, 100, 0},
-    {"alone", "share of meta-training before the guidance begins", 0.1, 0, 1, 0},
+    {"alone", "share of meta-training before the guidance begins", 0.15, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
@@ -116,7 +116,7 @@ static void parse(int argc, char **argv) {
         char *end;
         double x = strtod(value, &end);
         if (!o && !size) usage("there is no option %s", name);
-        if (*end || end == value || !(x >= (o ? o->least : 1) && x <= (o ? o->most : 1 << 20)))
+        if (*end || end == value || !(x >= (o ? o->least : 0) && x <= (o ? o->most : 1 << 20)))
             usage("the value of %s is no number, or too small or too large", name);
         if (o) o->value = x, o->given = 1;
         else *size = (int)x;
@@ -565,7 +565,7 @@ static void step_mac(void) {
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
         state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
         real rate = state.step == 0 ? 1 : (real)0.02;
-        state.mass += (s.mass - state.mass) * rate;
+        if (guidance() > 0) state.mass += (s.mass - state.mass) * (real)0.02;
         if (group == largest) state.answer += (s.answer - state.answer) * rate;
         int grow = state.step % 50 == 49 && guidance() > 0 && 2 * largest <= opt_int("docs");
         if (grow && state.mass > (real)opt("harder")) state.group *= 2;

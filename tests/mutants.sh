@@ -144,6 +144,10 @@ mutant mac.c 's/1 \/ (real)(B \* (n - first))/1 \/ (real)B/' "LM loss: the mean 
 mutant mac.c 's/cache->read\[b\] += q.n\[b\]/cache->read[b] = q.n[b]/' "cache: tokens read"
 mutant mac.c 's/&out, &out, B, w->decoder.bias, 1)/\&out, \&out, B, w->decoder.bias, 0)/' \
     "T5: the decoder sees ahead"
+mutant mac.c 's/h, NULL, &in, &keys, B/h, NULL, \&in, \&in, B/' "padding: the encoder reads it"
+mutant mac.c 's/y, h, &out, &in, B/y, h, \&out, \&keys, B/' "padding: the decoder does not"
+mutant tensor.c '/^static void attn_forward_head/,/^}/s/ahead = a->causal ? kn - qn : 0/ahead = kn - qn/' \
+    "attention: where the positions of padded queries begin"
 mutant mac.c 's/h = op_rmsnorm(tp, h, w->encoder.norm)/h = op_add(tp, h, h, 0)/' \
     "T5: no norm behind the encoder"
 mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \

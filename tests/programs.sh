@@ -46,6 +46,9 @@ check "every departure off" train --steps-lm 4 --steps 4 --guidance 0 --share-st
     --reanswer 0 --cosine 0 --questions 1 --out "$dir/plain"
 check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --steps 4 --drop 0.5 \
     --accumulate 2 --decay 0.01 --group 2 --harder 0 --out "$dir/drop"
+check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
+check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
+refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
 
 # ---- the bank

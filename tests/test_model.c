@@ -1293,8 +1293,9 @@ static void test_threads(void) {
     }
 }
 
-static void test_fingerprint(void) {
+static void test_fingerprint(int pad) {
     MacConfig c = config(0);
+    c.pad = pad;
     Model *m = noisy_model(&c, 15);
     char path[300], err[MAC_ERR] = "";
     snprintf(path, sizeof path, "%s/test_model.safetensors", scratch);
@@ -1318,8 +1319,34 @@ static void test_fingerprint(void) {
     }
     m->c.Q++;
     CHECK(own != model_fingerprint(m), "a change of the sizes is not seen");
+    m->c.Q--, m->c.pad++;
+    CHECK(own != model_fingerprint(m), "a change of the padding is not seen");
     model_free(m), model_free(back), st_close(f);
     remove(path);
+}
+
+/* Official padding: nothing where all is as long or longer, PAD is seen where it is not, and each
+ * sequence gets its own.  The values are checked in test_vectors.c. */
+static void test_padding(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 15);
+    static const int id[] = {3, 1, 4, 1, 5, 9, 2, 6};
+    Ids x[2] = {{id, 8}, {id + 1, 5}};
+    size_t row = (size_t)(c.T * c.d) * sizeof(real);
+    tape_reset(tp);
+    Tensor *phi[4];
+    static const int pads[] = {0, 5, 6, 8};
+    for (int i = 0; i < 4; i++) m->c.pad = pads[i], phi[i] = mac_encode(m, tp, x, 2);
+    Tensor *alone = mac_encode(m, tp, x + 1, 1);
+    CHECK(alone != NULL, "padding: %s", tape_error(tp));
+    if (!alone) { model_free(m); return; }
+    CHECK(!memcmp(phi[0]->data, phi[1]->data, 2 * row), "no PAD where nothing is shorter");
+    CHECK(!memcmp(phi[0]->data, phi[3]->data, row), "the longer text got PAD");
+    for (int i = 2; i < 4; i++)
+        CHECK(memcmp(phi[i - 1]->data + c.T * c.d, phi[i]->data + c.T * c.d, row),
+              "PAD makes no difference at %d", pads[i]);
+    CHECK(!memcmp(alone->data, phi[3]->data + c.T * c.d, row), "PAD depends on the batch");
+    model_free(m);
 }
 
 /* ==== sizes, memory, the start =============================================================== */
@@ -1328,9 +1355,9 @@ static void test_config(void) {
     for (const MacField *f = mac_fields; f->name; f++) {
         MacConfig c = config(0);
         CHECK(mac_config_check(&c, err) == 0, "config: %s", err);
-        *(int *)(void *)((char *)&c + f->offset) = 0;
-        CHECK(mac_config_check(&c, err) == -1 && strstr(err, f->name), "%s = 0: \"%s\"", f->name,
-              err);
+        *(int *)(void *)((char *)&c + f->offset) = f->least - 1;
+        CHECK(mac_config_check(&c, err) == -1 && strstr(err, f->name), "%s too small: \"%s\"",
+              f->name, err);
     }
     MacConfig c = config(0);
     c.H = 3;
@@ -1400,7 +1427,8 @@ int main(int argc, char **argv) {
     test_answers();
     test_batching();
     test_threads();
-    test_fingerprint();
+    test_fingerprint(0), test_fingerprint(9);
+    test_padding();
     test_config();
     test_limits();
     tape_free(tp);

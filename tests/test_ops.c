@@ -432,6 +432,7 @@ static const AttnCase attn_cases[] = {
     {"n_q > n_k, causal", 1, 2, 5, 3, 1, 0, 0, {0}, {5}, {0}, {3}, {0}, {0}},
     {"bias", 2, 2, 7, 7, 0, 1, 0, {0, 3}, {3, 4}, {0, 3}, {3, 4}, {0}, {0}},
     {"bias, causal", 2, 2, 7, 9, 1, 1, 0, {0, 3}, {3, 4}, {0, 5}, {5, 4}, {0}, {0}},
+    {"bias, n_q > n_k", 2, 2, 7, 5, 0, 1, 0, {0, 4}, {4, 3}, {0, 2}, {2, 3}, {0}, {0}},
     {"mass", 2, 2, 5, 9, 0, 0, 1, {0, 2}, {2, 3}, {0, 4}, {4, 5}, {1, 6}, {2, 3}},
     {"mass, causal", 1, 2, 3, 5, 1, 0, 1, {0}, {3}, {0}, {5}, {1}, {2}},
     {"shared keys, mass", 3, 2, 6, 8, 0, 0, 1, {0, 2, 4}, {2, 2, 2}, {0, 2, 0}, {6, 6, 8},
@@ -472,7 +473,8 @@ static int t5_bucket(int relative, int bidirectional) {
 
 /* One row of weights by the definition: w[j], j = 0..kn-1, of query i of sequence b, head h. */
 static void naive_weights(const AttnCase *a, Case *c, int b, int h, int i, double *w) {
-    int dh = c->in[0]->shape[1] / a->H, width = dh * a->H, kn = a->kn[b], ahead = kn - a->qn[b];
+    int dh = c->in[0]->shape[1] / a->H, width = dh * a->H, kn = a->kn[b];
+    int ahead = a->causal ? kn - a->qn[b] : 0;
     double sum = 0, top = -INFINITY;
     for (int j = 0; j < kn; j++) {
         double z = 0;

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 CONFIG = ("V S d L H e enc_L enc_H enc_dh enc_ff T P agg_B agg_H agg_dh pre_ff D Q A").split()
+OFF = {"pad": 0}  # sizes that a file has only where they are not 0
 LM, ENC, QENC = "base_lm.base_lm.transformer.", "enc_decoder.", "aggregator.question_encoder."
 BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 BUCKETS, FAR = 32, 128  # T5's relative positions
@@ -128,7 +129,7 @@ class Model:
 
 def random_model(sizes, dtype=torch.float32, seed=1, std=0.02):
     """Random weights for {letter: size}, for tests and for benchmarks; gains of norms near one."""
-    c = SimpleNamespace(**{"S": 0, **sizes})
+    c = SimpleNamespace(**{"S": 0, **OFF, **sizes})
     c.S = c.S or c.P + c.D + c.Q + c.A
     rng, s = torch.Generator().manual_seed(seed), shapes(c)
     w = {name: std * torch.randn(s[name], generator=rng, dtype=dtype) for name in s}
@@ -143,7 +144,8 @@ def load_model(path, dtype=torch.float32):
     tensors, meta = st_read(path)
     if meta.get("format") != "mac-model":
         raise ValueError(f"{path}: not a model made by train")
-    c, w = SimpleNamespace(**{k: int(meta[k]) for k in CONFIG}), {}
+    sizes = {**OFF, **meta}
+    c, w = SimpleNamespace(**{k: int(sizes[k]) for k in (*CONFIG, *OFF)}), {}
     for name, shape in shapes(c).items():
         parts = [name % g for g in range(shape[0])] if "%d" in name else [name]
         lost = set(parts) - set(tensors)
@@ -163,7 +165,8 @@ def save_model(m, path):
     for name, p in m.w.items():
         x = p.detach().numpy()
         tensors.update({name % g: x[g] for g in range(len(x))} if "%d" in name else {name: x})
-    meta = {**m.meta, "format": "mac-model", **{k: str(getattr(m.c, k)) for k in CONFIG}}
+    sizes = {k: str(getattr(m.c, k)) for k in (*CONFIG, *OFF) if getattr(m.c, k)}
+    meta = {**m.meta, "format": "mac-model", **sizes}
     st_write(path, tensors, meta)
 
 
@@ -289,14 +292,18 @@ def t5_feed_forward(m, x, at):
 
 def enc_forward(m, t5, x):
     """The encoder reads the tokens; the decoder turns T learnable vectors into T states.
-    -> [B,T,e].  t5: ENC or QENC.  Nobody attends to padding."""
-    c, (B, S) = m.c, x.ids.shape
+    -> [B,T,e].  t5: ENC or QENC.  Nobody attends to padding, unless c.pad is set: then, as in the
+    official code, what is shorter is filled up to c.pad with PAD (token 0); the encoder does not
+    attend to it, the decoder does."""
+    c, B = m.c, len(x.n)
+    x = x._replace(ids=F.pad(x.ids, (0, max(0, c.pad - x.ids.shape[1]))))
+    S, seen = x.ids.shape[1], x._replace(n=x.n.clamp(min=c.pad))
 
     def position_bias(stack, S, both_sides):  # [1,H,S,S], shared by all layers of a stack
         return F.embedding(relative_buckets(S, both_sides), m[stack + BIAS]).permute(2, 0, 1)[None]
 
     h = F.embedding(x.ids, m[t5 + "shared.weight"])
-    padding = forbid(x.real(), h.dtype)[:, None, None]  # [B,1,1,S]
+    padding, unseen = (forbid(y.real(), h.dtype)[:, None, None] for y in (x, seen))  # [B,1,1,S]
     bias = position_bias(t5 + "encoder.", S, True) + padding
     for l in range(c.enc_L):
         at = f"{t5}encoder.block.{l}.layer."
@@ -309,7 +316,7 @@ def enc_forward(m, t5, x):
     for l in range(c.enc_L):
         at = f"{t5}decoder.block.{l}.layer."
         y = t5_attention(m, y, at + "0.", "SelfAttention", bias)
-        y = t5_attention(m, y, at + "1.", "EncDecAttention", padding, h)
+        y = t5_attention(m, y, at + "1.", "EncDecAttention", unseen, h)
         y = t5_feed_forward(m, y, at + "2.")
     return rms_norm(m, y, t5 + "decoder.final_layer_norm")
 
@@ -369,32 +376,44 @@ def prefix_expand(m, phi):
 
 
 # ==== training, answers ==========================================================================
-def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None):
-    """L = NLL(answer | LM(x; phi*)) + guidance * sum over blocks of mean -log(attention on the
-    right document); the second term is ours, not the paper's.
-    docs, q, qa: Padded documents, questions, questions with answer and EOS; doc [B] the document
-    that answers.  Document i belongs to bank i % G where G banks of `group` make the batch; those
-    from n_grad on get no gradient (backpropagation dropout).
-    -> loss, {"answer": NLL, "mass": mean attention on the right one}"""
-    G, B = len(docs.n) // group, len(doc)
-    phi = encode(m, docs)
-    if n_grad is not None:
-        phi = torch.cat((phi[:n_grad], phi[n_grad:].detach()))
-    phi = phi.unflatten(0, (group, G)).transpose(0, 1)  # [G,group,T,d]: i = place * G + bank
+def read_banks(m, z, phi, bank):
+    """Question b, z [B,T,d], reads bank[b] of phi [G,K,T,d]
+    -> phi* [B,T,d], and per block the attention [B,K,agg_H,T] on each document of its bank."""
     # Questions of one bank go together, so that nobody computes scores to mask them: question b
     # is number place[b] of its bank.  Where a bank has fewer, question 0 fills up, unread.
-    bank = doc % G
     same = (bank == bank[:, None]).tril(-1)
     place = same.sum(1)
-    slot = torch.zeros(G, int(place.max()) + 1, dtype=torch.long)
-    slot[bank, place] = torch.arange(B)
-    z = encode_question(m, q).index_select(0, slot.flatten()).unflatten(0, slot.shape)
-    z, received = aggregate(m, z, phi)
+    slot = torch.zeros(len(phi), int(place.max()) + 1, dtype=torch.long)
+    slot[bank, place] = torch.arange(len(bank))
+    z, received = aggregate(m, z.index_select(0, slot.flatten()).unflatten(0, slot.shape), phi)
     mine = bank * slot.shape[1] + place
+    return (z.flatten(0, 1).index_select(0, mine),
+            [r.flatten(0, 1).index_select(0, mine) for r in received])
+
+
+def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, alike=False):
+    """L = NLL(answer | LM(x; phi*)) + guidance * sum over blocks of mean -log(attention on the
+    right one of all documents); the second term is ours, not the paper's.
+    docs, q, qa: Padded documents, questions, questions with answer and EOS; doc [B] the document
+    that answers.  Document i belongs to bank i % G where G banks of `group` make the batch; those
+    from n_grad on get no gradient (backpropagation dropout).  The last n_recite questions recite:
+    they read their own document alone and are not guided.  alike: each answer counts the same.
+    -> loss, {"answer": NLL, "mass": mean attention on the right one}"""
+    G, n = len(docs.n) // group, len(doc) - n_recite
+    phi, z = encode(m, docs), encode_question(m, q)
+    if n_grad is not None:
+        phi = torch.cat((phi[:n_grad], phi[n_grad:].detach()))
+    banks = phi.unflatten(0, (group, G)).transpose(0, 1)  # [G,group,T,d]: i = place * G + bank
+    picked, received = read_banks(m, z[:n], banks, doc[:n] % G)
+    right = doc[:n] // G
+    if n_recite:
+        recited, _ = read_banks(m, z[n:], phi[:, None], doc[n:])
+        picked = torch.cat((picked, recited))
+    if guidance and G > 1:
+        received, right = read_banks(m, z[:n], phi[None], torch.zeros_like(doc[:n]))[1], doc[:n]
     asked = torch.arange(qa.ids.shape[1]) >= q.n[:, None]  # from the answer's first token to EOS
-    prefix = prefix_expand(m, z.flatten(0, 1).index_select(0, mine))
-    answer = lm_loss(m, qa, asked, prefix)
-    masses = [r[bank, place, doc // G] for r in received]
+    answer = lm_loss(m, qa, asked, prefix_expand(m, picked), alike)
+    masses = [r[torch.arange(n), right] for r in received]
     guide = sum(-x.clamp(min=1e-30).log().mean() for x in masses)
     stats = {"answer": answer.item(), "mass": float(sum(x.mean() for x in masses)) / m.c.agg_B}
     return (answer + guidance * guide if guidance else answer), stats
