@@ -48,9 +48,10 @@ skip() { # PLATFORM WHY
 }
 
 run() { # RUNNER PROGRAM ARGUMENT ...: a time limit, for an emulator may hang
-    local runner=$1
-    shift
-    timeout 3000 $runner "$@"
+    local runner=$1 program=$2
+    shift 2
+    if [ -e "$program.exe" ]; then program=$program.exe; fi
+    timeout 3000 $runner "$program" "$@"
 }
 
 # row PLATFORM 'BUILD' RUNNER 'THREADS' 'TESTS' MAKE_ARGUMENT ...
@@ -135,7 +136,8 @@ one() { # PLATFORM
         echo 'int main(void) { return 0; }' > $root/one.c
         $clang $root/one.c -o $root/one 2> /dev/null || { skip wasm "no $clang"; return; }
         command -v node > /dev/null || { skip wasm "no node"; return; }
-        row wasm "clang -O3" "node --no-warnings tests/wasi.mjs" 1 "$every" \
+        # Compiled once and for all: node 20 has crashed at exit while it was still optimising.
+        row wasm "clang -O3" "node --no-warnings --no-liftoff tests/wasi.mjs" 1 "$every" \
             "CC=$clang" ARCH= THREADS=0 CFLAGS=-Wl,-z,stack-size=1048576 ;;
     windows)
         command -v $cc > /dev/null || { skip windows "no $cc"; return; }
