@@ -265,7 +265,8 @@ static const Size *open_size(const char *name) {
         doc[i] = i / s->per;
     }
     n_seq = s->lm_B;
-    batch = (MacBatch){docs, s->docs, s->docs, quest, quest_answer, n_q, doc, s->group, (real)0.1};
+    batch = (MacBatch){docs, s->docs, s->docs, quest, quest_answer, n_q, doc, s->group, (real)0.1,
+                       0, 0};
     model = model_new(&s->c, 1);
     adam = adam_default((real)1e-4);
     adam.clip = 1;
