@@ -803,15 +803,15 @@ static void test_changed_bank(void) {
           wrong);
 }
 
-/* The file at `path` is cut shorter and shorter: at every byte where it is small, else at every
- * byte of its header and at 4000 places. */
+/* The file at `path` is cut shorter and shorter: at every byte where it is small, else at 400
+ * places of its header and 400 behind it. */
 static void cut_everywhere(void) {
     static unsigned char bytes[1 << 20];
     size_t n = get(path, bytes, sizeof bytes), header = 8 + (size_t)from_le(bytes, 8);
-    size_t step = n < 65536 ? 1 : n / 4000 + 1;
+    size_t early = n < 32768 ? 1 : header / 400 + 1, late = n < 32768 ? 1 : n / 400 + 1;
     CHECK(n > 8 && header <= n, "no file to cut");
     while (n-- > 0) {
-        if (n > header && n % step) continue;
+        if (n % (n > header ? late : early)) continue;
         shorten(bytes, n);
         err[0] = 0;
         StFile *f = st_open(path, err);
