@@ -121,7 +121,6 @@ Tensor *op_rmsnorm(Tape *tp, Tensor *x, Tensor *g);              /* per row, eps
 typedef enum { ACT_RELU, ACT_TANH, ACT_GELU_TANH, ACT_GELU_ERF } Act;
 Tensor *op_act(Tape *tp, Tensor *x, Act kind);
 Tensor *op_softmax(Tape *tp, Tensor *x);                         /* y = softmax over each row    */
-Tensor *op_dropout(Tape *tp, Tensor *x, real p, uint64_t *rng);  /* x itself when p = 0          */
 /* loss[1] = sum_r w[r] (log sum_v exp x[r,v] - x[r,target[r]]); w NULL: 1/R each. */
 Tensor *op_cross_entropy(Tape *tp, Tensor *x, const int *target, const real *w);
 Tensor *op_neglog(Tape *tp, Tensor *x);                          /* loss[1] = mean of -log x     */

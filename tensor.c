@@ -1262,27 +1262,6 @@ Tensor *op_softmax(Tape *tp, Tensor *x) {
     return tape_node(tp, "softmax", y, softmax_backward, NULL, x, NULL, NULL, NULL);
 }
 
-/* y = x m / (1-p), m = 0 with probability p, else 1.  dx = dy m / (1-p). */
-static void dropout_backward(Node *nd) {
-    const real *scale = nd->saved;
-    for (size_t i = 0, n = tensor_size(nd->out); i < n; i++)
-        nd->in[0]->grad[i] += nd->out->grad[i] * scale[i];
-}
-
-Tensor *op_dropout(Tape *tp, Tensor *x, real p, uint64_t *rng) {
-    if (!x || p <= 0) return x;
-    if (!(p < 1)) return tape_fail(tp, "dropout: the probability must lie in [0, 1)");
-    size_t n = tensor_size(x);
-    Tensor *y = tensor_raw(tp, rows_of(x), cols_of(x));
-    real *scale = arena_raw(tp, n * sizeof *scale), kept = 1 / (1 - p);
-    if (!y || !scale) return NULL;
-    for (size_t i = 0; i < n; i++) {
-        scale[i] = rng_uniform(rng) < p ? 0 : kept;
-        y->data[i] = x->data[i] * scale[i];
-    }
-    return tape_node(tp, "dropout", y, dropout_backward, scale, x, NULL, NULL, NULL);
-}
-
 /* loss = sum_r w_r (logsumexp(x_r) - x[r,target_r]).  x: [R,V].
  * dx[r,v] = w_r (softmax(x_r)_v - [v = target_r]) dloss. */
 typedef struct { int R, V; const real *x, *w, *dloss; const int *target; real *dx, *loss; } Xent;

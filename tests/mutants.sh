@@ -89,7 +89,6 @@ mutant tensor.c 's/s->out\[i\] += s->dy\[i\] \* act_slope/s->out[i] = s->dy[i] *
     "act: = for +="
 mutant tensor.c 's/y\[i\] \* (dy\[i\] - dot)/y[i] * (dy[i] + dot)/' \
     "softmax: a sign in the gradient"
-mutant tensor.c 's/kept = 1 \/ (1 - p)/kept = 1/' "dropout: its scale"
 mutant tensor.c 's/p\[s->target\[r\]\] -= s->w\[r\]/p[s->target[r]] -= 1/' \
     "cross-entropy: the weight of a row"
 mutant tensor.c 's/x->grad\[i\] -= nd->out->grad\[0\]/x->grad[i] += nd->out->grad[0]/' \

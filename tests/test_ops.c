@@ -370,11 +370,6 @@ static Tensor *build_rmsnorm(Tape *tp, Case *c) { return op_rmsnorm(tp, c->in[0]
 static Tensor *build_act(Tape *tp, Case *c) { return op_act(tp, c->in[0], *(const Act *)c->how); }
 static Tensor *build_softmax(Tape *tp, Case *c) { return op_softmax(tp, c->in[0]); }
 
-static Tensor *build_dropout(Tape *tp, Case *c) {
-    uint64_t r = 11;
-    return op_dropout(tp, c->in[0], (real)0.4, &r);
-}
-
 static const int xent_target[] = {3, 0, 6, 3};
 static Tensor *build_xent(Tape *tp, Case *c) {
     return op_cross_entropy(tp, c->in[0], xent_target, c->how);
@@ -410,8 +405,6 @@ static void test_small_grads(Tape *tp) {
     }
     c = (Case){.name = "softmax", .build = build_softmax};
     case_input(&c, 3, 18, 0), case_check(tp, &c);
-    c = (Case){.name = "dropout", .build = build_dropout};
-    case_input(&c, 5, 6, 0), case_check(tp, &c);
     c = (Case){.name = "cross-entropy", .build = build_xent};
     case_input(&c, 4, 7, 0), case_check(tp, &c);
     c = (Case){.name = "weighted cross-entropy", .build = build_xent, .how = xent_w};
@@ -657,21 +650,6 @@ static void softmax_values(Tape *tp) {
     near("neglog", p, 0, want);
 }
 
-static void dropout_values(Tape *tp) {
-    uint64_t r = 21, unused = 21;
-    Tensor *x = random_tensor(tp, 100, 200, 6, 1), *y = op_dropout(tp, x, (real)0.3, &r);
-    int dropped = 0, wrong = 0;
-    for (int i = 0; y && i < 20000; i++) {
-        double is = (double)y->data[i], kept = (double)x->data[i] / 0.7;
-        dropped += is == 0;
-        wrong += !(is == 0 || fabs(is - kept) <= 1e-6 * fabs(kept));
-    }
-    CHECK(y && wrong == 0 && abs(dropped - 6000) < 300, "dropout: %d dropped, %d wrong", dropped,
-          wrong);
-    CHECK(op_dropout(tp, x, 0, &unused) == x && unused == 21, "dropout of nothing is x itself");
-    CHECK(!op_dropout(tp, x, 1, &r) && tape_error(tp)[0], "dropout of everything is refused");
-}
-
 static void test_values(Tape *tp) {
     tape_reset(tp);
     norm_values(tp, 6, 5, 1, 1);
@@ -687,7 +665,6 @@ static void test_values(Tape *tp) {
     for (int i = 0; i < 7; i++)
         CHECK(z && !memcmp(z->data + 2 * i, a->data + 3 * i + 1, 2 * sizeof(real)), "cols: row %d",
               i);
-    dropout_values(tp);
 }
 
 /* ==== tape =================================================================================== */
@@ -730,8 +707,8 @@ static void test_tape(Tape *tp) {
     CHECK(!op_add(tp, NULL, p, 1) && !op_act(tp, NULL, ACT_RELU) && !op_softmax(tp, NULL)
           && !op_linear(tp, NULL, p, NULL, 0) && !op_rows(tp, NULL, p, (int[]){0}, 1)
           && !op_cols(tp, NULL, 0, 1) && !op_layernorm(tp, NULL, p, p) && !op_rmsnorm(tp, p, NULL)
-          && !op_cross_entropy(tp, NULL, (int[]){0}, NULL) && !op_neglog(tp, NULL)
-          && !op_dropout(tp, NULL, (real)0.5, NULL), "NULL in, NULL out");
+          && !op_cross_entropy(tp, NULL, (int[]){0}, NULL) && !op_neglog(tp, NULL),
+          "NULL in, NULL out");
     CHECK(tape_backward(tp, NULL) == -1 && tape_error(tp)[0], "backward of nothing is an error");
     tape_reset(tp);
     tape_fail(tp, "the %s failure", "first");
