@@ -73,8 +73,8 @@ static void help(void) {
          "  chat    --model M --bank B              paste documents, ask with a question mark\n"
          "  eval    --model M --data FILE           exact match and F1 of a corpus' questions\n"
          "          [--memory mac|none|shuffled|gold] [--docs K] [--limit N] [--relations]\n"
-         "          [--train FILE]                  closed and open relations, unseen answers, "
-         "apart\n"
+         "          [--train FILE]  closed and open relations, unseen answers, each apart\n"
+         "          [--half]        with a bank in half precision\n"
          "  table   --model M --data FILE           the same for every memory and several banks\n"
          "          [--out FILE.svg]                and as a bar chart\n"
          "  inspect FILE                            what a model or bank file holds\n"
@@ -437,15 +437,15 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
 /* The documents of one round: they are learned into a bank of their own, and their questions asked
  * of it; `shuffled` asks them of the documents `other` instead. */
 static void eval_round(const Bank *all, const int *doc, const int *other, int K, Score *total) {
-    size_t per = (size_t)model->c.T * (size_t)model->c.d;
+    size_t per = (size_t)model->c.T * (size_t)model->c.d * (all->half ? 2 : sizeof(real));
     int gold = !strcmp(memory, "gold"), none = gold || !strcmp(memory, "none");
     const int *from = !strcmp(memory, "shuffled") ? other : doc;
     Bank bank = *all;
     bank.K = K;
-    bank.phi = need(malloc((size_t)K * per * sizeof *bank.phi));
+    bank.phi = need(malloc((size_t)K * per));
     for (int k = 0; k < K; k++)
-        memcpy(bank.phi + (size_t)k * per, all->phi + (size_t)from[k] * per,
-               per * sizeof *bank.phi);
+        memcpy((char *)bank.phi + (size_t)k * per,
+               (const char *)all->phi + (size_t)from[k] * per, per);
     int batch[ANSWER_BATCH], n = 0;
     for (int k = 0; k < K; k++) {
         const Doc *d = &corpus.docs[doc[k]];
@@ -510,6 +510,7 @@ static void eval_open(void) {
     if (corpus.n_qas == 0) die("%s: there is no question in it", data_path);
     int n = corpus.n_docs;
     eval_bank = need(bank_new(&model->c, 0));
+    eval_bank->half = half;
     double began = mac_seconds();
     for (int at = 0; at < n; at += LEARN_BATCH)
         learn(eval_bank, &corpus, at, at + LEARN_BATCH < n ? at + LEARN_BATCH : n);

@@ -68,7 +68,7 @@ check "beams and hierarchy" run ask --model "$dir/m" --bank "$dir/b" --beams 3 -
 check "chat" sh -c "printf 'Karr was a merchant.\nWho was Karr?\n' | ./run chat --model '$dir/m' --bank '$dir/c' | grep -q '^learned'"
 check "an emptied bank answers" sh -c "./run list --bank '$dir/c' | cut -f1 | xargs ./run forget --bank '$dir/c' && ./run ask --model '$dir/m' --bank '$dir/c' 'Who?'"
 for memory in mac none shuffled gold; do
-    check "eval $memory" run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 --memory $memory --json --relations
+    check "eval $memory" run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 --memory $memory --json --relations --half
 done
 run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 \
     --train data/elements/train.jsonl > "$dir/split" 2> /dev/null
