@@ -704,8 +704,8 @@ static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
     return op_rows(tp, phi, constant, idx, at);
 }
 
-/* What the questions attend to: answers come from banks of `group` documents, a recital from its own
- * document, and with `all` set the first n_q - n_recite questions look for theirs among all. */
+/* What the questions attend to: answers come from banks of `group` documents, a recital from its
+ * own document, and with `all` set the first n_q - n_recite questions look for theirs among all. */
 static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all) {
     int banks = b->n_docs / b->group, n = b->n_q, *at = int_array(tp, 3 * n);
     Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);

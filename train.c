@@ -511,7 +511,7 @@ static int validate_bank(int first, int n_docs, int memory, int *asked, int most
     if (!docs || !q || !out || !n) die("out of memory for a validation");
     int at = 0;
     for (int k = 0; k < n_docs; k++) {
-        int i = k * spread(n_docs) % n_docs;
+        int i = (int)((int64_t)k * spread(n_docs) % n_docs);
         const Doc *d = &valid_set.docs[first + i];
         docs[i] = ids_of(prompt_document, d->text, model->c.D);
         for (int j = 0; j < d->n_qas && at < most; j++) {

@@ -204,7 +204,8 @@ static const Kind kinds[] = {
     {"encode", "", "docs docs_n pad", run_encode},
     {"aggregate", "phi", "q q_n doc0 n_docs gold", run_aggregate},
     {"expand", "phi", "", run_expand},
-    {"loss", "", "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike pad", run_loss},
+    {"loss", "",
+     "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike pad", run_loss},
     {NULL, NULL, NULL, NULL}};
 
 static const Kind *kind_find(const char *name) {
