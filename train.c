@@ -332,7 +332,7 @@ static void curve_draw(void) {
     static const char *const name[] = {"loss", "answer loss", "attention, right one"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
     double *at = malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at);
-    SvgLine line[3 + MEMORIES];
+    SvgLine line[2 + MEMORIES];
     char path[1100], err[DATA_ERR];
     if (!at) die("out of memory");
     for (int i = 0; i < state.n_curve; i++) {
@@ -341,9 +341,9 @@ static void curve_draw(void) {
         for (int k = 1; k < CURVE; k++) at[k * state.n_curve + n] = (double)p[k];
         n++;
     }
-    int lines = stage == STAGE_LM ? 1 : 3 + MEMORIES;
-    for (int k = 0; k < lines; k++)
-        line[k] = (SvgLine){k < 3 ? name[k] : memories[k - 3].name, at + state.n_curve,
+    int first = stage == STAGE_MAC, lines = first ? 2 + MEMORIES : 1; /* without the guidance */
+    for (int i = 0, k = first; i < lines; i++, k++)
+        line[i] = (SvgLine){k < 3 ? name[k] : memories[k - 3].name, at + state.n_curve,
                             at + (k + 2) * state.n_curve, n};
     snprintf(path, sizeof path, "%s.svg", out_path);
     if (n > 1
