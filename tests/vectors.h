@@ -150,7 +150,7 @@ static void run_encode(Tape *tp, Case *c) {
 
 static void run_aggregate(Tape *tp, Case *c) {
     int B;
-    char name[16];
+    char name[24];
     Ids *q = sequences(tp, c, "q", &B);
     Tensor *mass[MOST_OUT] = {NULL};
     AggReads r = {ints(tp, c, "doc0"), ints(tp, c, "n_docs"), ints(tp, c, "gold"), mass};
