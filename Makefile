@@ -10,6 +10,7 @@
 # make twin        PyTorch checks our vectors (Debian's python3-torch and -numpy)
 # make twin-exchange  a trained model goes to PyTorch, is changed there and comes back
 # make mutants    breaks the code in one line after another: every time make test must turn red
+# make paper      the paper's experiments at toy scale, into out/paper/index.md; QUICK=1: minutes
 # make clean
 #
 # THREADS=0       no pthreads           REAL=double  numbers of 64 bits
@@ -164,8 +165,21 @@ ASKED_elements  = Who discovered velmorium?
 demo: train run
 	@sh tests/demo.sh '$(CORPUS)' '$(TYPED_$(CORPUS))' '$(ASKED_$(CORPUS))' $(TRAIN)
 
+# ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people only, one seed, small,
+# into out/paper/quick; CORPORA=, SEEDS=: fewer of them.  Stopped, it goes on where it was.
+CORPORA = people wnnames factbook
+SEEDS   = 1 2 3
+paper: train run $(B)/paper_adapt $(B)/paper_bank $(B)/paper_page
+	@QUICK='$(QUICK)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' TRAIN_people='$(TRAIN_people)' \
+	    TRAIN_wnnames='$(TRAIN_wnnames)' TRAIN_factbook='$(TRAIN_factbook)' sh tests/paper.sh $(B)
+PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
+$(B)/paper_%.o: tests/paper_%.c tests/paper.h mac.h data/data.h | $(B)
+	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
+$(B)/paper_adapt $(B)/paper_bank $(B)/paper_page: %: %.o $(PAPER) $(CORE) $(DATA)
+	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
+
 clean:
 	rm -rf build train run
 
 .PHONY: all test test-double fuzz fuzz-run golden platforms vectors vectors-double twin \
-        twin-exchange exchange64 mutants bench demo clean
+        twin-exchange exchange64 mutants bench demo paper clean
