@@ -49,6 +49,7 @@ BUILD = $(CC) $(FLAGS) $(CFLAGS)
 B    := build/$(shell printf '%s' '$(CC) $(FLAGS)' | cksum | cut -d' ' -f1)
 DATA := $(patsubst data/%.c,$(B)/data_%.o,$(wildcard data/*.c))
 CORE := $(B)/tensor.o $(B)/mac.o
+PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
 TESTS := $(patsubst tests/%.c,$(B)/%,$(wildcard tests/test_*.c))
 
 all: train run
@@ -66,6 +67,8 @@ $(B)/test_%: tests/test_%.c tests/check.h tests/vectors.h mac.h $(CORE) $(DATA)
 $(B)/test_files: tests/test_files.c tests/check.h mac.h $(CORE) $(DATA) # has two of them in itself
 	@echo '  $(CC) $<'
 	@$(BUILD) $< $(CORE) $(filter-out %_json.o %_safetensors.o,$(DATA)) -o $@ $(LIBS)
+$(B)/test_paper: tests/test_paper.c tests/check.h tests/paper.h mac.h $(PAPER) $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(PAPER) $(CORE) $(DATA) -o $@ $(LIBS)
 $(B):
 	mkdir -p $@
 
@@ -172,7 +175,6 @@ SEEDS   = 1 2 3
 paper: train run $(B)/paper_adapt $(B)/paper_bank $(B)/paper_page
 	@QUICK='$(QUICK)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' TRAIN_people='$(TRAIN_people)' \
 	    TRAIN_wnnames='$(TRAIN_wnnames)' TRAIN_factbook='$(TRAIN_factbook)' sh tests/paper.sh $(B)
-PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
 $(B)/paper_%.o: tests/paper_%.c tests/paper.h mac.h data/data.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/paper_adapt $(B)/paper_bank $(B)/paper_page: %: %.o $(PAPER) $(CORE) $(DATA)
