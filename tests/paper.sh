@@ -1,7 +1,7 @@
 # paper.sh BUILD - the paper's experiments at toy scale, cell by cell; `make paper`.
 # Environment: QUICK=1, CORPORA, SEEDS, TRAIN_people and the like (options of ./train).
-# A cell that is finished, and of these programs, models and corpora, is left as it is; so a run that was
-# stopped goes on where it was.
+# A cell that is finished, and of these programs, models and corpora, is left as it is; so a run
+# that was stopped goes on where it was.
 set -eu
 build=$1
 if [ "${QUICK:-}" = 1 ]; then
@@ -18,12 +18,13 @@ folder() { # of a corpus
     if [ "$1" = people ]; then echo out/paper/people; else echo "data/$1"; fi
 }
 
-# model CORPUS SEED: trains once.  The stamp says what it was made by; .begun is that of a training which
-# may be gone on with.
+# model CORPUS SEED: trains once.  The stamp says what it was made by; .begun is that of a training
+# which may be gone on with.
 model() {
     data=$(folder "$1") name=$1-$2 file=$out/models/$1-$2.safetensors
     eval "options=\${TRAIN_$1:-}"
-    stamp=$(echo "$options $2" | cat - "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
+    stamp=$(echo "$options $2" \
+        | cat - "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
     if [ -f "$file" ] && [ "$(cat "$file.stamp" 2> /dev/null)" = "$stamp $(cksum < "$file")" ]; then
         return
     fi
@@ -45,7 +46,8 @@ model() {
     seconds=$(($(cat "$file.seconds" 2> /dev/null || echo 0) + $(date +%s) - began))
     echo "$seconds" > "$file.seconds"
     [ "$stopped" = 0 ] || { echo "paper: stopped; make paper goes on from here" >&2; exit 130; }
-    printf 'paper cell 0000000000000001\nseconds %s\nend\n' "$seconds" > "$out/cells/$name.training.txt"
+    printf 'paper cell 0000000000000001\nseconds %s\nend\n' "$seconds" \
+        > "$out/cells/$name.training.txt"
     echo "$stamp $(cksum < "$file")" > "$file.stamp.new"
     mv "$file.stamp.new" "$file.stamp"
 }

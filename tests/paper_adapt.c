@@ -34,7 +34,7 @@ static double other_cell(const char *what, const char *key) {
     return cell_get(&c, key);
 }
 
-/* The files that tuning leaves are a part of what makes the later cells: their bytes are checked. */
+/* The files that tuning leaves are a part of what makes the later cells: bytes are checked. */
 static double file_number(const char *ending) {
     char path[512];
     lab_path(&lab, path, sizeof path, "models", ending);
@@ -78,7 +78,8 @@ static void train_camels(Cell *c) {
     param_freeze(&lab.m->ps, "base_lm.", 0);
     for (int step = 0; step < steps; step++) {
         sum += (double)camels_step(camels, &lab, theta0, step % 4 == 0); /* every 24 documents */
-        if (step % 100 == 99) lab_say(&lab, "CaMeLS, step %d: loss %.4f", step + 1, sum / (step + 1));
+        if (step % 100 == 99)
+            lab_say(&lab, "CaMeLS, step %d: loss %.4f", step + 1, sum / (step + 1));
     }
     lab_path(&lab, path, sizeof path, "models", ".camels.safetensors");
     if (camels_save(camels, path, err) != 0) paper_die("%s", err);
@@ -135,7 +136,7 @@ static void adapt(Cell *c, const Method *m) {
     } else if (!strcmp(m->name, "none")) tuned_lm();
     if (!strcmp(m->name, "mac")) bank[0] = lab_learn(&lab, t, 0, n, 64);
     if (!strcmp(m->name, "question")) bank[0] = lab_learn(&lab, t, 0, 0, 64);
-    for (int half = 0; shuffled && half < 2; half++) /* questions about the one half, to the other */
+    for (int half = 0; shuffled && half < 2; half++) /* each half asks the other */
         bank[half] = lab_learn(&lab, t, half ? n / 2 : 0, half ? n : n / 2, 64);
     how.bank = shuffled ? bank[1] : bank[0];
     lab_ask(&lab, t, 0, shuffled ? n / 2 : n, &how, &s);
@@ -206,7 +207,8 @@ int main(int argc, char **argv) {
     int n = 0;
     lab_open(&lab, argv);
     int done = lab_cell(&lab, &c, what);
-    if (done && !strcmp(what, "tune")) done = cell_get(&c, "file") == file_number(".qa.safetensors");
+    if (done && !strcmp(what, "tune"))
+        done = cell_get(&c, "file") == file_number(".qa.safetensors");
     if (done && !strcmp(what, "camels"))
         done = cell_get(&c, "file") == file_number(".camels.safetensors");
     if (done) { lab_close(&lab); return 0; }

@@ -249,8 +249,9 @@ static void unlearning(Cell *c) {
     lab_path(&lab, kept, sizeof kept, "cells", ".forgot.safetensors");
     lab_path(&lab, never, sizeof never, "cells", ".never.safetensors");
     Bank *all = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 1);
-    Bank *without = paper_need(bank_new(&lab.m->c, 0)), *nothing = paper_need(bank_new(&lab.m->c, 0));
-    for (int i = 0; i < lab.test.n_docs; i++) { /* learned on its own: never together with the others */
+    Bank *without = paper_need(bank_new(&lab.m->c, 0));
+    Bank *nothing = paper_need(bank_new(&lab.m->c, 0));
+    for (int i = 0; i < lab.test.n_docs; i++) { /* it never meets the forgotten */
         if (is_forgotten(i)) continue;
         Bank *one = lab_learn(&lab, &lab.test, i, i + 1, 1);
         const Doc *d = &lab.test.docs[i];

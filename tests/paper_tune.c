@@ -3,7 +3,7 @@
  * what a model says that was trained for it (CaMeLS, arXiv 2305.15076).
  *
  * CaMeLS learns its weights w from how well questions are answered after a step
- *     theta' = theta - eta sum_t w_t grad l_t(theta),    so    dL(theta') / dw_t = -eta g . grad l_t
+ *     theta' = theta - eta sum_t w_t grad l_t(theta),   so   dL(theta')/dw_t = -eta g . grad l_t
  * with g = grad L(theta').  The products for all tokens t at once are the derivative of the vector
  * of token losses along g, which two forward passes give as a central difference: no gradient of
  * a gradient is needed. */
@@ -215,7 +215,7 @@ int camels_weights(Camels *c, Tape *tp, const Ids *x, int B, real *w) {
     return s ? 0 : -1;
 }
 
-/* One step of a token's weight is worth influence[i]: the loss sum_i influence[i] * w[i] teaches the
+/* A token's weight is worth influence[i] each: the loss sum_i influence[i] * w[i] teaches the
  * weigher.  eta is left out of it: Adam would not notice. */
 static void camels_learn(Camels *c, Tape *tp, const Ids *x, const real *influence, int n) {
     static const real lr = (real)3e-4;
@@ -232,7 +232,9 @@ static void camels_learn(Camels *c, Tape *tp, const Ids *x, const real *influenc
     adam_step(&c->head, &head);
 }
 
-typedef struct { int *id[2 * CAMELS_DOCS]; Ids x[CAMELS_DOCS], qa[CAMELS_DOCS]; int from[CAMELS_DOCS];
+typedef struct {
+    int *id[2 * CAMELS_DOCS], from[CAMELS_DOCS];
+    Ids x[CAMELS_DOCS], qa[CAMELS_DOCS];
 } CamelsBatch;
 
 static Ids kept(int **at, Ids x) { /* a copy that outlives the step */

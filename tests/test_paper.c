@@ -1,5 +1,5 @@
-/* test_paper.c - what `make paper` measures with, on models of a few weights: its cells, its rule for
- * salient tokens, CaMeLS' influence and weights.  Its argument is a scratch folder. */
+/* test_paper.c - what `make paper` measures with, on models of a few weights: its cells, its rule
+ * for salient tokens, CaMeLS' influence and weights.  Its argument is a scratch folder. */
 #include "paper.h"
 #include "check.h"
 #include <math.h>
@@ -123,7 +123,7 @@ static void test_influence(void) {
     model_free(m);
 }
 
-/* With its last layer at zero but for the bias z, the weigher gives softplus_3(z) to every token. */
+/* With its last layer at zero but for the bias z, the weigher gives each token softplus_3(z). */
 static void test_weights(void) {
     Camels c = {.body = small_model(6)};
     Tape *tp = tape_new(0);
