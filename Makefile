@@ -50,6 +50,7 @@ B    := build/$(shell printf '%s' '$(CC) $(FLAGS)' | cksum | cut -d' ' -f1)
 DATA := $(patsubst data/%.c,$(B)/data_%.o,$(wildcard data/*.c))
 CORE := $(B)/tensor.o $(B)/mac.o
 PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
+EXPERIMENTS := $(patsubst %,$(B)/paper_%,adapt bank limit retrieve page)
 TESTS := $(patsubst tests/%.c,$(B)/%,$(wildcard tests/test_*.c))
 
 all: train run
@@ -172,12 +173,12 @@ demo: train run
 # into out/paper/quick; CORPORA=, SEEDS=: fewer of them.  Stopped, it goes on where it was.
 CORPORA = people wnnames factbook
 SEEDS   = 1 2 3
-paper: train run $(B)/paper_adapt $(B)/paper_bank $(B)/paper_page
+paper: train run $(EXPERIMENTS)
 	@QUICK='$(QUICK)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' TRAIN_people='$(TRAIN_people)' \
 	    TRAIN_wnnames='$(TRAIN_wnnames)' TRAIN_factbook='$(TRAIN_factbook)' sh tests/paper.sh $(B)
 $(B)/paper_%.o: tests/paper_%.c tests/paper.h mac.h data/data.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
-$(B)/paper_adapt $(B)/paper_bank $(B)/paper_page: %: %.o $(PAPER) $(CORE) $(DATA)
+$(EXPERIMENTS): %: %.o $(PAPER) $(CORE) $(DATA)
 	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
 
 clean:

@@ -52,8 +52,11 @@ model() {
     mv "$file.stamp.new" "$file.stamp"
 }
 
-adapt() { "$build/paper_adapt" "$out" "$(folder "$1")" "$1-$2" "$2" "$quick" "$3"; }
-bank() { "$build/paper_bank" "$out" "$(folder "$1")" "$1-$2" "$2" "$quick" "$3"; }
+cell() { "$build/paper_$1" "$out" "$(folder "$2")" "$2-$3" "$3" "$quick" "$4"; }
+adapt() { cell adapt "$@"; }
+bank() { cell bank "$@"; }
+limit() { cell limit "$@"; }
+retrieve() { cell retrieve "$@"; }
 
 counts='100 200 400 1000000'
 [ "$quick" = 0 ] || counts='50 100 1000000'
@@ -83,10 +86,15 @@ for corpus in $CORPORA; do
         say "$corpus, seed $seed: the bank"
         for M in 0 2 4 16 64 256; do bank "$corpus" "$seed" "hierarchy-$M"; done
         for K in 100 1000 10000; do bank "$corpus" "$seed" "streaming-$K"; done
-        for cut in prune average nearest; do
-            for percent in 75 50 25 10; do bank "$corpus" "$seed" "limited-$cut-$percent"; done
+        for cut in prune average nearest slots codes; do
+            for percent in 75 50 25 10; do limit "$corpus" "$seed" "limited-$cut-$percent"; done
         done
         bank "$corpus" "$seed" unlearning
+        say "$corpus, seed $seed: retrieval"
+        retrieve "$corpus" "$seed" reader
+        retrieve "$corpus" "$seed" retrieve-mac-0
+        for k in 0 1 3 5; do retrieve "$corpus" "$seed" "retrieve-bm25-$k"; done
+        for k in 1 3 5; do retrieve "$corpus" "$seed" "retrieve-both-$k"; done
     done
 done
 "$build/paper_page" "$out" "$CORPORA" "$SEEDS"

@@ -1,5 +1,5 @@
 /* paper_bank.c - what can be done with a bank of memories: aggregate it in groups (the paper's
- * Figure 5) or exactly but in pieces, keep only a part of it (Figure 7), forget some documents.
+ * Figure 5) or exactly but in pieces, forget some documents.
  *
  *   paper_bank DIR CORPUS NAME SEED QUICK WHAT       one cell, see main */
 #include "paper.h"
@@ -8,8 +8,6 @@
 #include <string.h>
 
 static Lab lab;
-
-static size_t row_of(const Bank *b) { return (size_t)b->T * (size_t)b->d; }
 
 /* ==== experiment 4: aggregation in groups of M documents ===================================== */
 static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pieces */
@@ -136,89 +134,6 @@ static void streaming(Cell *c, int K) {
     tape_free(tp), tape_free(plain), free(z), free(exact);
 }
 
-/* ==== experiment 7: a bank of limited size =================================================== */
-typedef enum { CUT_RANDOM, CUT_AVERAGE, CUT_NEAREST } Cut;
-static const char *const cuts[] = {"prune", "average", "nearest"};
-
-static void drop_row(Bank *b, int i) { /* the last one takes its place; texts are not needed */
-    size_t per = row_of(b);
-    b->K--;
-    if (i < b->K) memcpy(b->phi + (size_t)i * per, b->phi + (size_t)b->K * per, per * sizeof(real));
-}
-
-static void merge_rows(Bank *b, int i, int j) { /* phi_i = (phi_i + phi_j) / 2, as in the paper */
-    size_t per = row_of(b);
-    real *x = b->phi + (size_t)i * per, *y = b->phi + (size_t)j * per;
-    for (size_t k = 0; k < per; k++) x[k] = (x[k] + y[k]) / 2;
-    drop_row(b, j);
-}
-
-static double cosine(const real *x, const real *y, size_t n) {
-    double xy = 0, xx = 0, yy = 0;
-    for (size_t i = 0; i < n; i++)
-        xy += (double)x[i] * (double)y[i], xx += (double)x[i] * (double)x[i],
-            yy += (double)y[i] * (double)y[i];
-    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
-}
-
-/* The two entries that are most alike; all pairs are compared once, then only what changed: like[i]
- * is entry i's largest cosine to one behind it, mate[i] that one. */
-static void find_mate(const Bank *b, int i, double *like, int *mate) {
-    size_t per = row_of(b);
-    like[i] = -2, mate[i] = -1;
-    for (int j = i + 1; j < b->K; j++) {
-        double x = cosine(b->phi + (size_t)i * per, b->phi + (size_t)j * per, per);
-        if (x > like[i]) like[i] = x, mate[i] = j;
-    }
-}
-
-static void merge_nearest(Bank *b, int left) {
-    double *like = paper_need(malloc((size_t)b->K * sizeof *like));
-    int *mate = paper_need(malloc((size_t)b->K * sizeof *mate));
-    size_t per = row_of(b);
-    for (int i = 0; i < b->K; i++) find_mate(b, i, like, mate);
-    while (b->K > left) {
-        int best = 0, gone, moved = b->K - 1;
-        for (int i = 1; i < b->K; i++)
-            if (like[i] > like[best]) best = i;
-        gone = mate[best];
-        merge_rows(b, best, gone);
-        for (int i = 0; i < b->K; i++) {
-            int touched = i == best || i == gone || mate[i] == best || mate[i] == gone
-                          || mate[i] == moved;
-            if (touched) { find_mate(b, i, like, mate); continue; }
-            for (int k = 0; k < 2; k++) { /* what changed may be nearer than the mate so far */
-                int j = k ? gone : best;
-                if (j <= i || j >= b->K) continue;
-                double x = cosine(b->phi + (size_t)i * per, b->phi + (size_t)j * per, per);
-                if (x > like[i]) like[i] = x, mate[i] = j;
-            }
-        }
-    }
-    free(like), free(mate);
-}
-
-static void limited(Cell *c, Cut cut, int percent) {
-    Score s = {0, 0, 0, 0};
-    Bank *b = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64);
-    uint64_t rng = (uint64_t)lab.seed + 17;
-    int left = (int)((int64_t)b->K * percent / 100);
-    if (left < 1) left = 1;
-    if (cut == CUT_NEAREST) merge_nearest(b, left);
-    while (b->K > left) {
-        int i = rng_below(&rng, b->K), j = rng_below(&rng, b->K - 1);
-        if (cut == CUT_RANDOM) drop_row(b, i);
-        else if (i <= j) merge_rows(b, i, j + 1);
-        else merge_rows(b, j, i);
-    }
-    lab_ask(&lab, &lab.test, 0, lab.test.n_docs, &(Asking){.bank = b}, &s);
-    lab_put_score(c, "", &s);
-    cell_put(c, "kept", b->K);
-    cell_put(c, "bytes", (double)b->K * (double)row_of(b) * (double)sizeof(real));
-    b->text_n = 0; /* its entries no longer belong to the rows */
-    bank_free(b);
-}
-
 /* ==== experiment 9: unlearning =============================================================== */
 static int is_forgotten(int i) { return i % 10 == 4; } /* every tenth document */
 
@@ -278,7 +193,6 @@ int main(int argc, char **argv) {
     Cell c;
     if (argc != 7) paper_die("usage: paper_bank DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
-    char kind[20] = "", way[20] = "";
     int n = 0;
     lab_open(&lab, argv);
     if (lab_cell(&lab, &c, what)) { lab_close(&lab); return 0; }
@@ -286,13 +200,7 @@ int main(int argc, char **argv) {
     if (sscanf(what, "hierarchy-%d", &n) == 1) hierarchy(&c, n);
     else if (sscanf(what, "streaming-%d", &n) == 1) streaming(&c, n);
     else if (!strcmp(what, "unlearning")) unlearning(&c);
-    else {
-        int cut = 0;
-        sscanf(what, "%19[^-]-%19[^-]-%d", kind, way, &n);
-        while (cut < 3 && strcmp(cuts[cut], way)) cut++;
-        if (strcmp(kind, "limited") || cut == 3 || n < 1) paper_die("there is no cell %s", what);
-        limited(&c, (Cut)cut, n);
-    }
+    else paper_die("there is no cell %s", what);
     lab_keep(&c);
     lab_close(&lab);
     return 0;
