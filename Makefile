@@ -50,7 +50,7 @@ B    := build/$(shell printf '%s' '$(CC) $(FLAGS)' | cksum | cut -d' ' -f1)
 DATA := $(patsubst data/%.c,$(B)/data_%.o,$(wildcard data/*.c))
 CORE := $(B)/tensor.o $(B)/mac.o
 PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
-EXPERIMENTS := $(patsubst %,$(B)/paper_%,adapt bank limit retrieve page)
+EXPERIMENTS := $(patsubst %,$(B)/paper_%,adapt bank drop limit retrieve page)
 TESTS := $(patsubst tests/%.c,$(B)/%,$(wildcard tests/test_*.c))
 
 all: train run

@@ -6,7 +6,8 @@ set -eu
 build=$1
 if [ "${QUICK:-}" = 1 ]; then
     quick=1 out=out/paper/quick CORPORA=people SEEDS=1
-    TRAIN_people="$TRAIN_people --steps-lm 1000 --steps 1200 --docs 16 --eval-questions 64"
+    # the guidance begins when answers have: at the default share they would not within so few steps
+    TRAIN_people="$TRAIN_people --steps-lm 1000 --steps 2000 --alone 0.5 --eval-questions 64"
 else
     quick=0 out=out/paper
 fi
@@ -18,11 +19,11 @@ folder() { # of a corpus
     if [ "$1" = people ]; then echo out/paper/people; else echo "data/$1"; fi
 }
 
-# model CORPUS SEED: trains once.  The stamp says what it was made by; .begun is that of a training
-# which may be gone on with.
+# model CORPUS SEED NAME OPTIONS: trains once.  The stamp says what it was made by; .begun is that of
+# a training which may be gone on with.
 model() {
-    data=$(folder "$1") name=$1-$2 file=$out/models/$1-$2.safetensors
-    eval "options=\${TRAIN_$1:-}"
+    data=$(folder "$1") name=$3 file=$out/models/$3.safetensors
+    eval "options=\"\${TRAIN_$1:-} \$4\""
     stamp=$(echo "$options $2" \
         | cat - "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
     if [ -f "$file" ] && [ "$(cat "$file.stamp" 2> /dev/null)" = "$stamp $(cksum < "$file")" ]; then
@@ -52,7 +53,8 @@ model() {
     mv "$file.stamp.new" "$file.stamp"
 }
 
-cell() { "$build/paper_$1" "$out" "$(folder "$2")" "$2-$3" "$3" "$quick" "$4"; }
+# cell PROGRAM CORPUS SEED WHAT [NAME of the model]
+cell() { "$build/paper_$1" "$out" "$(folder "$2")" "${5:-$2-$3}" "$3" "$quick" "$4"; }
 adapt() { cell adapt "$@"; }
 bank() { cell bank "$@"; }
 limit() { cell limit "$@"; }
@@ -71,7 +73,7 @@ for corpus in $CORPORA; do
         exit 1
     done
     for seed in $SEEDS; do
-        model "$corpus" "$seed"
+        model "$corpus" "$seed" "$corpus-$seed" ''
         say "$corpus, seed $seed: finetuning on the stream, and MAC"
         adapt "$corpus" "$seed" tune
         adapt "$corpus" "$seed" camels
@@ -90,6 +92,13 @@ for corpus in $CORPORA; do
             for percent in 75 50 25 10; do limit "$corpus" "$seed" "limited-$cut-$percent"; done
         done
         bank "$corpus" "$seed" unlearning
+        for percent in 0 25 50 75; do cell drop "$corpus" "$seed" "drop-$percent"; done
+        if [ "$corpus" = people ] && [ "$seed" = 1 ] && [ "$quick" = 0 ]; then
+            for percent in 0 25 50 75; do # short trainings, four more of them
+                model people 1 "people-1-drop$percent" "--steps 2500 --drop 0.$percent"
+                cell adapt people 1 adapt-mac "people-1-drop$percent"
+            done
+        fi
         say "$corpus, seed $seed: retrieval"
         retrieve "$corpus" "$seed" reader
         retrieve "$corpus" "$seed" retrieve-mac-0
