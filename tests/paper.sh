@@ -19,8 +19,8 @@ folder() { # of a corpus
     if [ "$1" = people ]; then echo out/paper/people; else echo "data/$1"; fi
 }
 
-# model CORPUS SEED NAME OPTIONS: trains once.  The stamp says what it was made by; .begun is that of
-# a training which may be gone on with.
+# model CORPUS SEED NAME OPTIONS: trains once.  The stamp says what it was made by; .begun is that
+# of a training which may be gone on with.
 model() {
     data=$(folder "$1") name=$3 file=$out/models/$3.safetensors
     eval "options=\"\${TRAIN_$1:-} \$4\""

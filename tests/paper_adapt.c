@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static Lab lab;
 static Camels *camels;
@@ -147,22 +148,25 @@ static void adapt(Cell *c, const Method *m) {
     bank_free(bank[0]), bank_free(bank[1]);
 }
 
-/* ==== experiment 2: seconds and memory of adapting, one document at a time =================== */
+/* ==== experiment 2: seconds and memory of adapting, the least of three passes ================= */
 static double bytes_of(const char *prefix) {
     return (double)param_count(&lab.m->ps, prefix) * (double)sizeof(real);
 }
 
 static void cost(Cell *c, const Method *m, int n) {
-    double began, took, mac = !strncmp(m->name, "mac", 3), state;
-    Bank *bank = NULL;
+    int mac = !strncmp(m->name, "mac", 3);
+    double took = INFINITY, cpu = INFINITY, state;
     if (n > lab.test.n_docs) n = lab.test.n_docs;
     Adam adam = mac ? adam_default(0) : start_tuning(m);
     tape_free(lab.tp); /* what was read so far is no part of the cost */
     lab.tp = paper_need(tape_new(0));
-    began = mac_seconds();
-    if (mac) bank = lab_learn(&lab, &lab.test, 0, n, strcmp(m->name, "mac") ? 64 : 1);
-    else tune_stream(&lab, &lab.test, 0, n, m->weigh, camels, &adam);
-    took = mac_seconds() - began;
+    for (int pass = 0; pass < 3; pass++) {
+        double began = mac_seconds(), cpu_began = (double)clock();
+        if (mac) bank_free(lab_learn(&lab, &lab.test, 0, n, strcmp(m->name, "mac") ? 64 : 1));
+        else tune_stream(&lab, &lab.test, 0, n, m->weigh, camels, &adam);
+        took = fmin(took, mac_seconds() - began);
+        cpu = fmin(cpu, ((double)clock() - cpu_began) / CLOCKS_PER_SEC);
+    }
     if (mac) /* the document encoder and its MLPs, and the bank */
         state = bytes_of("enc_decoder.") + bytes_of("mlps.")
                 + (double)n * lab.m->c.T * lab.m->c.d * (double)sizeof(real);
@@ -170,11 +174,11 @@ static void cost(Cell *c, const Method *m, int n) {
     if (m->weigh == WEIGH_CAMELS && camels) state += bytes_of("base_lm.");
     cell_put(c, "documents", n);
     cell_put(c, "seconds", took);
+    cell_put(c, "cpu", cpu);
     cell_put(c, "step", (double)tape_peak(lab.tp));
     cell_put(c, "state", state);
     cell_put(c, "bytes", state + (double)tape_peak(lab.tp));
     cell_put(c, "process", (double)mac_peak_memory());
-    bank_free(bank);
 }
 
 /* ==== experiment 3: what is kept of the first documents ====================================== */
