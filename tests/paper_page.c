@@ -197,12 +197,12 @@ static void claim_cost(void) {
 
 static void section_cost(void) {
     if (!there("cost-mac-1000000")) return;
-    static const char *const heads[] = {"documents", "seconds", "CPU seconds", "memory, MB", "of it a step's",
-                                        "whole process, MB"};
-    fputs("\n## 2. Cost of adapting (Figure 2)\n\nTwo threads, one process each, the least of three passes. Memory: what the "
-          "method must hold (weights; for finetuning gradients and Adam's moments too; for MAC the "
-          "document encoder and the bank) and the largest step. The whole process also holds the "
-          "corpus and everything else that was loaded.\n", page);
+    static const char *const heads[] = {"documents", "seconds", "CPU seconds", "memory, MB",
+                                        "of it a step's", "whole process, MB"};
+    fputs("\n## 2. Cost of adapting (Figure 2)\n\nTwo threads, one process each, the least of three "
+          "passes. Memory: what the method must hold (weights; for finetuning gradients and Adam's "
+          "moments too; for MAC the document encoder and the bank) and the largest step. The whole "
+          "process also holds the corpus and everything else that was loaded.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         SvgLine line[MOST];
         double x[MOST][COUNTS], y[MOST][COUNTS];
@@ -343,9 +343,9 @@ static void section_hierarchy(void) {
     if (!there("hierarchy-16")) return;
     fputs("\n## 4. Hierarchical and streaming aggregation (Figure 5)\n\nA question at a time. Peak "
           "memory: all that answering takes beside model and bank; all groups of a round are held "
-          "at once, where the paper works through them one by one. What comes out of a group is not "
-          "what the aggregator was trained to read: the official code can train for it, and does "
-          "not by default; nor do we.\n", page);
+          "at once, where the paper works through them one by one. What comes out of a group is "
+          "not what the aggregator was trained to read: the official code can train for it, and "
+          "does not by default; nor do we.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s, a bank of %.0f documents:\n", corpora[i],
                 stat_of(corpora[i], "hierarchy-0", "documents").mean);
@@ -541,6 +541,12 @@ static void section_limited(void) {
 }
 
 /* ==== experiment 9 =========================================================================== */
+/* Few questions are asked: the same up to three standard errors of their difference. */
+static int same_share(double a, double b, double n) {
+    double p = (a + b) / 2;
+    return fabs(a - b) <= 3 * sqrt(2 * p * (1 - p) / n);
+}
+
 static void claim_unlearning(void) {
     if (!there("adapt-mac") || !stat_of(corpora[0], "unlearning", "equal").n) return;
     int holds = 1;
@@ -552,7 +558,8 @@ static void claim_unlearning(void) {
         double nothing = stat_of(corpora[i], "unlearning", "nothing.forgotten.em").mean;
         double kept_before = stat_of(corpora[i], "unlearning", "before.others.em").mean;
         double kept_after = stat_of(corpora[i], "unlearning", "after.others.em").mean;
-        holds &= equal == 1 && after <= nothing + 0.05 && kept_after >= kept_before - 0.01;
+        double n = stat_of(corpora[i], "unlearning", "nothing.forgotten.questions").mean;
+        holds &= equal == 1 && same_share(after, nothing, n) && kept_after >= kept_before - 0.01;
         fprintf(page, " %s: EM %.3f to %.3f (question only %.3f), others %.3f to %.3f, file %s;",
                 corpora[i], before, after, nothing, kept_before, kept_after,
                 equal == 1 ? "as if never learned" : "differs");
