@@ -199,10 +199,10 @@ static void section_cost(void) {
     if (!there("cost-mac-1000000")) return;
     static const char *const heads[] = {"documents", "seconds", "CPU seconds", "memory, MB",
                                         "of it a step's", "whole process, MB"};
-    fputs("\n## 2. Cost of adapting (Figure 2)\n\nTwo threads, one process each, the least of three "
-          "passes. Memory: what the method must hold (weights; for finetuning gradients and Adam's "
-          "moments too; for MAC the document encoder and the bank) and the largest step. The whole "
-          "process also holds the corpus and everything else that was loaded.\n", page);
+    fputs("\n## 2. Cost of adapting (Figure 2)\n\nTwo threads, one process each, the least of "
+          "three passes. Memory: what the method must hold (weights; for finetuning gradients and "
+          "Adam's moments too; for MAC the document encoder and the bank) and the largest step. The "
+          "whole process also holds the corpus and everything else that was loaded.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         SvgLine line[MOST];
         double x[MOST][COUNTS], y[MOST][COUNTS];
