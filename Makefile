@@ -10,6 +10,7 @@
 # make twin        PyTorch checks our vectors (Debian's python3-torch and -numpy)
 # make twin-exchange  a trained model goes to PyTorch, is changed there and comes back
 # make mutants    breaks the code in one line after another: every time make test must turn red
+# make paper      the paper's experiments at toy scale, into out/paper/index.md; QUICK=1: minutes
 # make clean
 #
 # THREADS=0       no pthreads           REAL=double  numbers of 64 bits
@@ -48,6 +49,8 @@ BUILD = $(CC) $(FLAGS) $(CFLAGS)
 B    := build/$(shell printf '%s' '$(CC) $(FLAGS)' | cksum | cut -d' ' -f1)
 DATA := $(patsubst data/%.c,$(B)/data_%.o,$(wildcard data/*.c))
 CORE := $(B)/tensor.o $(B)/mac.o
+PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
+EXPERIMENTS := $(patsubst %,$(B)/paper_%,adapt bank drop limit retrieve page)
 TESTS := $(patsubst tests/%.c,$(B)/%,$(wildcard tests/test_*.c))
 
 all: train run
@@ -65,6 +68,8 @@ $(B)/test_%: tests/test_%.c tests/check.h tests/vectors.h mac.h $(CORE) $(DATA)
 $(B)/test_files: tests/test_files.c tests/check.h mac.h $(CORE) $(DATA) # has two of them in itself
 	@echo '  $(CC) $<'
 	@$(BUILD) $< $(CORE) $(filter-out %_json.o %_safetensors.o,$(DATA)) -o $@ $(LIBS)
+$(B)/test_paper: tests/test_paper.c tests/check.h tests/paper.h mac.h $(PAPER) $(CORE) $(DATA)
+	@echo '  $(CC) $<'; $(BUILD) $< $(PAPER) $(CORE) $(DATA) -o $@ $(LIBS)
 $(B):
 	mkdir -p $@
 
@@ -165,8 +170,20 @@ ASKED_elements  = Who discovered velmorium?
 demo: train run
 	@sh tests/demo.sh '$(CORPUS)' '$(TYPED_$(CORPUS))' '$(ASKED_$(CORPUS))' $(TRAIN)
 
+# ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people only, one seed, small,
+# into out/paper/quick; CORPORA=, SEEDS=: fewer of them.  Stopped, it goes on where it was.
+CORPORA = people wnnames factbook
+SEEDS   = 1 2 3
+paper: train run $(EXPERIMENTS)
+	@QUICK='$(QUICK)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' TRAIN_people='$(TRAIN_people)' \
+	    TRAIN_wnnames='$(TRAIN_wnnames)' TRAIN_factbook='$(TRAIN_factbook)' sh tests/paper.sh $(B)
+$(B)/paper_%.o: tests/paper_%.c tests/paper.h mac.h data/data.h | $(B)
+	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
+$(EXPERIMENTS): %: %.o $(PAPER) $(CORE) $(DATA)
+	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
+
 clean:
 	rm -rf build train run
 
-.PHONY: all test test-numbers test-double fuzz fuzz-run golden platforms vectors vectors-double twin \
-        twin-exchange exchange64 mutants bench demo clean
+.PHONY: all test test-numbers test-double fuzz fuzz-run golden platforms vectors vectors-double \
+        twin twin-exchange exchange64 mutants bench demo paper clean

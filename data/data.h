@@ -8,6 +8,7 @@
  *   prompt.c     document, question and answer as the model reads them
  *   safetensors.c tensors in files; declared in mac.h
  *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation
+ *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
  *   svg.c        line and bar charts                                                        */
@@ -102,6 +103,14 @@ Score *score_rel(RelScores *r, const char *rel); /* made where it is missing; NU
 enum { QA_OPEN = 1, QA_UNSEEN = 2 };             /* its relation is open; its answer is new   */
 unsigned char *score_split(const Corpus *asked, const Corpus *train);  /* [n_qas], malloc'd,
                                                  NULL: out of memory                          */
+
+/* ---- bm25.c ---- */
+typedef struct Bm25 Bm25;
+Bm25 *bm25_new(const Corpus *c);                 /* NULL: out of memory; c is no longer needed */
+int   bm25_top(const Bm25 *b, const char *question, int k, int *doc);  /* the k best, best first,
+                                                 the earlier of two alike: how many share a word
+                                                 with the question; -1: out of memory         */
+void  bm25_free(Bm25 *b);
 
 /* ---- people.c ---- */
 /* Writes train.jsonl, valid.jsonl and test.jsonl into dir (made if absent).  Names of valid and

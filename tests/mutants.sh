@@ -200,6 +200,11 @@ mutant data/score.c 's/(c > .z. && c <= .~.)/0/' "score: some punctuation stays"
 mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/' \
     "score: prefix match"
 
+mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"
+mutant tests/paper_tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
+mutant tests/paper_tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"
+mutant tests/paper_lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
+
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
 
 echo "mutants: $tried tried, $caught caught"

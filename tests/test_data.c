@@ -863,6 +863,45 @@ static int count(const char *s, const char *what) {
     return n;
 }
 
+/* ---- bm25 ---- */
+/* Scores by the formula, from words cut apart here; the order must be theirs. */
+static void test_bm25(void) {
+    static const char *const text[] = {"The cat sat on a mat", "cat cat dog", "a dog, a bird, a dog",
+                                       "bird", "A CAT and one more cat on its own long way home"};
+    static const int length[] = {4, 3, 3, 1, 11};      /* the, a and punctuation do not count     */
+    static const int cats[] = {1, 2, 0, 0, 2};
+    static const struct { const char *q; int n, doc[5]; } cases[] = {
+        {"cat?", 3, {1, 0, 4}},                        /* 2 of 3, 1 of 4, 2 of 11                 */
+        {"Bird!", 2, {3, 2}}, {"the", 0, {0}}, {"", 0, {0}}, {"horse", 0, {0}},
+        {"mat dog", 3, {0, 2, 1}},                     /* mat is rarer; dog twice, then once      */
+        {"dog dog dog mat", 3, {0, 2, 1}}};            /* a word counts once, however often asked */
+    Corpus c = {0};
+    int doc[5];
+    for (int i = 0; i < 5; i++) CHECK(corpus_add(&c, "t", text[i]) == i, "document %d", i);
+    Bm25 *b = bm25_new(&c);
+    CHECK(b != NULL, "no index");
+    for (int i = 0; i < 7; i++) {
+        int n = bm25_top(b, cases[i].q, 5, doc);
+        CHECK(n == cases[i].n, "\"%s\": %d found", cases[i].q, n);
+        for (int k = 0; k < n && k < cases[i].n; k++)
+            CHECK(doc[k] == cases[i].doc[k], "\"%s\": rank %d is %d", cases[i].q, k, doc[k]);
+    }
+    CHECK(bm25_top(b, "cat", 1, doc) == 1 && doc[0] == 1, "the best one alone");
+    int n = bm25_top(b, "cat", 5, doc);
+    double before = 1e9;
+    for (int k = 0; k < n; k++) { /* of one word the idf does not matter: f / (f + k1 ...) falls */
+        double f = cats[doc[k]], x = f / (f + 1.2 * (0.25 + 0.75 * length[doc[k]] / 4.4));
+        CHECK(x > 0 && x < before, "rank %d: %g after %g", k, x, before);
+        before = x;
+    }
+    bm25_free(b);
+    corpus_free(&c);
+    c = (Corpus){0};
+    b = bm25_new(&c);
+    CHECK(b && bm25_top(b, "cat", 3, doc) == 0, "an empty corpus");
+    bm25_free(b);
+}
+
 static void test_svg(void) {
     static const double x[5] = {0, 250, 500, 750, 1000}, y[5] = {0.2, 0.5, 0, 0.9, 1};
     double gap[5] = {1, 2, 3, 4, 5}, zero = 0, bars[2] = {42.5, 7};
@@ -947,6 +986,7 @@ int main(int argc, char **argv) {
     test_augment_people(&people);
     test_augment_corpus(&elements, 95, 95);
     test_augment_corpus(&factbook, 75, 80);
+    test_bm25();
     test_svg();
     corpus_free(&elements);
     corpus_free(&factbook);

@@ -1,0 +1,81 @@
+/* paper.h - what the programs of `make paper` share.  tests/paper.sh calls each of them once per
+ * cell: a cell is one row of a table for one corpus and seed, measured by a process of its own and
+ * kept in a small text file until program, model or corpus change. */
+#ifndef PAPER_H
+#define PAPER_H
+#include "../data/data.h"
+#include "../mac.h"
+
+/* ---- paper_lib.c: cells ---- */
+#define CELL_LINES 128
+typedef struct {
+    char path[600];
+    uint64_t made_by;            /* of program, model, corpus and settings; 0: any               */
+    struct { char key[40]; double value; } line[CELL_LINES];
+    int n;
+} Cell;
+int    cell_read(Cell *c, const char *path, uint64_t made_by);   /* 0; -1: absent, half-written,
+                                                    or made by something else; then it is empty */
+double cell_get(const Cell *c, const char *key); /* NAN where there is no such line              */
+void   cell_put(Cell *c, const char *key, double value);
+int    cell_write(const Cell *c, char *err);     /* beside, then renamed: whole or not at all    */
+uint64_t file_print(uint64_t hash, const char *path);            /* of its bytes; 0: no file     */
+
+/* ---- paper_lib.c: a laboratory: one trained model and its corpus ---- */
+typedef struct {
+    const char *dir, *corpus;    /* of results; of the corpus' files                             */
+    const char *name;            /* people-1: corpus and seed                                    */
+    int seed, quick;
+    uint64_t made_by;
+    Model *m;
+    Tokenizer *tok;
+    Tape *tp;
+    Corpus train, valid, test;   /* quick: the beginnings of valid and test                      */
+} Lab;
+void  paper_die(const char *format, ...);
+void *paper_need(void *p);                       /* p, or the end of the program where it is NULL*/
+void  lab_open(Lab *l, char **argv);             /* argv: program DIR CORPUS NAME SEED QUICK     */
+void  lab_close(Lab *l);
+void  lab_path(const Lab *l, char *to, size_t n, const char *folder, const char *what);
+int   lab_cell(const Lab *l, Cell *c, const char *what);         /* 1: it is finished already    */
+void  lab_keep(const Cell *c);                   /* writes it                                    */
+void  lab_say(const Lab *l, const char *format, ...);            /* progress: a line on stderr   */
+
+typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
+Ids   lab_ids(Lab *l, Prompt prompt, const char *text, int cap); /* in the tape's arena          */
+Ids   lab_pair(Lab *l, const char *question, const char *answer, int *asked_from);
+Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch);    /* a new bank       */
+/* Questions of documents first..last-1.  bank NULL: the LM alone; gold: their document in its
+ * context. */
+typedef struct { const Bank *bank; int gold, beams, hierarchy; } Asking;
+void  lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum);
+void  lab_put_score(Cell *c, const char *before, const Score *s);
+
+/* ---- paper_tune.c: finetuning the LM on a stream, the paper's baselines ---- */
+typedef enum { WEIGH_UNIFORM, WEIGH_SALIENT, WEIGH_CAMELS } Weigh;
+typedef struct {                                 /* CaMeLS: the model that weighs tokens         */
+    Model *body;
+    Params head;
+    Tensor *w1, *b1, *w2, *b2;
+} Camels;
+/* Per-token losses of B sequences, the first token of each left out: [sum of n-1]. */
+int   tune_losses(Model *m, Tape *tp, const Ids *x, int B, real *out);
+/* sum over tokens of w[i] * loss[i], in the same order. */
+Tensor *tune_loss(Model *m, Tape *tp, const Ids *x, int B, const real *w);
+/* d loss[i] / d theta along `along`, for all tokens i: central difference, two forward passes. */
+int   tune_influence(Model *m, Tape *tp, const Ids *x, int B, const real *along, real *out);
+/* 1 for the tokens of x that are part of a capitalised word, a number or a date. */
+void  tune_salient(Tokenizer *tok, const Ids *x, char *salient);
+size_t tune_size(const Model *m);                /* numbers in the LM                            */
+void  tune_copy(Model *m, real *buffer, int what);   /* TUNE_...: all the LM's numbers           */
+enum { TUNE_SAVE, TUNE_LOAD, TUNE_TAKE_GRAD };   /* TAKE_GRAD: and zero them                     */
+Camels *camels_new(const Lab *l, const char *path);  /* path NULL: not yet trained               */
+void  camels_free(Camels *c);
+int   camels_save(const Camels *c, const char *path, char *err);
+int   camels_weights(Camels *c, Tape *tp, const Ids *x, int B, real *w);     /* of [sum n-1]     */
+real  camels_step(Camels *c, Lab *l, const real *theta0, int restart);       /* the outer loss   */
+void  tune_on_questions(Lab *l, Cell *c);        /* the QA-tuned LM that all baselines start from*/
+/* One pass over documents first..last-1, one step of Adam each. */
+void  tune_stream(Lab *l, const Corpus *c, int first, int last, Weigh kind, Camels *camels,
+                  Adam *adam);
+#endif

@@ -1,0 +1,235 @@
+/* paper_adapt.c - MAC beside finetuning on a stream of documents: what is answered afterwards (the
+ * paper's Table 1), what adapting costs (Figure 2), what is kept of the first documents (Figure 3).
+ *
+ *   paper_adapt DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
+#include "paper.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static Lab lab;
+static Camels *camels;
+
+typedef struct { const char *name; int tunes; Weigh weigh; } Method;
+static const Method methods[] = {
+    {"none", 0, 0}, {"question", 0, 0}, {"shuffled", 0, 0}, {"uniform", 1, WEIGH_UNIFORM},
+    {"salient", 1, WEIGH_SALIENT}, {"camels", 1, WEIGH_CAMELS}, {"mac", 0, 0}, {"gold", 0, 0},
+    {"mac64", 0, 0}, {NULL, 0, 0}};
+
+static const Method *method_find(const char *name) {
+    for (const Method *m = methods; m->name; m++)
+        if (!strcmp(m->name, name)) return m;
+    paper_die("there is no method %s", name);
+    return NULL;
+}
+
+/* The official grid, and three larger ones, which a model as small as ours may want. */
+static const double rates[] = {1.5625e-6, 6.25e-6, 2.5e-5, 1e-4, 4e-4, 1.6e-3, 6.4e-3};
+#define RATES 7
+
+/* What another cell has measured; the shell script has made it before. */
+static double other_cell(const char *what, const char *key) {
+    Cell c;
+    if (!lab_cell(&lab, &c, what)) paper_die("the cell %s is needed first", what);
+    return cell_get(&c, key);
+}
+
+/* The files that tuning leaves are a part of what makes the later cells: bytes are checked. */
+static double file_number(const char *ending) {
+    char path[512];
+    lab_path(&lab, path, sizeof path, "models", ending);
+    return (double)(file_print(MAC_FNV, path) >> 12); /* a double holds 52 bits */
+}
+
+static void tuned_lm(void) { /* the QA-tuned LM takes the place of the model's own */
+    char path[512], err[MAC_ERR];
+    if (other_cell("tune", "file") != file_number(".qa.safetensors"))
+        paper_die("%s: the QA-tuned LM is not the one that was measured", lab.name);
+    lab_path(&lab, path, sizeof path, "models", ".qa.safetensors");
+    StFile *f = st_open(path, err);
+    if (!f || params_load(&lab.m->ps, f, 0, err) != 0) paper_die("%s", err);
+    st_close(f);
+}
+
+static void open_camels(void) {
+    char path[512];
+    if (other_cell("camels", "file") != file_number(".camels.safetensors"))
+        paper_die("%s: CaMeLS' weights are not those that were measured", lab.name);
+    lab_path(&lab, path, sizeof path, "models", ".camels.safetensors");
+    camels = camels_new(&lab, path);
+}
+
+static Adam fresh_adam(double rate) { /* moments at zero */
+    param_freeze(&lab.m->ps, "base_lm.", 1);
+    param_freeze(&lab.m->ps, "base_lm.", 0);
+    Adam a = adam_default((real)rate);
+    a.clip = 750;
+    return a;
+}
+
+static void train_camels(Cell *c) {
+    char path[512], err[MAC_ERR];
+    tuned_lm();
+    camels = camels_new(&lab, NULL);
+    real *theta0 = paper_need(malloc(tune_size(lab.m) * sizeof *theta0));
+    double sum = 0, began = mac_seconds();
+    int steps = lab.quick ? 60 : 600;
+    tune_copy(lab.m, theta0, TUNE_SAVE);
+    param_freeze(&lab.m->ps, "base_lm.", 0);
+    for (int step = 0; step < steps; step++) {
+        sum += (double)camels_step(camels, &lab, theta0, step % 4 == 0); /* every 24 documents */
+        if (step % 100 == 99)
+            lab_say(&lab, "CaMeLS, step %d: loss %.4f", step + 1, sum / (step + 1));
+    }
+    lab_path(&lab, path, sizeof path, "models", ".camels.safetensors");
+    if (camels_save(camels, path, err) != 0) paper_die("%s", err);
+    cell_put(c, "seconds", mac_seconds() - began);
+    cell_put(c, "steps", steps);
+    cell_put(c, "loss", sum / steps);
+    cell_put(c, "file", file_number(".camels.safetensors"));
+    free(theta0);
+}
+
+/* The learning rate that answers most of valid's questions after a pass over valid's documents. */
+static void choose_rate(Cell *c, const Method *m) {
+    double best = -1, rate = 0;
+    real *start = paper_need(malloc(tune_size(lab.m) * sizeof *start));
+    tuned_lm();
+    tune_copy(lab.m, start, TUNE_SAVE);
+    if (m->weigh == WEIGH_CAMELS) open_camels();
+    for (int i = 0; i < RATES; i++) {
+        char key[40];
+        Score s = {0, 0, 0, 0};
+        tune_copy(lab.m, start, TUNE_LOAD);
+        Adam adam = fresh_adam(rates[i]);
+        tune_stream(&lab, &lab.valid, 0, lab.valid.n_docs, m->weigh, camels, &adam);
+        lab_ask(&lab, &lab.valid, 0, lab.valid.n_docs, &(Asking){0}, &s);
+        double f1 = s.f1 / (s.n ? s.n : 1);
+        snprintf(key, sizeof key, "f1.at.%g", rates[i]);
+        cell_put(c, key, f1);
+        lab_say(&lab, "%s, learning rate %g: F1 on valid %.4f", m->name, rates[i], f1);
+        if (f1 > best) best = f1, rate = rates[i];
+    }
+    cell_put(c, "rate", rate);
+    free(start);
+}
+
+static Adam start_tuning(const Method *m) {
+    char cell[60];
+    snprintf(cell, sizeof cell, "rate-%s", m->name);
+    double rate = other_cell(cell, "rate");
+    tuned_lm();
+    if (m->weigh == WEIGH_CAMELS) open_camels();
+    return fresh_adam(rate);
+}
+
+/* ==== experiment 1: answers after the whole stream =========================================== */
+static void adapt(Cell *c, const Method *m) {
+    const Corpus *t = &lab.test;
+    int n = t->n_docs, shuffled = !strcmp(m->name, "shuffled");
+    Score s = {0, 0, 0, 0};
+    Asking how = {.gold = !strcmp(m->name, "gold")};
+    Bank *bank[2] = {NULL, NULL};
+    if (m->tunes) {
+        Adam adam = start_tuning(m);
+        tune_stream(&lab, t, 0, n, m->weigh, camels, &adam);
+    } else if (!strcmp(m->name, "none")) tuned_lm();
+    if (!strcmp(m->name, "mac")) bank[0] = lab_learn(&lab, t, 0, n, 64);
+    if (!strcmp(m->name, "question")) bank[0] = lab_learn(&lab, t, 0, 0, 64);
+    for (int half = 0; shuffled && half < 2; half++) /* each half asks the other */
+        bank[half] = lab_learn(&lab, t, half ? n / 2 : 0, half ? n : n / 2, 64);
+    how.bank = shuffled ? bank[1] : bank[0];
+    lab_ask(&lab, t, 0, shuffled ? n / 2 : n, &how, &s);
+    how.bank = bank[0];
+    if (shuffled) lab_ask(&lab, t, n / 2, n, &how, &s);
+    lab_put_score(c, "", &s);
+    cell_put(c, "documents", n);
+    bank_free(bank[0]), bank_free(bank[1]);
+}
+
+/* ==== experiment 2: seconds and memory of adapting, the least of three passes ================= */
+static double bytes_of(const char *prefix) {
+    return (double)param_count(&lab.m->ps, prefix) * (double)sizeof(real);
+}
+
+static void cost(Cell *c, const Method *m, int n) {
+    int mac = !strncmp(m->name, "mac", 3);
+    double took = INFINITY, cpu = INFINITY, state;
+    if (n > lab.test.n_docs) n = lab.test.n_docs;
+    Adam adam = mac ? adam_default(0) : start_tuning(m);
+    tape_free(lab.tp); /* what was read so far is no part of the cost */
+    lab.tp = paper_need(tape_new(0));
+    for (int pass = 0; pass < 3; pass++) {
+        double began = mac_seconds(), cpu_began = (double)clock();
+        if (mac) bank_free(lab_learn(&lab, &lab.test, 0, n, strcmp(m->name, "mac") ? 64 : 1));
+        else tune_stream(&lab, &lab.test, 0, n, m->weigh, camels, &adam);
+        took = fmin(took, mac_seconds() - began);
+        cpu = fmin(cpu, ((double)clock() - cpu_began) / CLOCKS_PER_SEC);
+    }
+    if (mac) /* the document encoder and its MLPs, and the bank */
+        state = bytes_of("enc_decoder.") + bytes_of("mlps.")
+                + (double)n * lab.m->c.T * lab.m->c.d * (double)sizeof(real);
+    else state = 4 * bytes_of("base_lm."); /* values, gradients, two moments */
+    if (m->weigh == WEIGH_CAMELS && camels) state += bytes_of("base_lm.");
+    cell_put(c, "documents", n);
+    cell_put(c, "seconds", took);
+    cell_put(c, "cpu", cpu);
+    cell_put(c, "step", (double)tape_peak(lab.tp));
+    cell_put(c, "state", state);
+    cell_put(c, "bytes", state + (double)tape_peak(lab.tp));
+    cell_put(c, "process", (double)mac_peak_memory());
+}
+
+/* ==== experiment 3: what is kept of the first documents ====================================== */
+#define LOOKS 6
+static void keep(Cell *c, const Method *m) {
+    int n = lab.test.n_docs, first = n >= 400 ? 200 : n / 3, done = 0;
+    Adam adam = m->tunes ? start_tuning(m) : adam_default(0);
+    cell_put(c, "first", first);
+    for (int look = 0; look <= LOOKS; look++) {
+        char key[40];
+        Score s = {0, 0, 0, 0};
+        int upto = first + (int)((int64_t)(n - first) * look / LOOKS);
+        Bank *bank = m->tunes ? NULL : lab_learn(&lab, &lab.test, 0, upto, 64);
+        if (m->tunes) tune_stream(&lab, &lab.test, done, upto, m->weigh, camels, &adam);
+        done = upto;
+        lab_ask(&lab, &lab.test, 0, first, &(Asking){.bank = bank}, &s);
+        snprintf(key, sizeof key, "documents.%d", look);
+        cell_put(c, key, upto);
+        snprintf(key, sizeof key, "f1.%d", look);
+        cell_put(c, key, s.f1 / (s.n ? s.n : 1));
+        bank_free(bank);
+    }
+}
+
+int main(int argc, char **argv) {
+    Cell c;
+    if (argc != 7) paper_die("usage: paper_adapt DIR CORPUS NAME SEED QUICK WHAT");
+    const char *what = argv[6];
+    char kind[20] = "", name[20] = "";
+    int n = 0;
+    lab_open(&lab, argv);
+    int done = lab_cell(&lab, &c, what);
+    if (done && !strcmp(what, "tune"))
+        done = cell_get(&c, "file") == file_number(".qa.safetensors");
+    if (done && !strcmp(what, "camels"))
+        done = cell_get(&c, "file") == file_number(".camels.safetensors");
+    if (done) { lab_close(&lab); return 0; }
+    c.n = 0;
+    lab_say(&lab, "%s", what);
+    sscanf(what, "%19[^-]-%19[^-]-%d", kind, name, &n);
+    if (!strcmp(what, "tune")) {
+        tune_on_questions(&lab, &c);
+        cell_put(&c, "file", file_number(".qa.safetensors"));
+    } else if (!strcmp(what, "camels")) train_camels(&c);
+    else if (!strcmp(kind, "rate")) choose_rate(&c, method_find(name));
+    else if (!strcmp(kind, "adapt")) adapt(&c, method_find(name));
+    else if (!strcmp(kind, "cost")) cost(&c, method_find(name), n);
+    else if (!strcmp(kind, "keep")) keep(&c, method_find(name));
+    else paper_die("there is no cell %s", what);
+    lab_keep(&c);
+    camels_free(camels);
+    lab_close(&lab);
+    return 0;
+}

@@ -1,0 +1,207 @@
+/* paper_bank.c - what can be done with a bank of memories: aggregate it in groups (the paper's
+ * Figure 5) or exactly but in pieces, forget some documents.
+ *
+ *   paper_bank DIR CORPUS NAME SEED QUICK WHAT       one cell, see main */
+#include "paper.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static Lab lab;
+
+/* ==== experiment 4: aggregation in groups of M documents ===================================== */
+static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pieces */
+    Score s = {0, 0, 0, 0};
+    Bank *b = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64);
+    /* a question at a time: with batches, all their groups would be held at once */
+    int cap = lab.m->c.A, n, asked = 0, most = lab.quick ? 60 : 300;
+    tape_free(lab.tp);
+    lab.tp = paper_need(tape_new(0));
+    double began = mac_seconds();
+    for (int i = 0; i < lab.test.n_docs && asked < most; i++) {
+        int k = (int)((int64_t)i * lab.test.n_docs / most); /* spread over the documents */
+        if (k >= lab.test.n_docs) break;
+        if (lab.test.docs[k].n_qas == 0) continue;
+        const Qa *qa = &lab.test.qas[lab.test.docs[k].qas[i % lab.test.docs[k].n_qas]];
+        size_t bytes;
+        tape_reset(lab.tp);
+        int *out = paper_need(tape_alloc(lab.tp, (size_t)cap * sizeof *out));
+        Ids q = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+        AnswerOptions o = {.hierarchy = M};
+        if (mac_answer(lab.m, lab.tp, &q, 1, b, cap, out, &n, &o) != 0)
+            paper_die("%s", tape_error(lab.tp));
+        char *text = paper_need(tok_decode(lab.tok, out, n, &bytes));
+        score_add(&s, qa, text);
+        free(text);
+        asked++;
+    }
+    cell_put(c, "seconds", (mac_seconds() - began) / (asked ? asked : 1));
+    cell_put(c, "peak", (double)tape_peak(lab.tp));
+    cell_put(c, "documents", b->K);
+    lab_put_score(c, "", &s);
+    bank_free(b);
+}
+
+typedef struct { const real *z; int d; } Rows;
+static const real *rows_of(void *ctx, int first, int n, real *room) {
+    const Rows *r = ctx;
+    (void)n, (void)room;
+    return r->z + (size_t)first * (size_t)r->d;
+}
+
+/* Layer norm without gain and bias, which is what op_stream_attention does to the rows it reads. */
+static void normalise(real *z, size_t rows, int d) {
+    for (size_t r = 0; r < rows; r++, z += d) {
+        double mean = 0, square = 0;
+        for (int i = 0; i < d; i++) mean += (double)z[i] / d;
+        for (int i = 0; i < d; i++) square += ((double)z[i] - mean) * ((double)z[i] - mean) / d;
+        for (int i = 0; i < d; i++) z[i] = (real)(((double)z[i] - mean) / sqrt(square + 1e-5));
+    }
+}
+
+/* The same attention in double: what both should give. */
+static void attention_in_double(const real *q, const real *z, int T, int N, int d, double *y) {
+    double *score = paper_need(malloc((size_t)N * sizeof *score));
+    for (int t = 0; t < T; t++) {
+        double most = -1e300, sum = 0;
+        for (int i = 0; i < N; i++) {
+            score[i] = 0;
+            for (int k = 0; k < d; k++)
+                score[i] += (double)q[t * d + k] * (double)z[(size_t)i * (size_t)d + (size_t)k];
+            if (score[i] > most) most = score[i];
+        }
+        for (int i = 0; i < N; i++) sum += score[i] = exp(score[i] - most);
+        for (int k = 0; k < d; k++) y[t * d + k] = 0;
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < d; k++)
+                y[t * d + k] += score[i] / sum * (double)z[(size_t)i * (size_t)d + (size_t)k];
+    }
+    free(score);
+}
+
+/* The largest difference, against the largest number of `want`; NaN shows. */
+static double off_by(const real *got, const double *want, int n) {
+    double worst = 0, largest = 0;
+    for (int i = 0; i < n; i++) {
+        double off = fabs((double)got[i] - want[i]);
+        if (!(off <= worst)) worst = off;
+        if (fabs(want[i]) > largest) largest = fabs(want[i]);
+    }
+    return worst / largest;
+}
+
+static void compare(Cell *c, const Tensor *y, const Tensor *plain, const double *exact, int n) {
+    double *as_double = paper_need(malloc((size_t)n * sizeof *as_double));
+    for (int i = 0; i < n; i++) as_double[i] = (double)plain->data[i];
+    cell_put(c, "difference", off_by(y->data, as_double, n));
+    cell_put(c, "error.streaming", off_by(y->data, exact, n));
+    cell_put(c, "error.plain", off_by(plain->data, exact, n));
+    free(as_double);
+}
+
+/* One head's attention of T queries to K documents, once with all scores in memory and once
+ * streaming.  The queries are three times as sharp as random ones, so that a few documents matter:
+ * a mean of thousands would be a small number, in which rounding is all that shows. */
+static void streaming(Cell *c, int K) {
+    int T = lab.m->c.T, d = lab.m->c.d, N = K * T, zero = 0;
+    uint64_t rng = (uint64_t)lab.seed;
+    size_t numbers = (size_t)N * (size_t)d;
+    real *z = paper_need(malloc(numbers * sizeof *z));
+    double *exact = paper_need(malloc((size_t)(T * d) * sizeof *exact));
+    for (size_t i = 0; i < numbers; i++) z[i] = rng_normal(&rng);
+    Rows rows = {z, d};
+    Tape *tp = paper_need(tape_new(0)), *plain = paper_need(tape_new(0));
+    Tensor *q = tape_tensor(tp, T, d), *x = tape_tensor(plain, N, d);
+    if (!q || !x) paper_die("out of memory");
+    for (int i = 0; i < T * d; i++) q->data[i] = 3 * rng_normal(&rng) / (real)sqrt((double)d);
+    Stream s = {.N = N, .D = d, .T = T, .read = rows_of, .ctx = &rows, .G = 1, .R = T, .B = 1,
+                .by_head = 1};
+    tape_record(tp, 0), tape_record(plain, 0);
+    double began = mac_seconds();
+    Tensor *y = op_stream_attention(tp, q, &s);
+    cell_put(c, "seconds.streaming", mac_seconds() - began);
+    memcpy(x->data, z, numbers * sizeof *z);
+    normalise(x->data, (size_t)N, d);
+    Attention a = {.B = 1, .H = 1, .q0 = &zero, .qn = &T, .k0 = &zero, .kn = &N, .scale = 1};
+    began = mac_seconds();
+    Tensor *want = op_attention(plain, q, x, x, &a);
+    cell_put(c, "seconds.plain", mac_seconds() - began);
+    if (!y || !want) paper_die("%s%s", tape_error(tp), tape_error(plain));
+    attention_in_double(q->data, x->data, T, N, d, exact);
+    compare(c, y, want, exact, T * d);
+    cell_put(c, "peak.streaming", (double)tape_peak(tp));
+    cell_put(c, "peak.plain", (double)tape_peak(plain));
+    tape_free(tp), tape_free(plain), free(z), free(exact);
+}
+
+/* ==== experiment 9: unlearning =============================================================== */
+static int is_forgotten(int i) { return i % 10 == 4; } /* every tenth document */
+
+static int same_files(const char *a, const char *b) {
+    uint64_t x = file_print(MAC_FNV, a), y = file_print(MAC_FNV, b);
+    return x != 0 && x == y;
+}
+
+/* Questions on the documents that are forgotten, or on the others. */
+static void ask_some(const Bank *bank, int forgotten, Score *s) {
+    for (int i = 0; i < lab.test.n_docs; i++)
+        if (is_forgotten(i) == forgotten)
+            lab_ask(&lab, &lab.test, i, i + 1, &(Asking){.bank = bank}, s);
+}
+
+static void put_some(Cell *c, const Bank *bank, const char *when) {
+    for (int forgotten = 0; forgotten < 2; forgotten++) {
+        char key[40];
+        Score s = {0, 0, 0, 0};
+        ask_some(bank, forgotten, &s);
+        snprintf(key, sizeof key, "%s.%s.", when, forgotten ? "forgotten" : "others");
+        lab_put_score(c, key, &s);
+    }
+}
+
+static void unlearning(Cell *c) {
+    char kept[512], never[512], err[MAC_ERR];
+    lab_path(&lab, kept, sizeof kept, "cells", ".forgot.safetensors");
+    lab_path(&lab, never, sizeof never, "cells", ".never.safetensors");
+    Bank *all = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 1);
+    Bank *without = paper_need(bank_new(&lab.m->c, 0));
+    Bank *nothing = paper_need(bank_new(&lab.m->c, 0));
+    for (int i = 0; i < lab.test.n_docs; i++) { /* it never meets the forgotten */
+        if (is_forgotten(i)) continue;
+        Bank *one = lab_learn(&lab, &lab.test, i, i + 1, 1);
+        const Doc *d = &lab.test.docs[i];
+        if (bank_add(without, d->id, d->title, d->hash, one->phi) != 1) paper_die("out of memory");
+        bank_free(one);
+    }
+    put_some(c, all, "before");
+    put_some(c, nothing, "nothing");
+    double began = mac_seconds();
+    int n = 0;
+    for (int i = 0; i < lab.test.n_docs; i++)
+        if (is_forgotten(i)) n += bank_remove(all, lab.test.docs[i].id) == 0;
+    if (bank_save(all, kept, err) != 0) paper_die("%s", err);
+    cell_put(c, "seconds", mac_seconds() - began);
+    cell_put(c, "forgotten", n);
+    if (bank_save(without, never, err) != 0) paper_die("%s", err);
+    cell_put(c, "equal", same_files(kept, never));
+    put_some(c, all, "after");
+    remove(kept), remove(never);
+    bank_free(all), bank_free(without), bank_free(nothing);
+}
+
+int main(int argc, char **argv) {
+    Cell c;
+    if (argc != 7) paper_die("usage: paper_bank DIR CORPUS NAME SEED QUICK WHAT");
+    const char *what = argv[6];
+    int n = 0;
+    lab_open(&lab, argv);
+    if (lab_cell(&lab, &c, what)) { lab_close(&lab); return 0; }
+    lab_say(&lab, "%s", what);
+    if (sscanf(what, "hierarchy-%d", &n) == 1) hierarchy(&c, n);
+    else if (sscanf(what, "streaming-%d", &n) == 1) streaming(&c, n);
+    else if (!strcmp(what, "unlearning")) unlearning(&c);
+    else paper_die("there is no cell %s", what);
+    lab_keep(&c);
+    lab_close(&lab);
+    return 0;
+}

@@ -1,0 +1,244 @@
+/* paper_lib.c - cells, and the laboratory: what every experiment needs before it measures. */
+#include "paper.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void paper_die(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("paper: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+void *paper_need(void *p) {
+    if (!p) paper_die("out of memory");
+    return p;
+}
+
+/* ==== cells: "paper cell HASH", a line "key value" for each number, "end" ==================== */
+uint64_t file_print(uint64_t hash, const char *path) {
+    FILE *f = fopen(path, "rb");
+    char bytes[1 << 14];
+    if (!f) return 0;
+    for (size_t n; (n = fread(bytes, 1, sizeof bytes, f)) > 0;) hash = fnv1a(hash, bytes, n);
+    fclose(f);
+    return hash;
+}
+
+int cell_read(Cell *c, const char *path, uint64_t made_by) {
+    char text[200], whole = 0;
+    unsigned long long hash = 0;
+    snprintf(c->path, sizeof c->path, "%s", path);
+    c->made_by = made_by, c->n = 0;
+    FILE *f = fopen(path, "r");
+    if (!f) return -1;
+    int ok = fgets(text, sizeof text, f) && sscanf(text, "paper cell %16llx", &hash) == 1
+             && (hash == made_by || made_by == 0);
+    while (ok && !whole && fgets(text, sizeof text, f)) {
+        whole = !strcmp(text, "end\n");
+        if (whole) break;
+        ok = c->n < CELL_LINES
+             && sscanf(text, "%39s %lf", c->line[c->n].key, &c->line[c->n].value) == 2;
+        c->n += ok;
+    }
+    fclose(f);
+    if (ok && whole) return 0;
+    c->n = 0;
+    return -1;
+}
+
+double cell_get(const Cell *c, const char *key) {
+    for (int i = 0; i < c->n; i++)
+        if (!strcmp(c->line[i].key, key)) return c->line[i].value;
+    return (double)NAN;
+}
+
+void cell_put(Cell *c, const char *key, double value) {
+    if (c->n == CELL_LINES) paper_die("%s: more than %d numbers", c->path, CELL_LINES);
+    snprintf(c->line[c->n].key, sizeof c->line[c->n].key, "%s", key);
+    c->line[c->n++].value = value;
+}
+
+int cell_write(const Cell *c, char *err) {
+    char beside[620];
+    snprintf(beside, sizeof beside, "%s.new", c->path);
+    FILE *f = fopen(beside, "w");
+    if (f) fprintf(f, "paper cell %016llx\n", (unsigned long long)c->made_by);
+    for (int i = 0; f && i < c->n; i++)
+        fprintf(f, "%s %.17g\n", c->line[i].key, c->line[i].value);
+    if (f) fputs("end\n", f);
+    int failed = !f || ferror(f);
+    if (f && fclose(f) != 0) failed = 1;
+    if (!failed && rename(beside, c->path) == 0) return 0;
+    snprintf(err, MAC_ERR, "%.400s: cannot be written", c->path);
+    return -1;
+}
+
+/* ==== the laboratory ========================================================================= */
+void lab_path(const Lab *l, char *to, size_t n, const char *folder, const char *what) {
+    snprintf(to, n, "%s/%s/%s%s", l->dir, folder, l->name, what);
+}
+
+int lab_cell(const Lab *l, Cell *c, const char *what) {
+    char path[512], ending[100];
+    snprintf(ending, sizeof ending, ".%s.txt", what);
+    lab_path(l, path, sizeof path, "cells", ending);
+    return cell_read(c, path, l->made_by) == 0;
+}
+
+void lab_keep(const Cell *c) {
+    char err[MAC_ERR];
+    if (cell_write(c, err) != 0) paper_die("%s", err);
+}
+
+void lab_say(const Lab *l, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s: ", l->name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+/* One split; quick: its first `most` documents, and of the questions those that belong to them. */
+static void read_split(Lab *l, Corpus *c, const char *split, int most) {
+    char path[512], err[DATA_ERR];
+    snprintf(path, sizeof path, "%s/%s.jsonl", l->corpus, split);
+    l->made_by = file_print(l->made_by, path);
+    if (corpus_read(c, path, err) != 0) paper_die("%s", err);
+    for (int i = c->n_docs; l->quick && i > most; i--) {
+        Doc *d = &c->docs[i - 1];
+        free(d->id), free(d->title), free(d->text), free(d->qas);
+        c->n_docs = i - 1;
+    }
+}
+
+static void open_model(Lab *l) {
+    char path[512], err[MAC_ERR];
+    lab_path(l, path, sizeof path, "models", ".safetensors");
+    l->made_by = file_print(l->made_by, path);
+    StFile *f = st_open(path, err);
+    if (f) l->m = model_load(f, err);
+    if (!l->m) paper_die("%s", err);
+    const char *dump = st_meta(f, "tokenizer");
+    l->tok = dump ? tok_load(dump, err) : NULL;
+    if (!l->tok || tok_size(l->tok) != l->m->c.V) paper_die("%s: no fitting tokenizer", path);
+    st_close(f);
+    param_freeze(&l->m->ps, "", 1);
+    l->tp = paper_need(tape_new(0));
+}
+
+void lab_open(Lab *l, char **argv) {
+    *l = (Lab){.dir = argv[1], .corpus = argv[2], .name = argv[3], .seed = atoi(argv[4]),
+               .quick = atoi(argv[5])};
+    l->made_by = file_print(MAC_FNV, argv[0]);
+    if (!l->made_by) paper_die("%s cannot be read: cells must know what made them", argv[0]);
+    for (int i = 2; i < 6; i++) l->made_by = fnv1a(l->made_by, argv[i], strlen(argv[i]) + 1);
+    read_split(l, &l->train, "train", 1 << 30);
+    read_split(l, &l->valid, "valid", 60);
+    read_split(l, &l->test, "test", 120);
+    open_model(l);
+    pool_start(2);
+}
+
+void lab_close(Lab *l) {
+    tape_free(l->tp);
+    tok_free(l->tok);
+    model_free(l->m);
+    corpus_free(&l->train), corpus_free(&l->valid), corpus_free(&l->test);
+    pool_stop();
+}
+
+/* ==== ids, learning, asking ================================================================== */
+Ids lab_ids(Lab *l, Prompt prompt, const char *text, int cap) {
+    int cut = 0, *id = paper_need(tape_alloc(l->tp, (size_t)cap * sizeof *id));
+    int n = prompt(l->tok, text, id, cap, &cut);
+    if (n < 0) paper_die("out of memory");
+    return (Ids){id, n};
+}
+
+/* Question and answer behind one another; the answer begins at *asked_from. */
+Ids lab_pair(Lab *l, const char *question, const char *answer, int *asked_from) {
+    Ids q = lab_ids(l, prompt_question, question, l->m->c.Q);
+    Ids a = lab_ids(l, prompt_answer, answer, l->m->c.A);
+    int *id = paper_need(tape_alloc(l->tp, (size_t)(q.n + a.n) * sizeof *id));
+    if (q.n) memcpy(id, q.id, (size_t)q.n * sizeof *id);
+    memcpy(id + q.n, a.id, (size_t)a.n * sizeof *id);
+    *asked_from = q.n;
+    return (Ids){id, q.n + a.n};
+}
+
+Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch) {
+    size_t per = (size_t)l->m->c.T * (size_t)l->m->c.d;
+    Bank *b = paper_need(bank_new(&l->m->c, 0));
+    for (int at = first; at < last; at += batch) {
+        int n = at + batch < last ? batch : last - at;
+        tape_reset(l->tp);
+        tape_record(l->tp, 0);
+        Ids *x = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *x));
+        for (int i = 0; i < n; i++)
+            x[i] = lab_ids(l, prompt_document, c->docs[at + i].text, l->m->c.D);
+        Tensor *phi = mac_encode(l->m, l->tp, x, n);
+        if (!phi) paper_die("%s", tape_error(l->tp));
+        for (int i = 0; i < n; i++) {
+            const Doc *d = &c->docs[at + i];
+            if (bank_add(b, d->id, d->title, d->hash, phi->data + (size_t)i * per) != 1)
+                paper_die("%s: two documents have the same hash, or no memory", d->id);
+        }
+        tape_record(l->tp, 1);
+    }
+    return b;
+}
+
+#define ASK_BATCH 64
+static void ask_batch(Lab *l, const Corpus *c, const int *qa, int n, const Asking *how,
+                      Score *sum) {
+    int cap = l->m->c.A;
+    tape_reset(l->tp);
+    Ids *q = paper_need(tape_alloc(l->tp, 2 * (size_t)n * sizeof *q)), *context = q + n;
+    int *out = paper_need(tape_alloc(l->tp, (size_t)(n * cap) * sizeof *out));
+    int *len = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *len));
+    for (int i = 0; i < n; i++) {
+        const Qa *x = &c->qas[qa[i]];
+        q[i] = lab_ids(l, prompt_question, x->q, l->m->c.Q);
+        if (how->gold) context[i] = lab_ids(l, prompt_document, c->docs[x->doc].text, l->m->c.D);
+    }
+    AnswerOptions o = {.beams = how->beams, .hierarchy = how->hierarchy,
+                       .context = how->gold ? context : NULL};
+    if (mac_answer(l->m, l->tp, q, n, how->bank, cap, out, len, &o) != 0)
+        paper_die("%s", tape_error(l->tp));
+    for (int i = 0; i < n; i++) {
+        size_t bytes;
+        char *text = paper_need(tok_decode(l->tok, out + i * cap, len[i], &bytes));
+        score_add(sum, &c->qas[qa[i]], text); /* its normalisation drops blanks at both ends */
+        free(text);
+    }
+}
+
+void lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum) {
+    int batch[ASK_BATCH], n = 0;
+    for (int k = first; k < last; k++)
+        for (int i = 0; i < c->docs[k].n_qas; i++) {
+            batch[n++] = c->docs[k].qas[i];
+            if (n < ASK_BATCH) continue;
+            ask_batch(l, c, batch, n, how, sum);
+            n = 0;
+        }
+    if (n) ask_batch(l, c, batch, n, how, sum);
+}
+
+void lab_put_score(Cell *c, const char *before, const Score *s) {
+    char key[40];
+    double n = s->n ? s->n : 1;
+    const double value[4] = {s->n, s->em / n, s->prefix / n, s->f1 / n};
+    static const char *const name[4] = {"questions", "em", "prefix", "f1"};
+    for (int i = 0; i < 4; i++) {
+        snprintf(key, sizeof key, "%s%s", before, name[i]);
+        cell_put(c, key, value[i]);
+    }
+}

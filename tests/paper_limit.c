@@ -1,0 +1,218 @@
+/* paper_limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, merged
+ * as they come in (CAMELoT), or replaced by codes of a codebook (MBC).
+ *
+ *   paper_limit DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
+#include "paper.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static Lab lab;
+
+static size_t row_of(const Bank *b) { return (size_t)b->T * (size_t)b->d; }
+
+/* ==== pruning and averaging ================================================================== */
+typedef enum { CUT_RANDOM, CUT_AVERAGE, CUT_NEAREST, CUT_SLOTS, CUT_CODES, CUTS } Cut;
+static const char *const cuts[] = {"prune", "average", "nearest", "slots", "codes"};
+
+static void drop_row(Bank *b, int i) { /* the last one takes its place; texts are not needed */
+    size_t per = row_of(b);
+    b->K--;
+    if (i < b->K) memcpy(b->phi + (size_t)i * per, b->phi + (size_t)b->K * per, per * sizeof(real));
+}
+
+static void merge_rows(Bank *b, int i, int j) { /* phi_i = (phi_i + phi_j) / 2, as in the paper */
+    size_t per = row_of(b);
+    real *x = b->phi + (size_t)i * per, *y = b->phi + (size_t)j * per;
+    for (size_t k = 0; k < per; k++) x[k] = (x[k] + y[k]) / 2;
+    drop_row(b, j);
+}
+
+static double cosine(const real *x, const real *y, size_t n) {
+    double xy = 0, xx = 0, yy = 0;
+    for (size_t i = 0; i < n; i++)
+        xy += (double)x[i] * (double)y[i], xx += (double)x[i] * (double)x[i],
+            yy += (double)y[i] * (double)y[i];
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
+}
+
+/* The two entries that are most alike; all pairs are compared once, then only what changed: like[i]
+ * is entry i's largest cosine to one behind it, mate[i] that one. */
+static void find_mate(const Bank *b, int i, double *like, int *mate) {
+    size_t per = row_of(b);
+    like[i] = -2, mate[i] = -1;
+    for (int j = i + 1; j < b->K; j++) {
+        double x = cosine(b->phi + (size_t)i * per, b->phi + (size_t)j * per, per);
+        if (x > like[i]) like[i] = x, mate[i] = j;
+    }
+}
+
+static void merge_nearest(Bank *b, int left) {
+    double *like = paper_need(malloc((size_t)b->K * sizeof *like));
+    int *mate = paper_need(malloc((size_t)b->K * sizeof *mate));
+    size_t per = row_of(b);
+    for (int i = 0; i < b->K; i++) find_mate(b, i, like, mate);
+    while (b->K > left) {
+        int best = 0, gone, moved = b->K - 1;
+        for (int i = 1; i < b->K; i++)
+            if (like[i] > like[best]) best = i;
+        gone = mate[best];
+        merge_rows(b, best, gone);
+        for (int i = 0; i < b->K; i++) {
+            int touched = i == best || i == gone || mate[i] == best || mate[i] == gone
+                          || mate[i] == moved;
+            if (touched) { find_mate(b, i, like, mate); continue; }
+            for (int k = 0; k < 2; k++) { /* what changed may be nearer than the mate so far */
+                int j = k ? gone : best;
+                if (j <= i || j >= b->K) continue;
+                double x = cosine(b->phi + (size_t)i * per, b->phi + (size_t)j * per, per);
+                if (x > like[i]) like[i] = x, mate[i] = j;
+            }
+        }
+    }
+    free(like), free(mate);
+}
+
+/* ==== consolidation without training, as in CAMELoT ========================================== */
+/* The bank has `slots` places.  A new entry is averaged into the most similar one if their cosine
+ * is above `alike`, takes a free place otherwise, or that of the entry longest not touched. */
+static void consolidate(Bank *b, int slots, double alike) {
+    size_t per = row_of(b);
+    int *weight = paper_need(calloc((size_t)slots, sizeof *weight)), n = 0;
+    int *touched = paper_need(calloc((size_t)slots, sizeof *touched));
+    for (int i = 0; i < b->K; i++) { /* slot n <= i: what is read is not overwritten before */
+        const real *fresh = b->phi + (size_t)i * per;
+        int best = -1, oldest = 0;
+        double most = -2;
+        for (int s = 0; s < n; s++) {
+            double x = cosine(b->phi + (size_t)s * per, fresh, per);
+            if (x > most) most = x, best = s;
+            if (touched[s] < touched[oldest]) oldest = s;
+        }
+        int merge = best >= 0 && most > alike, to = merge ? best : n < slots ? n++ : oldest;
+        real *slot = b->phi + (size_t)to * per;
+        weight[to] = merge ? weight[to] + 1 : 1;
+        for (size_t k = 0; k < per; k++)
+            slot[k] = merge ? slot[k] + (fresh[k] - slot[k]) / (real)weight[to] : fresh[k];
+        touched[to] = i + 1;
+    }
+    b->K = n;
+    free(weight), free(touched);
+}
+
+/* ==== a codebook, as in MBC ================================================================== */
+static int nearest_code(const real *x, const real *code, int n, int d) {
+    real least = INFINITY;
+    int best = 0;
+    for (int c = 0; c < n; c++, code += d) {
+        real square = 0;
+        for (int k = 0; k < d; k++) square += (x[k] - code[k]) * (x[k] - code[k]);
+        if (square < least) least = square, best = c;
+    }
+    return best;
+}
+
+/* k-means over the vectors of training documents, a few rounds.  MBC learns its codebook along with
+ * MAC; this one comes after MAC, and MAC does not learn to live with it. */
+static void learn_codes(real *code, int n, int d, uint64_t *rng) {
+    int docs = lab.train.n_docs < 1000 ? lab.train.n_docs : 1000;
+    Bank *b = lab_learn(&lab, &lab.train, 0, docs, 64);
+    int N = b->K * b->T;
+    int *count = paper_need(malloc((size_t)n * sizeof *count));
+    real *sum = paper_need(malloc((size_t)n * (size_t)d * sizeof *sum));
+    for (int c = 0; c < n; c++)
+        memcpy(code + (size_t)c * (size_t)d, b->phi + (size_t)rng_below(rng, N) * (size_t)d,
+               (size_t)d * sizeof *code);
+    for (int round = 0; round < 5; round++) {
+        memset(count, 0, (size_t)n * sizeof *count);
+        memset(sum, 0, (size_t)n * (size_t)d * sizeof *sum);
+        for (int i = 0; i < N; i++) {
+            const real *x = b->phi + (size_t)i * (size_t)d;
+            int c = nearest_code(x, code, n, d);
+            count[c]++;
+            for (int k = 0; k < d; k++) sum[(size_t)c * (size_t)d + (size_t)k] += x[k];
+        }
+        for (int j = 0; j < n * d; j++)
+            if (count[j / d]) code[j] = sum[j] / (real)count[j / d];
+    }
+    free(count), free(sum);
+    bank_free(b);
+}
+
+/* Every vector becomes its nearest code.  Codebook and indices (two bytes each) take as many bytes
+ * as `left` whole entries would. */
+static double encode(Bank *b, int left, uint64_t *rng) {
+    int d = b->d, N = b->K * b->T;
+    double room = (double)left * (double)row_of(b) * sizeof(real) - 2.0 * N;
+    int n = (int)(room / (d * (double)sizeof(real)));
+    if (n < 1) n = 1;
+    if (n > 65536) n = 65536;
+    real *code = paper_need(malloc((size_t)n * (size_t)d * sizeof *code));
+    learn_codes(code, n, d, rng);
+    for (int i = 0; i < N; i++) {
+        real *x = b->phi + (size_t)i * (size_t)d;
+        memcpy(x, code + (size_t)nearest_code(x, code, n, d) * (size_t)d, (size_t)d * sizeof *x);
+    }
+    free(code);
+    return n * (double)d * sizeof(real) + 2.0 * N;
+}
+
+/* ==== one cell =============================================================================== */
+static double limit_bank(const Corpus *c, Cut cut, int percent, double alike, Score *s, int *held) {
+    Bank *b = lab_learn(&lab, c, 0, c->n_docs, 64);
+    uint64_t rng = (uint64_t)lab.seed + 17;
+    int left = (int)((int64_t)b->K * percent / 100);
+    if (left < 1) left = 1;
+    double bytes = cut == CUT_CODES ? encode(b, left, &rng) : 0;
+    if (cut == CUT_NEAREST) merge_nearest(b, left);
+    if (cut == CUT_SLOTS) consolidate(b, left, alike);
+    while (cut <= CUT_AVERAGE && b->K > left) {
+        int i = rng_below(&rng, b->K), j = rng_below(&rng, b->K - 1);
+        if (cut == CUT_RANDOM) drop_row(b, i);
+        else if (i <= j) merge_rows(b, i, j + 1);
+        else merge_rows(b, j, i);
+    }
+    *s = (Score){0, 0, 0, 0};
+    lab_ask(&lab, c, 0, c->n_docs, &(Asking){.bank = b}, s);
+    *held = b->K;
+    if (cut != CUT_CODES) bytes = (double)b->K * (double)row_of(b) * (double)sizeof(real);
+    bank_free(b);
+    return bytes;
+}
+
+/* How similar is similar enough: what answers most of valid. */
+static double choose_alike(int percent) {
+    static const double levels[] = {0.8, 0.9, 0.95, 0.98, 1};
+    double best = -1, alike = 1;
+    for (int i = 0; i < 5; i++) {
+        Score s;
+        int held;
+        limit_bank(&lab.valid, CUT_SLOTS, percent, levels[i], &s, &held);
+        if (s.f1 > best) best = s.f1, alike = levels[i];
+    }
+    return alike;
+}
+
+int main(int argc, char **argv) {
+    Cell c;
+    Score s;
+    if (argc != 7) paper_die("usage: paper_limit DIR CORPUS NAME SEED QUICK WHAT");
+    const char *what = argv[6];
+    char way[20] = "";
+    int percent = 0, cut = 0, held;
+    lab_open(&lab, argv);
+    if (lab_cell(&lab, &c, what)) { lab_close(&lab); return 0; }
+    lab_say(&lab, "%s", what);
+    sscanf(what, "limited-%19[^-]-%d", way, &percent);
+    while (cut < CUTS && strcmp(cuts[cut], way)) cut++;
+    if (cut == CUTS || percent < 1) paper_die("there is no cell %s", what);
+    double alike = cut == CUT_SLOTS ? choose_alike(percent) : 0;
+    double bytes = limit_bank(&lab.test, (Cut)cut, percent, alike, &s, &held);
+    lab_put_score(&c, "", &s);
+    cell_put(&c, "kept", held);
+    cell_put(&c, "bytes", bytes);
+    if (cut == CUT_SLOTS) cell_put(&c, "alike", alike);
+    lab_keep(&c);
+    lab_close(&lab);
+    return 0;
+}

@@ -1,0 +1,214 @@
+/* paper_retrieve.c - retrieval beside memory (the paper's Table 2): BM25's best documents in the
+ * LM's context, MAC's memory, and both at once.
+ *
+ *   paper_retrieve DIR CORPUS NAME SEED QUICK WHAT   one cell, see main
+ *
+ * The LM of a model reads one document.  Here it is first taught to read several, of which one
+ * matters, half of the time behind MAC's prefix: the same LM then serves all rows. */
+#include "paper.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST 5             /* documents in a context                                            */
+#define BATCH 16
+
+static Lab lab;
+
+static double reader_file(void) {
+    char path[512];
+    lab_path(&lab, path, sizeof path, "models", ".reader.safetensors");
+    return (double)(file_print(MAC_FNV, path) >> 12); /* a double holds 52 bits */
+}
+
+/* The documents behind one another, as many as the window has room for, whole ones only (but the
+ * first): how many. */
+static int join(const Ids *doc, int n, const int *order, Ids *out) {
+    int fit = 0, total = 0, taken[MOST];
+    for (int i = 0; i < n; i++) {
+        if (fit && total + doc[i].n > lab.m->c.D) continue;
+        taken[fit++] = i;
+        total += doc[i].n;
+    }
+    int *id = paper_need(tape_alloc(lab.tp, (size_t)(total + 1) * sizeof *id)), at = 0;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < fit; i++)
+            if (taken[i] == order[k]) {
+                memcpy(id + at, doc[order[k]].id, (size_t)doc[order[k]].n * sizeof *id);
+                at += doc[order[k]].n;
+            }
+    *out = (Ids){id, at};
+    return fit;
+}
+
+/* ==== teaching the LM to read several ======================================================== */
+typedef struct { Ids doc, q, x; char *asked; } Example;
+
+/* A training question, its document with other answers, and what BM25 finds beside it; not what
+ * bears the same name, which in training may say something else. */
+static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, Example *e) {
+    int found[3 * MOST], n = 1, from, order[MOST], i = rng_below(rng, lab.train.n_docs);
+    int most = 1 + rng_below(rng, MOST);
+    Ids doc[MOST], context;
+    AugDoc d;
+    if (aug_draw(aug, i, NULL, 0, 0.8, rng, &d) != 0) paper_die("out of memory");
+    if (d.n == 0) { aug_drop(&d); return 0; }
+    int k = rng_below(rng, d.n), beside = bm25_top(index, d.q[k], 3 * MOST, found);
+    e->doc = doc[0] = lab_ids(&lab, prompt_document, d.text, lab.m->c.D);
+    e->q = lab_ids(&lab, prompt_question, d.q[k], lab.m->c.Q);
+    for (int b = 0; b < beside && n < most; b++)
+        if (strcmp(lab.train.docs[found[b]].title, lab.train.docs[i].title))
+            doc[n++] = lab_ids(&lab, prompt_document, lab.train.docs[found[b]].text, lab.m->c.D);
+    for (int j = 0; j < n; j++) { /* a random order */
+        int at = rng_below(rng, j + 1);
+        order[j] = j;
+        order[j] = order[at], order[at] = j;
+    }
+    join(doc, n, order, &context);
+    Ids pair = lab_pair(&lab, d.q[k], d.a[k], &from);
+    int *id = paper_need(tape_alloc(lab.tp, (size_t)(context.n + pair.n) * sizeof *id));
+    memcpy(id, context.id, (size_t)context.n * sizeof *id);
+    memcpy(id + context.n, pair.id, (size_t)pair.n * sizeof *id);
+    e->x = (Ids){id, context.n + pair.n};
+    e->asked = paper_need(tape_alloc(lab.tp, (size_t)e->x.n));
+    memset(e->asked + context.n + from, 1, (size_t)(pair.n - from));
+    aug_drop(&d);
+    return 1;
+}
+
+/* What the questions draw from a bank of the batch's documents; no gradient goes there. */
+static Tensor *batch_prefix(const Example *e) {
+    Ids doc[BATCH], q[BATCH];
+    int first[BATCH] = {0}, docs[BATCH];
+    for (int i = 0; i < BATCH; i++) doc[i] = e[i].doc, q[i] = e[i].q, docs[i] = BATCH;
+    AggReads reads = {.doc0 = first, .docs = docs};
+    int was = tape_record(lab.tp, 0);
+    Tensor *phi = mac_encode(lab.m, lab.tp, doc, BATCH);
+    phi = phi ? agg_forward(lab.m, lab.tp, q, BATCH, phi, &reads) : NULL;
+    Tensor *prefix = phi ? prefix_expand(lab.m, lab.tp, phi, BATCH) : NULL;
+    tape_record(lab.tp, was);
+    return prefix;
+}
+
+static void teach_reader(Cell *c) {
+    char path[512], err[MAC_ERR];
+    int steps = lab.quick ? 400 : 3000;
+    uint64_t rng = (uint64_t)lab.seed + 23;
+    double sum = 0;
+    Augment *aug = paper_need(aug_new(&lab.train));
+    Bm25 *index = paper_need(bm25_new(&lab.train));
+    Adam adam = adam_default(0);
+    adam.clip = 1;
+    param_freeze(&lab.m->ps, "base_lm.", 0);
+    for (int step = 0; step < steps; step++) {
+        Example e[BATCH];
+        Ids x[BATCH];
+        const char *asked[BATCH];
+        tape_reset(lab.tp);
+        for (int i = 0; i < BATCH; i++) {
+            while (!draw_example(index, aug, &rng, &e[i])) {}
+            x[i] = e[i].x, asked[i] = e[i].asked;
+        }
+        Tensor *prefix = step % 2 ? batch_prefix(e) : NULL;
+        Tensor *loss = lm_loss(lab.m, lab.tp, x, asked, BATCH, prefix, 0);
+        if (tape_backward(lab.tp, loss) != 0) paper_die("%s", tape_error(lab.tp));
+        sum += (double)loss->data[0];
+        adam.lr = lr_schedule(LR_COSINE, (real)1e-3, step, 20, steps);
+        adam_step(&lab.m->ps, &adam);
+        if (step % 50 != 49) continue;
+        lab_say(&lab, "reader, step %d of %d: loss %.4f", step + 1, steps, sum / 50);
+        sum = 0;
+    }
+    lab_path(&lab, path, sizeof path, "models", ".reader.safetensors");
+    StWriter *w = paper_need(st_new());
+    if (model_save(lab.m, w, 0) != 0 || st_write(w, path, err) != 0) paper_die("%s", path);
+    cell_put(c, "steps", steps);
+    cell_put(c, "file", reader_file());
+    bm25_free(index), aug_free(aug);
+}
+
+static void open_reader(void) {
+    char path[512], err[MAC_ERR];
+    Cell c;
+    if (!lab_cell(&lab, &c, "reader") || cell_get(&c, "file") != reader_file())
+        paper_die("%s: the cell reader is needed first", lab.name);
+    lab_path(&lab, path, sizeof path, "models", ".reader.safetensors");
+    StFile *f = st_open(path, err);
+    if (!f || params_load(&lab.m->ps, f, 0, err) != 0) paper_die("%s", err);
+    st_close(f);
+}
+
+/* ==== asking ================================================================================= */
+typedef struct { int hits; double fit; } Found;
+
+/* The k best documents, the best one last, where the question follows. */
+static Ids retrieved(const Bm25 *index, const Qa *qa, int k, Found *sum) {
+    int found[MOST], order[MOST], n = bm25_top(index, qa->q, k, found);
+    Ids doc[MOST], context = {NULL, 0};
+    if (n < 0) paper_die("out of memory");
+    for (int i = 0; i < n; i++) {
+        doc[i] = lab_ids(&lab, prompt_document, lab.test.docs[found[i]].text, lab.m->c.D);
+        order[i] = n - 1 - i;
+        sum->hits += found[i] == qa->doc;
+    }
+    sum->fit += join(doc, n, order, &context);
+    return context;
+}
+
+static void retrieve(Cell *c, int memory, int k) {
+    Score s = {0, 0, 0, 0};
+    Found found = {0, 0};
+    Bm25 *index = paper_need(bm25_new(&lab.test));
+    Bank *bank = memory ? lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64) : NULL;
+    int cap = lab.m->c.A, asked[BATCH], n_qas = lab.test.n_qas, next = 0;
+    while (next < n_qas) {
+        int n = 0, out[BATCH * 256], len[BATCH];
+        Ids q[BATCH], context[BATCH];
+        tape_reset(lab.tp);
+        for (; n < BATCH && next < n_qas; next++) {
+            const Qa *qa = &lab.test.qas[next];
+            if (qa->doc >= lab.test.n_docs) continue; /* quick: its document was left out */
+            q[n] = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+            context[n] = retrieved(index, qa, k, &found);
+            asked[n++] = next;
+        }
+        AnswerOptions o = {.context = context};
+        if (cap > 256) paper_die("answers of %d tokens", cap);
+        if (n && mac_answer(lab.m, lab.tp, q, n, bank, cap, out, len, &o) != 0)
+            paper_die("%s", tape_error(lab.tp));
+        for (int i = 0; i < n; i++) {
+            size_t bytes;
+            char *text = paper_need(tok_decode(lab.tok, out + i * cap, len[i], &bytes));
+            score_add(&s, &lab.test.qas[asked[i]], text);
+            free(text);
+        }
+    }
+    lab_put_score(c, "", &s);
+    cell_put(c, "hit", (double)found.hits / (s.n ? s.n : 1));
+    cell_put(c, "fit", found.fit / (s.n ? s.n : 1));
+    bank_free(bank), bm25_free(index);
+}
+
+int main(int argc, char **argv) {
+    Cell c;
+    if (argc != 7) paper_die("usage: paper_retrieve DIR CORPUS NAME SEED QUICK WHAT");
+    const char *what = argv[6];
+    char way[20] = "";
+    int k = -1;
+    lab_open(&lab, argv);
+    int done = lab_cell(&lab, &c, what);
+    if (done && !strcmp(what, "reader")) done = cell_get(&c, "file") == reader_file();
+    if (done) { lab_close(&lab); return 0; }
+    c.n = 0;
+    lab_say(&lab, "%s", what);
+    sscanf(what, "retrieve-%19[^-]-%d", way, &k);
+    int memory = !strcmp(way, "mac") || !strcmp(way, "both");
+    if (!strcmp(what, "reader")) teach_reader(&c);
+    else if (k >= 0 && k <= MOST && (memory || !strcmp(way, "bm25"))) {
+        open_reader();
+        retrieve(&c, memory, k);
+    } else paper_die("there is no cell %s", what);
+    lab_keep(&c);
+    lab_close(&lab);
+    return 0;
+}

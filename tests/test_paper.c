@@ -1,0 +1,191 @@
+/* test_paper.c - what `make paper` measures with, on models of a few weights: its cells, its rule
+ * for salient tokens, CaMeLS' influence and weights.  Its argument is a scratch folder. */
+#include "paper.h"
+#include "check.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *scratch = ".";
+
+static Cell read_text(const char *text, uint64_t made_by, int *got) {
+    char path[300];
+    Cell c;
+    snprintf(path, sizeof path, "%s/cell.txt", scratch);
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs(text, f) >= 0, "%s: cannot write", path);
+    if (f) fclose(f);
+    *got = cell_read(&c, path, made_by);
+    return c;
+}
+
+/* A cell that was cut off anywhere, or that other programs made, is no cell. */
+static void test_cells(void) {
+    char err[MAC_ERR], path[300], text[400];
+    int got;
+    Cell c = read_text("paper cell 00000000000000ff\nem 0.25\nend\n", 0xff, &got);
+    CHECK(got == 0 && cell_get(&c, "em") == 0.25, "a whole cell: %d", got);
+    CHECK(isnan(cell_get(&c, "f1")), "a line that is not there");
+    c = read_text("paper cell 00000000000000ff\nem 0.25\nend\n", 0xfe, &got);
+    CHECK(got == -1 && c.n == 0, "a stale cell was taken");
+    cell_put(&c, "third", 1.0 / 3);
+    cell_put(&c, "n", 7);
+    CHECK(cell_write(&c, err) == 0, "%s", err);
+    snprintf(path, sizeof path, "%s/cell.txt", scratch);
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    Cell again;
+    CHECK(cell_read(&again, path, 0xfe) == 0 && cell_get(&again, "third") == 1.0 / 3,
+          "what was written is not what is read");
+    for (size_t cut = 0; cut < n; cut++) {
+        text[n] = 0;
+        char part[400];
+        memcpy(part, text, cut);
+        part[cut] = 0;
+        read_text(part, 0xfe, &got);
+        CHECK(got == -1, "a cell cut after %d of %d bytes was taken", (int)cut, (int)n);
+    }
+}
+
+/* [ ] stand around what must be salient. */
+static void test_salient(void) {
+    static const char *const cases[] = {
+        "[Ada] [Calder] works as a baker.", "The home of [Ada] [Calder] is in [Kyoto].",
+        "They left. [New] [York] grew, in [1901-1964], to [3] towns.", "Nothing here."};
+    Tokenizer *tok = tok_train(NULL, 0, 257);
+    for (int k = 0; k < 4; k++) {
+        int id[100], n = 0, want[100], inside = 0;
+        char mark[100];
+        for (const char *s = cases[k]; *s; s++) {
+            if (*s == '[' || *s == ']') { inside = *s == '['; continue; }
+            want[n] = inside;
+            id[n++] = (unsigned char)*s;
+        }
+        Ids x = {id, n};
+        tune_salient(tok, &x, mark);
+        for (int i = 0; i < n; i++)
+            CHECK(mark[i] == want[i], "%s: byte %d is %d", cases[k], i, mark[i]);
+    }
+    tok_free(tok);
+}
+
+static Model *small_model(uint64_t seed) {
+    MacConfig c = {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 8, .enc_L = 1, .enc_H = 2,
+                   .enc_dh = 4, .enc_ff = 8, .T = 2, .P = 2, .agg_B = 1, .agg_H = 2, .agg_dh = 4,
+                   .pre_ff = 8, .D = 10, .Q = 6, .A = 6};
+    Model *m = model_new(&c, seed);
+    param_freeze(&m->ps, "", 1);
+    param_freeze(&m->ps, "base_lm.", 0);
+    return m;
+}
+
+static void draw_ids(int *id, int n, uint64_t *rng) {
+    for (int i = 0; i < n; i++) id[i] = rng_below(rng, 23);
+}
+
+/* The central difference is the dot product of `along` with each token's own gradient; and a sum of
+ * losses with weights is that sum. */
+static void test_influence(void) {
+    Model *m = small_model(3);
+    Tape *tp = tape_new(0);
+    uint64_t rng = 5;
+    int id[2][9];
+    draw_ids(id[0], 9, &rng), draw_ids(id[1], 5, &rng);
+    const Ids x[2] = {{id[0], 9}, {id[1], 5}};
+    size_t size = tune_size(m);
+    real *along = malloc(3 * size * sizeof *along), *g = along + size, *before = g + size;
+    real influence[12], loss[12], w[12];
+    for (size_t i = 0; i < size; i++) along[i] = rng_normal(&rng);
+    tune_copy(m, before, TUNE_SAVE);
+    tape_reset(tp);
+    CHECK(tune_influence(m, tp, x, 2, along, influence) == 0, "%s", tape_error(tp));
+    tune_copy(m, g, TUNE_SAVE);
+    CHECK(!memcmp(before, g, size * sizeof *g), "the influence changed the weights");
+    CHECK(tune_losses(m, tp, x, 2, loss) == 0, "%s", tape_error(tp));
+    double largest = 0;
+    for (int t = 0; t < 12; t++) {
+        double want = 0;
+        for (int i = 0; i < 12; i++) w[i] = i == t;
+        tape_reset(tp);
+        Tensor *own = tune_loss(m, tp, x, 2, w);
+        CHECK(own && fabs((double)(own->data[0] - loss[t])) <= 1e-5, "loss of token %d", t);
+        CHECK(tape_backward(tp, own) == 0, "%s", tape_error(tp));
+        tune_copy(m, g, TUNE_TAKE_GRAD);
+        for (size_t i = 0; i < size; i++) want += (double)g[i] * (double)along[i];
+        if (fabs(want) > largest) largest = fabs(want);
+        CHECK(fabs((double)influence[t] - want) <= 0.01 * (1 + fabs(want)),
+              "token %d: difference %g, product %g", t, (double)influence[t], want);
+    }
+    CHECK(largest > 0.5, "all products are small: this proves nothing");
+    free(along);
+    tape_free(tp);
+    model_free(m);
+}
+
+/* With its last layer at zero but for the bias z, the weigher gives each token softplus_3(z). */
+static void test_weights(void) {
+    Camels c = {.body = small_model(6)};
+    Tape *tp = tape_new(0);
+    uint64_t rng = 8;
+    int id[7];
+    draw_ids(id, 7, &rng);
+    const Ids x[2] = {{id, 7}, {id, 3}};
+    c.w1 = param_new(&c.head, "w1", 2, 4, 8), c.b1 = param_new(&c.head, "b1", 1, 4);
+    c.w2 = param_new(&c.head, "w2", 2, 1, 4), c.b2 = param_new(&c.head, "b2", 1, 1);
+    for (int z = -2; z <= 2; z += 2) {
+        real w[9] = {0};
+        c.b2->data[0] = (real)z;
+        tape_reset(tp);
+        CHECK(camels_weights(&c, tp, x, 2, w) == 0, "%s", tape_error(tp));
+        for (int i = 0; i < 8; i++)
+            CHECK(fabs((double)w[i] - log(1 + exp(3.0 * z)) / 3) <= 1e-6, "z %d: weight %g", z,
+                  (double)w[i]);
+        CHECK(w[8] == 0, "more weights than tokens that are predicted");
+    }
+    params_free(&c.head);
+    tape_free(tp);
+    model_free(c.body);
+}
+
+/* Where only the first token is salient, which is never predicted, the LM stays as it is. */
+static void test_stream(void) {
+    Lab l = {.tp = tape_new(0), .tok = tok_train(NULL, 0, 257)};
+    MacConfig c = {.V = 257, .S = 60, .d = 8, .L = 1, .H = 2, .e = 8, .enc_L = 1, .enc_H = 2,
+                   .enc_dh = 4, .enc_ff = 8, .T = 2, .P = 2, .agg_B = 1, .agg_H = 2, .agg_dh = 4,
+                   .pre_ff = 8, .D = 40, .Q = 6, .A = 6};
+    l.m = model_new(&c, 4);
+    param_freeze(&l.m->ps, "", 1);
+    param_freeze(&l.m->ps, "base_lm.", 0);
+    Corpus docs = {0};
+    CHECK(corpus_add(&docs, "a", "7 is here") == 0, "first");
+    CHECK(corpus_add(&docs, "b", "it is in Rome") == 1, "second");
+    size_t size = tune_size(l.m);
+    real *before = malloc(2 * size * sizeof *before), *after = before + size;
+    tune_copy(l.m, before, TUNE_SAVE);
+    Adam adam = adam_default((real)1e-3);
+    tune_stream(&l, &docs, 0, 1, WEIGH_SALIENT, NULL, &adam);
+    tune_copy(l.m, after, TUNE_SAVE);
+    CHECK(adam.step == 0 && !memcmp(before, after, size * sizeof *after),
+          "a document without a salient token to predict changed the LM");
+    tune_stream(&l, &docs, 0, 2, WEIGH_SALIENT, NULL, &adam);
+    CHECK(adam.step == 1, "Salient Spans made %d steps of one", adam.step);
+    tune_stream(&l, &docs, 0, 2, WEIGH_UNIFORM, NULL, &adam);
+    tune_copy(l.m, after, TUNE_SAVE);
+    CHECK(adam.step == 3 && memcmp(before, after, size * sizeof *after), "Uniform changed nothing");
+    free(before);
+    corpus_free(&docs);
+    tok_free(l.tok);
+    tape_free(l.tp);
+    model_free(l.m);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) scratch = argv[1];
+    test_cells();
+    test_salient();
+    test_influence();
+    test_weights();
+    test_stream();
+    return check_done("test_paper");
+}
