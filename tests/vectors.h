@@ -149,16 +149,13 @@ static void run_encode(Tape *tp, Case *c) {
 }
 
 static void run_aggregate(Tape *tp, Case *c) {
+    static const char *const names[MOST_OUT] = {"mass.0", "mass.1", "mass.2", "mass.3"};
     int B;
-    char name[24];
     Ids *q = sequences(tp, c, "q", &B);
     Tensor *mass[MOST_OUT] = {NULL};
     AggReads r = {ints(tp, c, "doc0"), ints(tp, c, "n_docs"), ints(tp, c, "gold"), mass};
     out(c, "y", agg_forward(c->m, tp, q, B, in(c, "phi"), &r));
-    for (int i = 0; i < c->m->c.agg_B; i++) {
-        snprintf(name, sizeof name, "mass.%d", i);
-        out(c, name, mass[i]);
-    }
+    for (int i = 0; i < c->m->c.agg_B; i++) out(c, names[i], mass[i]);
 }
 
 static void run_expand(Tape *tp, Case *c) {
