@@ -564,7 +564,7 @@ static void step_mac(void) {
         if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
         state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
-        real rate = state.step == 0 ? 1 : (real)0.02;
+        real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
         if (guidance() > 0) state.mass += (s.mass - state.mass) * (real)0.02;
         if (group == largest) state.answer += (s.answer - state.answer) * rate;
         int grow = state.step % 50 == 49 && guidance() > 0 && 2 * largest <= opt_int("docs");
