@@ -668,7 +668,7 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
     char what[80];
     fixture(&f, &c, 4, 3, 4);
     f.b.group = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
-    f.b.n_recite = f.b.alike = group % 2; /* the last of three questions */
+    f.b.n_recite = f.b.alike = which > 0; /* the last of three questions */
     snprintf(what, sizeof what, "mac_loss, config %d, group %d, n_grad %d", which, group, n_grad);
     size_t row = (size_t)(c.T * c.d);
     real *held = malloc(4 * row * sizeof *held);
