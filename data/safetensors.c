@@ -32,7 +32,8 @@ static void *map_file(FILE *f, size_t n) { (void)f, (void)n; return NULL; }
 static void unmap_file(void *p, size_t n) { (void)p, (void)n; }
 #endif
 #ifdef _WIN32 /* rename() refuses to replace a file there */
-#define REPLACE(from, to) (remove(to), rename(from, to))
+#include <windows.h>
+#define REPLACE(from, to) (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) ? 0 : -1)
 #else
 #define REPLACE(from, to) rename(from, to)
 #endif

@@ -106,7 +106,7 @@ native() { # COMMAND: a compiler for this machine, in all ways that could matter
 }
 
 foreign() { # PLATFORM TRIPLET QEMU FLAG ...
-    local platform=$1 cc=$2-gcc qemu=qemu-$3-static note=""
+    local platform=$1 cc=$2-gcc qemu=qemu-$3-static tests=$few
     shift 3
     command -v "$cc" > /dev/null || { skip "$platform" "no $cc"; return; }
     if [ "$platform" = i686 ]; then # many a kernel runs this by itself
@@ -114,7 +114,10 @@ foreign() { # PLATFORM TRIPLET QEMU FLAG ...
         "$cc" -static $root/one.c -o $root/one && $root/one 2> /dev/null && qemu=""
     fi
     [ -z "$qemu" ] || command -v "$qemu" > /dev/null || { skip "$platform" "no $qemu"; return; }
-    row "$platform" "gcc -O2${*:+ $*}" "$qemu" 2 "$few" \
+    # test_ops compares with glibc's expl, which on 32-bit PowerPC takes an instruction that older
+    # processors read as mffs and qemu 7.2 refuses.
+    [ "$platform" != powerpc ] || tests="data files"
+    row "$platform" "gcc -O2${*:+ $*}" "$qemu" 2 "$tests" \
         "CC=$cc" ARCH= OPT=-O2 "CFLAGS=-static $*"
 }
 

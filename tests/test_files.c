@@ -479,6 +479,7 @@ static void test_long_path(void) {
     for (int i = 0; i < 300; i++) strcat(at, i % 2 ? "/" : ".");
     strcat(at, path);
     if (path[0] == '/') memset(at, '/', 300);
+    if (strlen(at) >= FILENAME_MAX) return; /* Windows: 260 */
     CHECK(write_one(path, 4) == 0 && write_one(at, 5) == 0, "a long name: %s", err);
     still_there("a long name");
     remove(path);
