@@ -349,6 +349,27 @@ uint64_t model_fingerprint(const Model *m) {
     return hash;
 }
 
+/* Copies the parameters whose names begin with `from` to those that begin with `to` instead. */
+static void copy_named(Model *m, const char *from, const char *to) {
+    size_t n = strlen(from);
+    for (int i = 0; i < m->ps.n; i++) {
+        const Param *p = m->ps.p[i];
+        char twin[2 * MAC_NAME];
+        snprintf(twin, sizeof twin, "%s%s", to, p->name + (strncmp(p->name, from, n) ? 0 : n));
+        Tensor *t = strncmp(p->name, from, n) ? NULL : param_find(&m->ps, twin);
+        if (t) memcpy(t->data, p->t.data, size_of(t) * sizeof(real));
+    }
+}
+
+void model_share(Model *m) {
+    copy_named(m, "enc_decoder.", "aggregator.question_encoder.");
+    copy_named(m, "mlps.", "aggregator.mlps.");
+    for (int i = 0; i < m->c.agg_B; i++) {
+        AggBlock *b = &m->agg->block[i];
+        memcpy(b->k->data, b->q->data, size_of(b->q) * sizeof(real));
+    }
+}
+
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
  * before any training.  From nothing, this stands in for it: equal encoders, embeddings that know
  * what the LM knows (scaled to variance 1, as T5's are), keys that start as queries. */
@@ -360,20 +381,11 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
-    for (int i = 0; i < m->ps.n; i++) {
-        static const char doc[] = "enc_decoder.";
-        char twin[2 * MAC_NAME];
-        if (strncmp(m->ps.p[i]->name, doc, sizeof doc - 1)) continue;
-        snprintf(twin, sizeof twin, "aggregator.question_encoder.%s",
-                 m->ps.p[i]->name + sizeof doc - 1);
-        Tensor *to = param_find(&m->ps, twin), *from = &m->ps.p[i]->t;
-        memcpy(to->data, from->data, size_of(from) * sizeof(real));
-    }
     for (int i = 0; i < m->c.agg_B; i++) {
-        AggBlock *b = &m->agg->block[i];
-        for (size_t j = 0; j < size_of(b->q); j++) b->q->data[j] *= sharp;
-        memcpy(b->k->data, b->q->data, size_of(b->q) * sizeof(real));
+        Tensor *q = m->agg->block[i].q;
+        for (size_t j = 0; j < size_of(q); j++) q->data[j] *= sharp;
     }
+    model_share(m);
 }
 
 static int *int_array(Tape *tp, int n) { return tape_alloc(tp, (size_t)n * sizeof(int)); }
@@ -984,9 +996,12 @@ Bank *bank_load(const char *path, char *err) {
     Bank *b = calloc(1, sizeof *b);
     if (!b) { snprintf(err, MAC_ERR, "%s: out of memory for the bank", path); return NULL; }
     b->file = st_open(path, err);
-    if (b->file && bank_open(b, err) == 0) return b;
-    bank_free(b);
-    return NULL;
+    if (!b->file || bank_open(b, err) != 0) { bank_free(b); return NULL; }
+    if (!b->phi_mapped && !b->text_mapped) { /* Windows replaces no file that is open */
+        st_close(b->file);
+        b->file = NULL;
+    }
+    return b;
 }
 
 /* ==== answers ================================================================================ */

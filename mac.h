@@ -235,9 +235,10 @@ void     model_free(Model *m);
 int      model_save(const Model *m, StWriter *w, int moments);  /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
-void     model_share_start(Model *m, real sharp); /* question encoder = document encoder, their
-                                                    embeddings = the LM's, keys = queries, which
-                                                    are multiplied by sharp                      */
+void     model_share(Model *m);                  /* question encoder = document encoder, keys =
+                                                    queries                                      */
+void     model_share_start(Model *m, real sharp);/* the same, with queries multiplied by sharp
+                                                    and the LM's embeddings                      */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */

@@ -33,22 +33,24 @@ static Option options[] = {
      0, 2, 0},
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
     {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
-    {"steps", "steps of meta-training", 16000, 0, 1e9, 0},
-    {"docs", "documents per step: a power of two", 32, 1, 4096, 0},
+    {"steps", "steps of meta-training", 8000, 0, 1e9, 0},
+    {"docs", "documents per step, and in the largest bank: a power of two", 128, 1, 4096, 0},
     {"questions", "questions per document at most", 3, 1, 64, 0},
     {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
     {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6, 0},
     {"cosine", "1: the rates then fall to a tenth along a cosine, 0: they stay", 1, 0, 1, 0},
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
-    {"guidance", "weight of -log(attention on the right document); the paper has 0", 3, 0, 100, 0},
-    {"alone", "share of meta-training before the guidance begins", 0.15, 0, 1, 0},
+    {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.4, 0, 100,
+     0},
+    {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",
      0.5, 0, 1, 0},
-    {"drop", "share of documents without a gradient (backpropagation dropout)", 0, 0, 0.99, 0},
+    {"drop", "share of docs without questions and gradient (backpropagation dropout)", 0.75, 0,
+     0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
@@ -447,13 +449,13 @@ static int draw_group(void) {
 }
 
 /* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
-static real guidance(void) {
-    return state.step < opt("alone") * opt("steps") ? 0 : (real)opt("guidance");
-}
+static int alone(void) { return (int)(opt("alone") * opt("steps")); }
+static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
-    int n = opt_int("docs"), per = opt_int("questions"), n_q = 0, n_recite = 0;
-    int n_grad = n - (int)(n * opt("drop")), room = n * (per + 1);
+    int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
+    int n_grad = opt_int("docs") - (int)(opt_int("docs") * opt("drop")), room = n_grad * (per + 1);
+    while (n < n_grad || n < state.group) n *= 2; /* no more than the largest bank needs */
     AugDoc *d = calloc((size_t)n, sizeof *d);
     Ids *docs = tape_alloc(tape, (size_t)n * sizeof *docs);
     Ids *q = tape_alloc(tape, 2 * (size_t)room * sizeof *q), *qa = q + room;
@@ -556,6 +558,7 @@ static void step_lm(void) {
 
 static void step_mac(void) {
     int parts = opt_int("accumulate");
+    if (state.step == alone() && opt("share-start") > 0) model_share(model);
     for (int i = 0; i < parts; i++) {
         MacStats s;
         int group, largest = state.group;

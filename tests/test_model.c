@@ -1376,6 +1376,18 @@ static void test_config(void) {
     double square = 0;
     for (int i = 0; i < c.V * c.e; i++) square += (double)(a[i] * a[i]) / (c.V * c.e);
     CHECK(!memcmp(a, b, (size_t)(c.V * c.e) * sizeof *a), "the encoders do not start alike");
+    a = named(m, "mlps.%d.mlp.1.weight", -1, "");
+    b = named(m, "aggregator.mlps.%d.mlp.1.weight", -1, "");
+    CHECK(!memcmp(a, b, (size_t)(c.T * c.e * c.d) * sizeof *a), "nor their MLPs");
+    static const char block[] = "aggregator.cross_attention_list.";
+    for (int i = 0; i < c.agg_B; i++) {
+        a = named(m, block, i, "attn.to_q.weight"), b = named(m, block, i, "attn.to_k.weight");
+        real most = 0;
+        for (int j = 0; j < c.agg_H * c.agg_dh * c.d; j++) most = a[j] > most ? a[j] : most;
+        CHECK(!memcmp(a, b, (size_t)(c.agg_H * c.agg_dh * c.d) * sizeof *a), "nor queries as keys");
+        CHECK(most > 6 * sqrt(1.0 / (3 * c.d)), "a sharp start: %g", (double)most);
+    }
+    a = named(m, "enc_decoder.", -1, "shared.weight");
     CHECK(fabs(square - 1) < 1e-3 && fabs((double)(a[5] / a[9] - wte[5] / wte[9])) < 1e-3,
           "nor as the LM");
     model_free(m);
