@@ -153,9 +153,9 @@ $(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model and fewer steps, and answer from banks of 8 from the start;
-# real text has the defaults of ./train, with fewer steps where documents are long (factbook) or few (elements).
-TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --P 2 --steps 4000 --alone 0.3 --group 8
+# People need no more than a small model and fewer steps; real text has the defaults of ./train, with
+# fewer steps where documents are long (factbook) or few (elements).
+TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --P 2 --steps 1500
 TRAIN_factbook = --steps-lm 1500 --steps 1500
 TRAIN_elements = --steps-lm 1000 --steps 1000
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.

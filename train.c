@@ -48,7 +48,7 @@ static Option options[] = {
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",
-     0.5, 0, 1, 0},
+     0.8, 0, 1, 0},
     {"drop", "share of docs without questions and gradient (backpropagation dropout)", 0.75, 0,
      0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
@@ -570,7 +570,8 @@ static void step_mac(void) {
         real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
         if (guidance() > 0) state.mass += (s.mass - state.mass) * (real)0.02;
         if (group == largest) state.answer += (s.answer - state.answer) * rate;
-        int grow = state.step % 50 == 49 && guidance() > 0 && 2 * largest <= opt_int("docs");
+        int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
+        int grow = state.step % 50 == 49 && guidance() > 0 && 2 * largest <= most;
         if (grow && state.mass > (real)opt("harder")) state.group *= 2;
     }
 }
