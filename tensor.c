@@ -349,6 +349,8 @@ uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n) {
 /* ==== threads ================================================================================ */
 #define MAX_THREADS 64
 #define INLINE_COST 20000 /* a job below so many operations is not worth waking anyone for */
+#define PIECES 3          /* of a job for each thread: who is held up leaves some to the others */
+#define CHUNK 1024        /* numbers per item of an element-wise job */
 typedef void (*Job)(void *ctx, int lo, int hi, int thread);
 
 #ifdef MAC_THREADS
@@ -358,7 +360,6 @@ typedef void (*Job)(void *ctx, int lo, int hi, int thread);
  * Waiting threads spin for a while, since in a training step jobs follow each other closely, then
  * sleep. */
 #define SPINS 200000
-#define GRAINS 3 /* pieces of a job for each thread */
 static struct {
     pthread_t id[MAX_THREADS];
     int threads;
@@ -426,14 +427,15 @@ void pool_stop(void) {
 
 static int pool_size(void) { return pool.threads; }
 
-/* job(ctx, lo, hi, thread) over 0..n-1 in contiguous pieces; `cost` is the work of one item. */
-static void pool_run(int n, double cost, Job job, void *ctx) {
+/* job(ctx, lo, hi, thread) over 0..n-1 in contiguous pieces, so many for each thread; `cost` is the
+ * work of one item. */
+static void pool_split(int n, int pieces, double cost, Job job, void *ctx) {
     if (pool.threads == 1 || n < 2 || n * cost < INLINE_COST) {
         if (n > 0) job(ctx, 0, n, 0);
         return;
     }
     pool.job = job, pool.ctx = ctx, pool.n = n;
-    pool.grain = n / (GRAINS * pool.threads) + 1;
+    pool.grain = (n - 1) / (pieces * pool.threads) + 1;
     atomic_store(&pool.next, 0);
     atomic_store(&pool.open, 1);
     pool_announce();
@@ -445,11 +447,24 @@ static void pool_run(int n, double cost, Job job, void *ctx) {
 int pool_start(int n_threads) { (void)n_threads; return 1; }
 void pool_stop(void) {}
 static int pool_size(void) { return 1; }
-static void pool_run(int n, double cost, Job job, void *ctx) {
-    (void)cost;
+static void pool_split(int n, int pieces, double cost, Job job, void *ctx) {
+    (void)pieces, (void)cost;
     if (n > 0) job(ctx, 0, n, 0);
 }
 #endif
+static void pool_run(int n, double cost, Job job, void *ctx) {
+    pool_split(n, PIECES, cost, job, ctx);
+}
+
+static int chunks(size_t n) { return (int)((n + CHUNK - 1) / CHUNK); }
+
+typedef struct { real *x; size_t n; } Zeros;
+static void zero_job(void *ctx, int lo, int hi, int thread) {
+    const Zeros *s = ctx;
+    size_t from = (size_t)lo * CHUNK, to = (size_t)hi * CHUNK < s->n ? (size_t)hi * CHUNK : s->n;
+    (void)thread;
+    memset(s->x + from, 0, (to - from) * sizeof(real));
+}
 
 /* ==== arena and tape ========================================================================= */
 /* What a step makes lives in chained blocks and goes at once.  With MAC_DEBUG_ARENA every
@@ -612,8 +627,10 @@ static Tensor *tape_node(Tape *tp, const char *op, Tensor *out, void (*backward)
         tp->node = grown;
         tp->cap_nodes = cap;
     }
-    out->grad = tape_alloc(tp, tensor_size(out) * sizeof(real));
+    size_t n = tensor_size(out);
+    Zeros zeros = {out->grad = arena_raw(tp, n * sizeof(real)), n};
     if (!out->grad) return NULL;
+    pool_run(chunks(n), CHUNK / 8, zero_job, &zeros);
     Node *nd = &tp->node[tp->n_nodes++];
     *nd = (Node){op, out, {a, b, c, d}, saved, backward};
     return out;
@@ -711,6 +728,7 @@ static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.
 #define TILE_COLS (2 * VL)            /* a tile of C: TILE_ROWS x TILE_COLS sums in registers */
 #define PANEL_K 256                   /* rows of B in a packed panel: it stays in the L1 cache */
 #define BLOCK_ROWS (32 * TILE_ROWS)   /* rows of A in a packed block: it stays in the L2 cache */
+#define LARGE_B 100000                /* numbers of a B that does not */
 
 /* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be
  * C.  `rows` and `vecs` are constants where this is inlined.  Order of k, no unrolling: see NOTES.
@@ -916,8 +934,10 @@ static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t 
     int by_cols = G * M < 4 * TILE_ROWS * pool_size() && N > M;
     Product p = {G, M, N, K, by_cols, A, B, sa, sb, bias, start, C};
     int panels = (N + TILE_COLS - 1) / TILE_COLS;
+    /* Each piece packs B anew, which is dear where B does not stay in the cache. */
+    int tiles = (G * M + TILE_ROWS - 1) / TILE_ROWS, pieces = N * (double)K > LARGE_B ? 1 : PIECES;
     if (p.by_cols) pool_run(panels, 2.0 * G * M * K * TILE_COLS, product_job, &p);
-    else pool_run((G * M + TILE_ROWS - 1) / TILE_ROWS, 2.0 * N * K * TILE_ROWS, product_job, &p);
+    else pool_split(tiles, pieces, 2.0 * N * K * TILE_ROWS, product_job, &p);
 }
 
 /* ==== ops: each its equation and shapes, backward, forward =================================== */
@@ -982,9 +1002,6 @@ Tensor *op_linear(Tape *tp, Tensor *x, Tensor *W, Tensor *b, int in_out) {
 
 /* y = a + scale b, all of one shape. */
 typedef struct { const real *a, *b; real *y; real scale; size_t n; } Add;
-#define CHUNK 1024 /* numbers per item of an element-wise job */
-static int chunks(size_t n) { return (int)((n + CHUNK - 1) / CHUNK); }
-
 static void add_job(void *ctx, int lo, int hi, int thread) {
     const Add *s = ctx;
     size_t end = (size_t)hi * CHUNK < s->n ? (size_t)hi * CHUNK : s->n;
