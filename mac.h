@@ -310,6 +310,8 @@ Bank    *bank_load(const char *path, char *err);
 /* ---- answers ---- */
 typedef struct {
     int beams;                                   /* 0 or 1: greedy                               */
+    int groups;                                  /* of beams, which search apart; 0 or 1: plain  */
+    real penalty;                                /* of a token that the groups before have chosen*/
     int hierarchy;                               /* M documents a group; 0: all at once          */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
     real *received;                              /* out [B,K] attention mass, not written where

@@ -186,6 +186,8 @@ mutant mac.c '/^static int answer_greedy/,/^}/s/best == V - 1/best == V/' \
 mutant mac.c 's/old->data + (size_t)parent\[b\] \* row/old->data + (size_t)b * row/' \
     "beams: the cache of another"
 mutant mac.c 's/c\[i\].token == eos/c[i].token == eos - 1/' "beams: EOS"
+mutant mac.c 's/s->chosen\[c\[i\].token\]++/s->chosen[c[i].token] = 1/' "beams: chosen twice counts once"
+mutant mac.c 's/s->ended\[group\]++, beam_end/s->ended[0]++, beam_end/' "beams: the first group ends"
 mutant mac.c '/t model_fingerprint/,/^}/s/j = 0, n = size_of(t); j < n/j = 0, n = 1; j < n/' \
     "fingerprint: the first weights only"
 
