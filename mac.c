@@ -32,6 +32,8 @@ const MacField mac_fields[] = {
     FIELD(A, "longest answer in tokens, EOS included"),
     {"pad", "official padding of what both encoders read, in tokens; 0: none",
      offsetof(MacConfig, pad), 0},
+    {"enc_only", "1: encoders read T learned tokens behind the text, no decoder",
+     offsetof(MacConfig, enc_only), 0},
     {NULL, NULL, 0, 0}};
 
 MacConfig mac_config_default(void) {
@@ -59,6 +61,8 @@ int mac_config_check(const MacConfig *c, char *err) {
              || (int64_t)c->P * 2 * c->L > 1 << 20)
         snprintf(err, MAC_ERR, "enc_H * enc_dh, agg_H * agg_dh and P * 2 * L must not exceed %d",
                  1 << 20);
+    else if (c->pad && c->enc_only)
+        snprintf(err, MAC_ERR, "pad is what a decoder reads: with enc_only there is none");
     else if (c->S <= c->P)
         snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
     else return 0;
@@ -194,7 +198,7 @@ static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
     w->embed = weight(b, pre, "shared.weight", 1, 0, 0, c->V, c->e);
     w->prompts = weight(b, pre, "learnable_prompts", (real)0.02, 0, 1, c->T, c->e);
     w->encoder = t5_stack_new(b, c, pre, "encoder");
-    w->decoder = t5_stack_new(b, c, pre, "decoder");
+    if (!c->enc_only) w->decoder = t5_stack_new(b, c, pre, "decoder");
     return w;
 }
 
@@ -569,25 +573,41 @@ static const Ids *padded(const Model *m, Tape *tp, const Ids *x, int B) {
     return full;
 }
 
-/* The encoder reads the tokens; the decoder turns T learnable vectors into T states. */
+/* c.enc_only: the T learnable vectors, as ids V, V+1, ..., follow the text into the encoder. */
+static const Ids *with_prompts(const Model *m, Tape *tp, const Ids *x, int B) {
+    Ids *more = tape_alloc(tp, (size_t)B * sizeof *more);
+    for (int b = 0; more && b < B; b++) {
+        int *id = int_array(tp, x[b].n + m->c.T);
+        if (!id) return NULL;
+        if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
+        for (int t = 0; t < m->c.T; t++) id[x[b].n + t] = m->c.V + t;
+        more[b] = (Ids){id, x[b].n + m->c.T};
+    }
+    return more;
+}
+
+/* The encoder reads the tokens; the decoder turns T learnable vectors into T states.  Without one,
+ * the states of these vectors in the encoder are what comes out. */
 Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
     Ragged in, keys, out; /* keys: the rows of `in` without PAD */
-    int T = m->c.T;
+    int T = m->c.T, only = m->c.enc_only;
     int *prompt = int_array(tp, B * T);
-    const Ids *full = padded(m, tp, x, B);
+    const Ids *full = only ? with_prompts(m, tp, x, B) : padded(m, tp, x, B);
     if (!prompt || !full || ragged(tp, &in, full, B) != 0 || even(tp, &keys, B, 0) != 0
         || even(tp, &out, B, T) != 0)
         return NULL;
-    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = x[b].n;
-    for (int i = 0; i < B * T; i++) prompt[i] = i % T;
-    Tensor *h = op_rows(tp, w->embed, NULL, in.ids, in.rows);
+    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = only ? in.n[b] : x[b].n;
+    Tensor *h = op_rows(tp, w->embed, only ? w->prompts : NULL, in.ids, in.rows);
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *e = &w->encoder.layer[l];
         h = t5_attention(m, tp, &e->self, h, NULL, &in, &keys, B, w->encoder.bias, 0);
         h = t5_feed_forward(tp, e, h);
     }
     h = op_rmsnorm(tp, h, w->encoder.norm);
-    Tensor *y = op_rows(tp, w->prompts, NULL, prompt, B * T);
+    for (int i = 0; i < B * T; i++) /* the last T of each, or the decoder's learnable vectors */
+        prompt[i] = only ? in.first[i / T] + in.n[i / T] - T + i % T : i % T;
+    Tensor *y = op_rows(tp, only ? h : w->prompts, NULL, prompt, B * T);
+    if (only) return y;
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *e = &w->decoder.layer[l];
         y = t5_attention(m, tp, &e->self, y, NULL, &out, &out, B, w->decoder.bias, 1);
@@ -1138,13 +1158,13 @@ static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCa
     return 0;
 }
 
-/* ---- beam search, one question at a time.  Diverse beam search, as HuggingFace has it: groups of w
- * beams advance in turn, each a search of its own, but that a token scores `penalty` less for every
- * beam of the groups before that has chosen it at this step.  One group: plain beam search. ---- */
+/* ---- beam search, one question at a time.  Diverse beam search, as HuggingFace has it: groups of
+ * w beams advance in turn, each a search of its own, but that a token scores `penalty` less for
+ * every beam of the groups before that has chosen it at this step.  One group: plain beams. ---- */
 typedef struct { real score; int parent, token; } Candidate;
 typedef struct {
     int W, w, cap, step;       /* beams, and of a group; longest answer; tokens so far */
-    int *live, *next;          /* [W][cap] tokens of the running beams, and room for the next ones */
+    int *live, *next;          /* [W][cap] tokens of the running beams, room for the next ones */
     int *parent;               /* [W] the beam that each has grown from */
     real *score;               /* [W] sum of log-probabilities; -INFINITY: not in use */
     real penalty;
@@ -1274,7 +1294,11 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     was = tape_record(tp, 0);
     Tensor *prefix = bank ? answer_prefix(m, tp, q, B, bank, &o) : NULL;
     Ids *x = answer_prompts(tp, q, B, o.context);
-    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, m->c.S);
+    int keys = 0; /* that a sequence can come to have */
+    for (int b = 0; x && b < B; b++)
+        if (x[b].n > keys) keys = x[b].n;
+    keys = cap < m->c.S - m->c.P - keys ? m->c.P + keys + cap : m->c.S;
+    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, keys);
     bad = !x || !cache || (bank && !prefix);
     if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
     for (int b = 0; !bad && W > 1 && b < B; b++) { /* the cache serves one question after another */

@@ -213,6 +213,7 @@ typedef struct {
     int pre_ff;                                  /* hidden width of the prefix expansion         */
     int D, Q, A;                                 /* longest document, question, answer in tokens */
     int pad;                                     /* 0; or the official padding: enc_forward      */
+    int enc_only;                                /* 0; or 1: no decoder, T tokens are learned    */
 } MacConfig;
 typedef struct { const char *name, *help; size_t offset; int least; } MacField;
 extern const MacField mac_fields[];              /* every field above, the end has name NULL     */

@@ -41,8 +41,8 @@ static void *need(void *p) {
 
 /* ==== options ================================================================================ */
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac";
-static int docs, seed = 1, threads = 2, beams = 1, groups, penalty, hierarchy, top = 3, limit, json, paragraphs,
-                 relations, half;
+static int docs, seed = 1, threads = 2, beams = 1, groups, penalty, hierarchy, top = 3, limit, json,
+                 paragraphs, relations, half;
 static char **words; /* what is no option */
 static int n_words;
 

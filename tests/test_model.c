@@ -29,7 +29,8 @@ static size_t numel(const Tensor *t) {
 }
 
 /* ==== small models, filled with noise so that nothing is near zero =========================== */
-/* 0: e != d and T does not divide n = 8.  1: e = d, T divides n.  2: one of everything. */
+/* 0: e != d and T does not divide n = 8.  1: e = d, T divides n.  2: one of everything.  3: as 0,
+ * without a decoder. */
 static MacConfig config(int which) {
     static const MacConfig c[] = {
         {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 6, .enc_L = 2, .enc_H = 2, .enc_dh = 4,
@@ -41,7 +42,9 @@ static MacConfig config(int which) {
         {.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2,
          .enc_ff = 3, .T = 1, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2,
          .D = 4, .Q = 4, .A = 3}};
-    return c[which];
+    MacConfig only = c[0];
+    only.enc_only = 1;
+    return which < 3 ? c[which] : only;
 }
 
 static Model *noisy_model(const MacConfig *c, uint64_t seed) {
@@ -503,7 +506,7 @@ static void naive_feed_forward(Model *m, const char *at, int l, int sub, double 
     naive_rows(x, f, named(m, at, l, name[2]), NULL, n, m->c.enc_ff, m->c.e, 1);
 }
 
-/* y[T*e]: the decoder's states for one sequence. */
+/* y[T*e]: the decoder's states for one sequence; or, without one, the encoder's last T. */
 static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
     static double x[ROOM];
     char enc[80], dec[80];
@@ -515,12 +518,14 @@ static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
                *prompts = named(m, t5, -1, "learnable_prompts");
     for (int i = 0; i < n * e; i++) x[i] = (double)embed[ids->id[i / e] * e + i % e];
     for (int i = 0; i < T * e; i++) y[i] = (double)prompts[i];
+    if (m->c.enc_only) memcpy(x + n * e, y, (size_t)(T * e) * sizeof *y), n += T;
     for (int l = 0; l < m->c.enc_L; l++) {
         naive_t5_attention(m, enc, l, "SelfAttention", 0, x, n, NULL, 0, named(m, enc, 0, relative),
                            0);
         naive_feed_forward(m, enc, l, 1, x, n);
     }
     naive_rms(x, x, named(m, t5, -1, "encoder.final_layer_norm.weight"), n, e);
+    if (m->c.enc_only) { memcpy(y, x + (n - T) * e, (size_t)(T * e) * sizeof *y); return; }
     for (int l = 0; l < m->c.enc_L; l++) {
         naive_t5_attention(m, dec, l, "SelfAttention", 0, y, T, NULL, 0, named(m, dec, 0, relative),
                            1);
@@ -1107,12 +1112,13 @@ static int diverse(Model *m, const Bank *bank, const Ids *q, int groups, double 
 static void test_diverse(Model *m, const Bank *bank, const Ids *q, const int *plain,
                          const int *plain_n) {
     static const struct { int groups; double penalty; } way[] = {
-        {2, 0.3}, {2, 10}, {4, 0.3}, {4, -0.4}, {2, -0.4}}; /* below 0 the last groups give answers */
+        {2, 0.3}, {2, 10}, {4, 0.3}, {4, -0.4}, {2, -0.4}}; /* below 0 the last groups win */
     int out[CAP], n;
     CHECK(diverse(m, bank, q, 1, 10, plain, plain_n) == 0, "one group pays no penalty");
     for (int i = 0; i < 5; i++)
         CHECK(diverse(m, bank, q, way[i].groups, way[i].penalty, plain, plain_n) > 0,
-              "%d groups, penalty %g change nothing: proves little", way[i].groups, way[i].penalty);
+              "%d groups, penalty %g change nothing: proves little", way[i].groups,
+              way[i].penalty);
     AnswerOptions o = {.beams = WIDE, .groups = 3};
     tape_reset(tp);
     CHECK(mac_answer(m, tp, q, 1, bank, CAP, out, &n, &o) == -1 && tape_error(tp)[0],
@@ -1418,6 +1424,8 @@ static void test_config(void) {
     MacConfig c = config(0);
     c.H = 3;
     CHECK(mac_config_check(&c, err) == -1 && strstr(err, "H = 3"), "heads: %s", err);
+    c = config(0), c.pad = c.enc_only = 1;
+    CHECK(mac_config_check(&c, err) == -1 && strstr(err, "enc_only"), "padding: %s", err);
     c = config(0), c.S = c.P;
     CHECK(mac_config_check(&c, err) == -1 && strstr(err, "S = 2"), "window: %s", err);
     c = mac_config_default();
@@ -1469,12 +1477,14 @@ static void test_limits(void) {
 int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
     tp = tape_new(0);
+    test_encoders(3);
     for (int which = 0; which < 3; which++)
         test_lm(which), test_token_networks(which), test_encoders(which);
     test_prefix_layout();
     test_mac_grad(0, 1, 4, 0);
     test_mac_grad(0, 2, 2, (real)0.1);
     test_mac_grad(1, 4, 3, (real)0.1);
+    test_mac_grad(3, 2, 3, (real)0.1);
     test_mac_grad(2, 1, 4, (real)0.1);
     test_mac_grad(2, 2, 4, (real)0.1);
     test_dropped();
