@@ -85,8 +85,10 @@ static void put_figure(const char *file, const char *title, const char *x, const
 static const struct { const char *cell, *what; int baseline; } rows[] = {
     {"none", "no adaptation", 0}, {"question", "question only (MAC, empty memory)", 0},
     {"shuffled", "shuffled memory", 0}, {"uniform", "Uniform", 1},
-    {"salient", "Salient Spans", 1}, {"camels", "CaMeLS", 1}, {"mac", "MAC", 0},
-    {"gold", "document in context", 0}, {NULL, NULL, 0}};
+    {"salient", "Salient Spans", 1}, {"camels", "CaMeLS", 1}, {"mac", "MAC, greedy", 0},
+    {"diverse", "MAC, diverse beam search", 0}, {"gold", "document in context", 0},
+    {NULL, NULL, 0}};
+#define ROWS 9
 
 /* The best of the finetuning baselines: its row; -1: none there. */
 static int best_baseline(const char *corpus, const char *before, const char *key) {
@@ -132,11 +134,12 @@ static void section_adapt(void) {
     fputs("\n## 1. Online adaptation (Table 1)\n\nThe stream is the test split; afterwards all its "
           "questions are asked, without their documents. Uniform, Salient Spans and CaMeLS start "
           "from the same QA-tuned LM, one step of Adam a document; their learning rate is the one "
-          "of seven that answers valid best.\n", page);
+          "of seven that answers valid best. Diverse beam search: 12 beams in 4 groups, penalty 10 "
+          "as in the official evaluation; all else is answered greedily.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         char file[60], title[100];
-        const char *name[MOST];
-        double f1[MOST];
+        const char *name[ROWS];
+        double f1[ROWS];
         int n = 0;
         fprintf(page, "\n%s, %.0f documents, %.0f questions:\n", corpora[i],
                 stat_of(corpora[i], "adapt-mac", "documents").mean,
@@ -199,10 +202,11 @@ static void section_cost(void) {
     if (!there("cost-mac-1000000")) return;
     static const char *const heads[] = {"documents", "seconds", "CPU seconds", "memory, MB",
                                         "of it a step's", "whole process, MB"};
-    fputs("\n## 2. Cost of adapting (Figure 2)\n\nTwo threads, one process each, the least of "
-          "three passes. Memory: what the method must hold (weights; for finetuning gradients and "
-          "Adam's moments too; for MAC the document encoder and the bank) and the largest step. "
-          "The whole process also holds the corpus and everything else that was loaded.\n", page);
+    fputs("\n## 2. Cost of adapting (Figure 2)\n\nTwo threads, nothing beside them, one process "
+          "each, the least of three passes. Memory: what the method must hold (weights; for "
+          "finetuning gradients and Adam's moments too; for MAC the document encoder and the bank) "
+          "and the largest step. The whole process also holds the corpus and everything else that "
+          "was loaded.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         SvgLine line[MOST];
         double x[MOST][COUNTS], y[MOST][COUNTS];
@@ -402,7 +406,8 @@ static void section_drop(void) {
     static const char *const heads[] = {"with a gradient", "a step's memory, MB", "ms a step"};
     if (!there("drop-75")) return;
     fputs("\n## 5. Backpropagation dropout (Figure 4, Table 3)\n\nA step on 32 documents in one "
-          "bank, three questions on each that has a gradient.\n", page);
+          "bank, three questions on each that has a gradient. What it does to EM: the designs of "
+          "section 8.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s:\n", corpora[i]);
         put_heads("dropped", heads, 3);
@@ -416,17 +421,6 @@ static void section_drop(void) {
             fputs("\n", page);
         }
     }
-    if (!stat_of("people", "adapt-mac", "em").n) return;
-    for (int percent = 0; percent < 100; percent += 25) {
-        char path[600];
-        Cell c;
-        snprintf(path, sizeof path, "%s/cells/people-1-drop%d.adapt-mac.txt", dir, percent);
-        if (cell_read(&c, path, 0) != 0) continue;
-        if (percent == 0)
-            fputs("\npeople, seed 1, 2,500 steps each, EM after the stream:", page);
-        fprintf(page, " %d%% dropped %.3f;", percent, cell_get(&c, "em"));
-    }
-    fputs("\n", page);
 }
 
 /* ==== experiment 6 =========================================================================== */
@@ -540,6 +534,62 @@ static void section_limited(void) {
     }
 }
 
+/* ==== experiment 8 =========================================================================== */
+static const struct { const char *cell, *what; } designs[] = {
+    {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
+    {"enconly2", "encoder with T learned tokens, 2 layers"},
+    {"enconly4", "the same, 4 layers (as many as encoder and decoder)"},
+    {"T4", "T 4"}, {"T16", "T 16"}, {"P1", "P 1"}, {"P4", "P 4"}, {"B1", "agg_B 1"},
+    {"B4", "agg_B 4"}, {"docs8", "8 documents a step"}, {"docs16", "16 documents a step"},
+    {"drop25", "25% without a gradient (section 5)"}, {"drop50", "50%"}, {"drop75", "75%"},
+    {NULL, NULL}};
+
+/* One of the short trainings: there is one seed of them. */
+static double design(const char *name, const char *cell, const char *key) {
+    Cell c;
+    char path[600];
+    snprintf(path, sizeof path, "%s/cells/people-1-%s%s.txt", dir, name, cell);
+    return cell_read(&c, path, 0) == 0 ? cell_get(&c, key) : (double)NAN;
+}
+
+static void section_designs(void) {
+    static const char *const heads[] = {"EM, banks of 16", "EM, all documents",
+                                        "seconds of training"};
+    if (isnan(design("base", ".adapt-mac", "em"))) return;
+    fputs("\nDesigns: people, seed 1, 2,000 steps each, the first row's settings but for what is "
+          "named. One run of each: differences of a few hundredths say nothing.\n", page);
+    put_heads("design", heads, 3);
+    for (int i = 0; designs[i].cell; i++)
+        fprintf(page, "| %s | %.3f | %.3f | %.0f |\n", designs[i].what,
+                design(designs[i].cell, ".adapt-mac16", "em"),
+                design(designs[i].cell, ".adapt-mac", "em"),
+                design(designs[i].cell, ".training", "seconds"));
+}
+
+static void section_elsewhere(void) {
+    static const char *const tests[] = {"people", "wnnames", "factbook"};
+    fputs("\n## 8. Other corpora, other designs\n\nTrained on one corpus, adapted to another's "
+          "test: EM / F1, and behind them those of the same model with an empty memory. The "
+          "tokenizer is the first corpus', in which another's texts are longer; what is longer "
+          "than the window is cut.\n\n| trained on |", page);
+    for (int k = 0; k < 3; k++) fprintf(page, " %s |", tests[k]);
+    fputs("\n|---|---|---|---|\n", page);
+    for (int i = 0; i < n_corpora; i++) {
+        fprintf(page, "| %s |", corpora[i]);
+        for (int k = 0; k < 3; k++) {
+            int own = !strcmp(corpora[i], tests[k]);
+            char mac[40], empty[40];
+            snprintf(mac, sizeof mac, own ? "adapt-mac" : "ood-mac-%s", tests[k]);
+            snprintf(empty, sizeof empty, own ? "adapt-question" : "ood-question-%s", tests[k]);
+            fprintf(page, " %.3f / %.3f (%.3f / %.3f) |", stat_of(corpora[i], mac, "em").mean,
+                    stat_of(corpora[i], mac, "f1").mean, stat_of(corpora[i], empty, "em").mean,
+                    stat_of(corpora[i], empty, "f1").mean);
+        }
+        fputs("\n", page);
+    }
+    section_designs();
+}
+
 /* ==== experiment 9 =========================================================================== */
 /* Few questions are asked: the same up to three standard errors of their difference. */
 static int same_share(double a, double b, double n) {
@@ -593,6 +643,102 @@ static void section_unlearning(void) {
     }
 }
 
+/* ==== experiment 10 ========================================================================== */
+static Stat looked(const char *corpus, int rank) {
+    char key[40];
+    snprintf(key, sizeof key, "rank.%d", rank);
+    return stat_of(corpus, "look", key);
+}
+
+static double looked_each(const char *corpus, int rank) { /* a document of that rank */
+    int to = look_ranks[rank].to, last = (int)stat_of(corpus, "look", "documents").mean - 1;
+    return looked(corpus, rank).mean / ((to < last ? to : last) - look_ranks[rank].from + 1);
+}
+
+static void claim_look(void) {
+    if (!stat_of(corpora[0], "look", "documents").n) return;
+    int holds = 1;
+    fputs("| attention goes to the right document, the rest of it rather to similar ones | "
+          "GPT2-Large, 5 others: on the right one among random ones, spread over BM25's neighbours "
+          "(a figure) |", page);
+    for (int i = 0; i < n_corpora; i++) {
+        double right = looked_each(corpora[i], 0), near = looked_each(corpora[i], 1);
+        double far = looked_each(corpora[i], LOOK_RANKS - 1);
+        holds &= right > near && near > far;
+        fprintf(page, " %s: %.3f on the right one, %.4f on the most similar, %.5f on a dissimilar "
+                "one;", corpora[i], right, near, far);
+    }
+    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+}
+
+/* The questions of the map, whose text stands in the corpus only. */
+static void put_map(const char *corpus) {
+    char path[600], file[60], title[120], err[DATA_ERR], key[40];
+    char number[LOOK_COLUMNS][20], row[LOOK_ROWS][20];
+    const char *columns[LOOK_COLUMNS], *names[LOOK_ROWS];
+    double percent[LOOK_ROWS * LOOK_COLUMNS];
+    Corpus test = {0};
+    Cell c;
+    snprintf(path, sizeof path, "%s/cells/%s-%s.look.txt", dir, corpus, seeds[0]);
+    if (cell_read(&c, path, 0) != 0) return;
+    snprintf(path, sizeof path, strcmp(corpus, "people") ? "data/%s/test.jsonl"
+                                                         : "out/paper/%s/test.jsonl", corpus);
+    if (corpus_read(&test, path, err) != 0) paper_die("%s", err);
+    for (int k = 0; k < LOOK_COLUMNS; k++) {
+        if (k == 0) snprintf(number[k], sizeof number[k], "right");
+        else if (k == LOOK_COLUMNS - 1) snprintf(number[k], sizeof number[k], "all further");
+        else snprintf(number[k], sizeof number[k], "%d", k);
+        columns[k] = number[k];
+    }
+    for (int r = 0; r < LOOK_ROWS; r++) {
+        snprintf(row[r], sizeof row[r], "question %d", r + 1);
+        names[r] = row[r];
+        for (int k = 0; k < LOOK_COLUMNS; k++) {
+            snprintf(key, sizeof key, "map.%d.%d", r, k);
+            percent[r * LOOK_COLUMNS + k] = cell_get(&c, key);
+        }
+    }
+    snprintf(file, sizeof file, "look-%s.svg", corpus);
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    snprintf(title, sizeof title, "Attention of five questions on the documents, %s, seed %s",
+             corpus, seeds[0]);
+    if (svg_grid(path, title, "the other documents, the most similar to the right one first",
+                 "% of attention", names, LOOK_ROWS, columns, LOOK_COLUMNS, percent, err) != 0)
+        paper_die("%s", err);
+    fprintf(page, "\n![%s](%s)\n\n", title, file);
+    for (int r = 0; r < LOOK_ROWS; r++) {
+        snprintf(key, sizeof key, "question.%d", r);
+        int qa = (int)cell_get(&c, key);
+        if (qa >= 0 && qa < test.n_qas)
+            fprintf(page, "%d. %s (%s)\n", r + 1, test.qas[qa].q, test.qas[qa].target);
+    }
+    corpus_free(&test);
+}
+
+static void section_look(void) {
+    const char *heads[LOOK_RANKS];
+    if (!stat_of(corpora[0], "look", "documents").n) return;
+    for (int r = 0; r < LOOK_RANKS; r++) heads[r] = look_ranks[r].name;
+    fputs("\n## 10. Where the memory looks\n\nAttention (the mean over blocks, heads and vectors) "
+          "with all documents in the bank, the mean over all test questions. Other documents "
+          "are ranked by how similar their texts are to the right one's (BM25, its text as the "
+          "question): what a document of that rank gets, and in the second row all of them "
+          "together.\n", page);
+    for (int i = 0; i < n_corpora; i++) {
+        double K = stat_of(corpora[i], "look", "documents").mean;
+        fprintf(page, "\n%s, %.0f documents (spread evenly, each would get %.5f):\n", corpora[i], K,
+                1 / K);
+        put_heads("% of attention", heads, LOOK_RANKS);
+        fputs("| each |", page);
+        for (int r = 0; r < LOOK_RANKS; r++)
+            fprintf(page, " %.3f |", 100 * looked_each(corpora[i], r));
+        fputs("\n| together |", page);
+        for (int r = 0; r < LOOK_RANKS; r++) put_stat(looked(corpora[i], r), 2, 100);
+        fputs("\n", page);
+        put_map(corpora[i]);
+    }
+}
+
 int main(int argc, char **argv) {
     char path[600], beside[610];
     if (argc != 4) paper_die("usage: paper_page DIR CORPORA SEEDS");
@@ -607,9 +753,10 @@ int main(int argc, char **argv) {
             "standard deviation.\n\n| claim | paper | ours | verdict |\n|---|---|---|---|\n",
             n_seeds, n_seeds > 1 ? "s" : "");
     claim_adapt(), claim_cost(), claim_keep(), claim_hierarchy(), claim_streaming();
-    claim_drop(), claim_retrieve(), claim_limited(), claim_unlearning();
+    claim_drop(), claim_retrieve(), claim_limited(), claim_unlearning(), claim_look();
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
-    section_drop(), section_retrieve(), section_limited(), section_unlearning();
+    section_drop(), section_retrieve(), section_limited(), section_elsewhere();
+    section_unlearning(), section_look();
     if (ferror(page) || fclose(page) != 0 || rename(beside, path) != 0)
         paper_die("%s: cannot be written", path);
     printf("%s\n", path);
