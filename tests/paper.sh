@@ -79,13 +79,13 @@ begin() {
     done
 }
 
-pair() { # CORPUS SEED: everything but what is timed
+pair() { # CORPUS SEED: everything but what must run alone
     at="$1-$2 $1 $2"
     model "$1" "$2" "$1-$2" ''
     say "$1, seed $2: finetuning on the stream, and MAC"
     # shellcheck disable=SC2086  # $at is three words
     {
-        cells adapt $at tune camels rate-uniform rate-salient rate-camels
+        cells adapt $at tune camels rate-uniform rate-salient rate-camels passes
         for method in none question shuffled uniform salient camels mac diverse gold; do
             cells adapt $at "adapt-$method"
         done
@@ -99,6 +99,8 @@ pair() { # CORPUS SEED: everything but what is timed
             for percent in 75 50 25 10; do cells limit $at "limited-$cut-$percent"; done
         done
         cells look $at look
+        cells bank $at hierarchy-0 hierarchy-2 hierarchy-4 hierarchy-16 hierarchy-64 hierarchy-256 \
+            rounds-16 streaming-100 streaming-1000 streaming-10000 unlearning
         say "$1, seed $2: retrieval"
         cells retrieve $at reader retrieve-mac-0 retrieve-bm25-0
         for k in 1 3 5; do cells retrieve $at "retrieve-bm25-$k" "retrieve-both-$k"; done
@@ -115,8 +117,6 @@ timed() { # CORPUS SEED: alone on the machine
         for method in uniform salient camels mac mac64; do
             for n in $counts; do cells adapt $at "cost-$method-$n"; done
         done
-        cells bank $at hierarchy-0 hierarchy-2 hierarchy-4 hierarchy-16 hierarchy-64 hierarchy-256 \
-            streaming-100 streaming-1000 streaming-10000 unlearning
         cells drop $at drop-0 drop-25 drop-50 drop-75
     }
 }
@@ -124,7 +124,7 @@ timed() { # CORPUS SEED: alone on the machine
 # Short trainings on people, each with one thing changed.
 designs() {
     while read -r name options; do
-        model people 1 "people-1-$name" "--steps 2000 --alone 0.4 $options"
+        model people 1 "people-1-$name" "--docs 16 --steps 2500 --alone 0.4 $options"
         cells adapt "people-1-$name" people 1 adapt-mac adapt-mac16
     done << END
 base
@@ -140,7 +140,7 @@ P4 --P 4
 B1 --agg_B 1
 B4 --agg_B 4
 docs8 --docs 8
-docs16 --docs 16
+docs32 --docs 32
 END
 }
 
@@ -149,9 +149,7 @@ begin) begin ;;
 pair) pair "$3" "$4" ;;
 designs) designs ;;
 end)
-    for corpus in $CORPORA; do
-        for seed in $SEEDS; do timed "$corpus" "$seed"; done
-    done
+    for corpus in $CORPORA; do timed "$corpus" "${SEEDS%% *}"; done
     "$build/paper_page" "$out" "$CORPORA" "$SEEDS"
     ;;
 esac

@@ -151,6 +151,36 @@ static void adapt(Cell *c, const Method *m) {
     bank_free(bank[0]), bank_free(bank[1]);
 }
 
+/* Is finetuning broken, or does it not help?  Uniform goes over some documents again and again: the
+ * loss of their text falls; and F1 of their questions? */
+static void passes(Cell *c) {
+    static const Method uniform = {"uniform", 1, WEIGH_UNIFORM};
+    int n = lab.test.n_docs < 100 ? lab.test.n_docs : 100;
+    real *loss = paper_need(malloc((size_t)lab.m->c.D * sizeof *loss));
+    Adam adam = start_tuning(&uniform);
+    for (int pass = 0; pass <= 32; pass++) {
+        if (pass) tune_stream(&lab, &lab.test, 0, n, WEIGH_UNIFORM, NULL, &adam);
+        if (pass & (pass - 1)) continue;
+        char key[40];
+        Score s = {0, 0, 0, 0};
+        double sum = 0;
+        int tokens = 0;
+        for (int i = 0; i < n; i++) {
+            tape_reset(lab.tp);
+            Ids x = lab_ids(&lab, prompt_document, lab.test.docs[i].text, lab.m->c.D);
+            if (tune_losses(lab.m, lab.tp, &x, 1, loss) != 0) paper_die("%s", tape_error(lab.tp));
+            for (int k = 0; k + 1 < x.n; k++) sum += (double)loss[k], tokens++;
+        }
+        lab_ask(&lab, &lab.test, 0, n, &(Asking){0}, &s);
+        snprintf(key, sizeof key, "loss.%d", pass);
+        cell_put(c, key, sum / (tokens ? tokens : 1));
+        snprintf(key, sizeof key, "f1.%d", pass);
+        cell_put(c, key, s.f1 / (s.n ? s.n : 1));
+    }
+    cell_put(c, "documents", n);
+    free(loss);
+}
+
 static void adapt_small(Cell *c) { /* MAC with banks of 16 */
     Score s = {0, 0, 0, 0};
     for (int at = 0; at + 16 <= lab.test.n_docs; at += 16) {
@@ -237,6 +267,7 @@ int main(int argc, char **argv) {
         cell_put(&c, "file", file_number(".qa.safetensors"));
     } else if (!strcmp(what, "camels")) train_camels(&c);
     else if (!strcmp(kind, "rate")) choose_rate(&c, method_find(name));
+    else if (!strcmp(what, "passes")) passes(&c);
     else if (!strcmp(what, "adapt-mac16")) adapt_small(&c);
     else if (!strcmp(kind, "adapt") || !strcmp(kind, "ood")) adapt(&c, method_find(name));
     else if (!strcmp(kind, "cost")) cost(&c, method_find(name), n);
