@@ -170,15 +170,16 @@ ASKED_elements  = Who discovered velmorium?
 demo: train run
 	@sh tests/demo.sh '$(CORPUS)' '$(TYPED_$(CORPUS))' '$(ASKED_$(CORPUS))' $(TRAIN)
 
-# ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people only, one seed, small,
-# into out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS= at a time.  Stopped, it goes on where it
-# was.  PAPER_people and the like are shorter trainings than those of the demo: nine must fit.
+# ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people, one seed, small, into
+# out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS=: at a time.  Stopped, it goes on where it was.
+# PAPER_people and the like are shorter trainings than those of the demo: nine must fit, and others.
 CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people) --steps 3000
-PAPER_wnnames  = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4
-PAPER_factbook = --steps-lm 1500 --steps 1500
+PAPER_wnnames  = --steps-lm 3000 --steps 4200 --alone 0.25 --eval-every 500
+PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --docs 16 \
+    --steps-lm 2000 --steps 2500 --alone 0.4 --eval-every 500
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
 PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)
 PAPER_OUT    = out/paper
@@ -188,7 +189,7 @@ override SEEDS   = 1
 PAPER_MORE =
 PAPER_OUT  = out/paper/quick
 endif
-PAPER_STEP = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' \
+PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' \
     PAPER_people='$(PAPER_people)' PAPER_wnnames='$(PAPER_wnnames)' \
     PAPER_factbook='$(PAPER_factbook)' sh tests/paper.sh $(B)
 paper: train run $(EXPERIMENTS)

@@ -30,10 +30,10 @@ model() {
         return
     fi
     if [ -f "$file.last" ] && [ "$(cat "$file.begun" 2> /dev/null)" = "$stamp" ]; then
-        say "$name: training goes on"
+        say "$name: training goes on; progress: $file.log"
         set -- --resume
     else
-        say "$name: training"
+        say "$name: training; progress: $file.log"
         rm -f "$file" "$file".*
         echo "$stamp" > "$file.begun"
         # shellcheck disable=SC2086  # the options are words

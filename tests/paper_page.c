@@ -145,8 +145,8 @@ static void put_passes(const char *corpus) {
         }
     }
     fputs("\n\nWhere the loss falls and F1 does not rise, it learns the text by heart, and not to "
-          "answer about it: the LM was pretrained on documents whose names and answers are drawn "
-          "anew each time, so that an answer has never come from anywhere but its context.\n",
+          "answer about it. A likely reason: the LM was pretrained on documents whose names and "
+          "answers are drawn anew each time, so that no answer ever came from its weights.\n",
           page);
 }
 
@@ -503,7 +503,7 @@ static void section_retrieve(void) {
     fprintf(page, "\n## 6. Retrieval (Table 2)\n\nThe LM was taught on train, in %s steps, to read "
             "up to five documents that BM25 finds, half of the time behind MAC's prefix; all rows "
             "use this LM. Documents beyond the window of D tokens are left out.\n",
-            quick ? "400" : "3,000");
+            quick ? "400" : "1,000");
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s:\n", corpora[i]);
         put_heads("in the context and the memory", heads, 4);
@@ -792,6 +792,20 @@ static void section_look(void) {
     }
 }
 
+static void put_head(void) {
+    fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
+            "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
+            "standard deviation.%s Options of the trainings:\n\n", n_seeds, n_seeds > 1 ? "s" : "",
+            quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
+                    "shows that everything works, and no more." : "");
+    for (int i = 0; i < n_corpora; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "PAPER_%s", corpora[i]);
+        fprintf(page, "    %-9s %s\n", corpora[i], getenv(name) ? getenv(name) : "");
+    }
+    fputs("\n| claim | paper | ours | verdict |\n|---|---|---|---|\n", page);
+}
+
 int main(int argc, char **argv) {
     char path[600], beside[610];
     if (argc != 4) paper_die("usage: paper_page DIR CORPORA SEEDS");
@@ -802,12 +816,7 @@ int main(int argc, char **argv) {
     snprintf(path, sizeof path, "%s/index.md", dir);
     snprintf(beside, sizeof beside, "%s.new", path);
     page = paper_need(fopen(beside, "w"));
-    fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
-            "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
-            "standard deviation.%s\n\n| claim | paper | ours | verdict |\n|---|---|---|---|\n",
-            n_seeds, n_seeds > 1 ? "s" : "",
-            quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
-                    "shows that everything works, and no more." : "");
+    put_head();
     claim_adapt(), claim_cost(), claim_keep(), claim_hierarchy(), claim_streaming();
     claim_drop(), claim_retrieve(), claim_limited(), claim_unlearning(), claim_look();
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
