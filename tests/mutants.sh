@@ -150,6 +150,7 @@ mutant tensor.c '/^static void attn_forward_head/,/^}/s/ahead = a->causal ? kn -
     "attention: where the positions of padded queries begin"
 mutant mac.c 's/h = op_rmsnorm(tp, h, w->encoder.norm)/h = op_add(tp, h, h, 0)/' \
     "T5: no norm behind the encoder"
+mutant mac.c 's/in.n\[i \/ T\] - T + i % T/i % T/' "T5: without a decoder, the first states"
 mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \
     "token networks: rows not transposed"
 mutant mac.c 's/.scale = 1 \/ (real)sqrt((double)m->c.agg_dh)/.scale = 1/' "aggregator: the scale"
