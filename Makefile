@@ -50,7 +50,7 @@ B    := build/$(shell printf '%s' '$(CC) $(FLAGS)' | cksum | cut -d' ' -f1)
 DATA := $(patsubst data/%.c,$(B)/data_%.o,$(wildcard data/*.c))
 CORE := $(B)/tensor.o $(B)/mac.o
 PAPER := $(B)/paper_lib.o $(B)/paper_tune.o
-EXPERIMENTS := $(patsubst %,$(B)/paper_%,adapt bank drop limit retrieve page)
+EXPERIMENTS := $(patsubst %,$(B)/paper_%,adapt bank drop limit look retrieve page)
 TESTS := $(patsubst tests/%.c,$(B)/%,$(wildcard tests/test_*.c))
 
 all: train run
@@ -170,13 +170,36 @@ ASKED_elements  = Who discovered velmorium?
 demo: train run
 	@sh tests/demo.sh '$(CORPUS)' '$(TYPED_$(CORPUS))' '$(ASKED_$(CORPUS))' $(TRAIN)
 
-# ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people only, one seed, small,
-# into out/paper/quick; CORPORA=, SEEDS=: fewer of them.  Stopped, it goes on where it was.
-CORPORA = people wnnames factbook
+# ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people, one seed, small, into
+# out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS=: at a time.  Stopped, it goes on where it was.
+# PAPER_people and the like are shorter trainings than those of the demo: nine must fit, and others.
+CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
+JOBS    = 2
+PAPER_people   = $(TRAIN_people) --steps 3000
+PAPER_wnnames  = --steps-lm 3000 --steps 4200 --alone 0.25 --eval-every 500
+PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --docs 16 \
+    --steps-lm 2000 --steps 2500 --alone 0.4 --eval-every 500
+PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
+PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)
+PAPER_OUT    = out/paper
+ifeq ($(QUICK),1)
+override CORPORA = people
+override SEEDS   = 1
+PAPER_MORE =
+PAPER_OUT  = out/paper/quick
+endif
+PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' \
+    PAPER_people='$(PAPER_people)' PAPER_wnnames='$(PAPER_wnnames)' \
+    PAPER_factbook='$(PAPER_factbook)' sh tests/paper.sh $(B)
 paper: train run $(EXPERIMENTS)
-	@QUICK='$(QUICK)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' TRAIN_people='$(TRAIN_people)' \
-	    TRAIN_wnnames='$(TRAIN_wnnames)' TRAIN_factbook='$(TRAIN_factbook)' sh tests/paper.sh $(B)
+	@$(PAPER_STEP) begin
+	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PAPER_PAIRS) $(PAPER_MORE)
+	@$(PAPER_STEP) end
+$(PAPER_PAIRS): paper-%:
+	@$(PAPER_STEP) pair $(subst -, ,$*)
+paper-designs:
+	@$(PAPER_STEP) designs
 $(B)/paper_%.o: tests/paper_%.c tests/paper.h mac.h data/data.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(EXPERIMENTS): %: %.o $(PAPER) $(CORE) $(DATA)
@@ -186,4 +209,4 @@ clean:
 	rm -rf build train run
 
 .PHONY: all test test-numbers test-double fuzz fuzz-run golden platforms vectors vectors-double \
-        twin twin-exchange exchange64 mutants bench demo paper clean
+        twin twin-exchange exchange64 mutants bench demo paper paper-designs $(PAPER_PAIRS) clean

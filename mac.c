@@ -32,6 +32,8 @@ const MacField mac_fields[] = {
     FIELD(A, "longest answer in tokens, EOS included"),
     {"pad", "official padding of what both encoders read, in tokens; 0: none",
      offsetof(MacConfig, pad), 0},
+    {"enc_only", "1: encoders read T learned tokens behind the text, no decoder",
+     offsetof(MacConfig, enc_only), 0},
     {NULL, NULL, 0, 0}};
 
 MacConfig mac_config_default(void) {
@@ -59,6 +61,8 @@ int mac_config_check(const MacConfig *c, char *err) {
              || (int64_t)c->P * 2 * c->L > 1 << 20)
         snprintf(err, MAC_ERR, "enc_H * enc_dh, agg_H * agg_dh and P * 2 * L must not exceed %d",
                  1 << 20);
+    else if (c->pad && c->enc_only)
+        snprintf(err, MAC_ERR, "pad is what a decoder reads: with enc_only there is none");
     else if (c->S <= c->P)
         snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
     else return 0;
@@ -194,7 +198,7 @@ static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
     w->embed = weight(b, pre, "shared.weight", 1, 0, 0, c->V, c->e);
     w->prompts = weight(b, pre, "learnable_prompts", (real)0.02, 0, 1, c->T, c->e);
     w->encoder = t5_stack_new(b, c, pre, "encoder");
-    w->decoder = t5_stack_new(b, c, pre, "decoder");
+    if (!c->enc_only) w->decoder = t5_stack_new(b, c, pre, "decoder");
     return w;
 }
 
@@ -581,25 +585,41 @@ static const Ids *padded(const Model *m, Tape *tp, const Ids *x, int B) {
     return full;
 }
 
-/* The encoder reads the tokens; the decoder turns T learnable vectors into T states. */
+/* c.enc_only: the T learnable vectors, as ids V, V+1, ..., follow the text into the encoder. */
+static const Ids *with_prompts(const Model *m, Tape *tp, const Ids *x, int B) {
+    Ids *more = tape_alloc(tp, (size_t)B * sizeof *more);
+    for (int b = 0; more && b < B; b++) {
+        int *id = int_array(tp, x[b].n + m->c.T);
+        if (!id) return NULL;
+        if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
+        for (int t = 0; t < m->c.T; t++) id[x[b].n + t] = m->c.V + t;
+        more[b] = (Ids){id, x[b].n + m->c.T};
+    }
+    return more;
+}
+
+/* The encoder reads the tokens; the decoder turns T learnable vectors into T states.  Without one,
+ * the states of these vectors in the encoder are what comes out. */
 Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
     Ragged in, keys, out; /* keys: the rows of `in` without PAD */
-    int T = m->c.T;
+    int T = m->c.T, only = m->c.enc_only;
     int *prompt = int_array(tp, B * T);
-    const Ids *full = padded(m, tp, x, B);
+    const Ids *full = only ? with_prompts(m, tp, x, B) : padded(m, tp, x, B);
     if (!prompt || !full || ragged(tp, &in, full, B) != 0 || even(tp, &keys, B, 0) != 0
         || even(tp, &out, B, T) != 0)
         return NULL;
-    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = x[b].n;
-    for (int i = 0; i < B * T; i++) prompt[i] = i % T;
-    Tensor *h = op_rows(tp, w->embed, NULL, in.ids, in.rows);
+    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = only ? in.n[b] : x[b].n;
+    Tensor *h = op_rows(tp, w->embed, only ? w->prompts : NULL, in.ids, in.rows);
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *e = &w->encoder.layer[l];
         h = t5_attention(m, tp, &e->self, h, NULL, &in, &keys, B, w->encoder.bias, 0);
         h = t5_feed_forward(tp, e, h);
     }
     h = op_rmsnorm(tp, h, w->encoder.norm);
-    Tensor *y = op_rows(tp, w->prompts, NULL, prompt, B * T);
+    for (int i = 0; i < B * T; i++) /* the last T of each, or the decoder's learnable vectors */
+        prompt[i] = only ? in.first[i / T] + in.n[i / T] - T + i % T : i % T;
+    Tensor *y = op_rows(tp, only ? h : w->prompts, NULL, prompt, B * T);
+    if (only) return y;
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *e = &w->decoder.layer[l];
         y = t5_attention(m, tp, &e->self, y, NULL, &out, &out, B, w->decoder.bias, 1);
@@ -1153,36 +1173,39 @@ static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCa
     return 0;
 }
 
-/* ---- beam search, one question at a time ---- */
+/* ---- beam search, one question at a time.  Diverse beam search, as HuggingFace has it: groups of
+ * w beams advance in turn, each a search of its own, but that a token scores `penalty` less for
+ * every beam of the groups before that has chosen it at this step.  One group: plain beams. ---- */
 typedef struct { real score; int parent, token; } Candidate;
 typedef struct {
-    int W, cap, step;          /* beams; longest answer; tokens so far */
-    int *live, *next; /* [W][cap] tokens of the running beams, and room for the next ones */
+    int W, w, cap, step;       /* beams, and of a group; longest answer; tokens so far */
+    int *live, *next;          /* [W][cap] tokens of the running beams, room for the next ones */
+    int *parent;               /* [W] the beam that each has grown from */
     real *score;               /* [W] sum of log-probabilities; -INFINITY: not in use */
-    int *best, best_n, ended;  /* the best ended answer, and how many have ended */
+    real penalty;
+    int *chosen;               /* [V] how often, by the groups before */
+    int *ended;                /* [W/w] how many answers of a group have ended */
+    int *best, best_n;         /* the best ended answer of all groups; -1: none yet */
     real best_score;           /* mean log-probability of its tokens, EOS included */
 } Beams;
 
-/* Keeps the 2W best continuations, best first; the earlier one where two are equal. */
-static int beam_candidates(Tape *tp, const Beams *s, Tensor *logits, const int *row_beam,
-                           Candidate *c) {
-    int V = logits->shape[1], n = 0;
-    Tensor *p = op_softmax(tp, logits);
-    if (!p) return -1;
-    for (int r = 0; r < logits->shape[0]; r++)
+/* Keeps the 2w best continuations of a group, best first; the earlier one where two are equal. */
+static int beam_candidates(const Beams *s, const Tensor *p, int group, Candidate *c) {
+    int V = p->shape[1], n = 0, first = group * s->w;
+    for (int b = first; b < first + s->w; b++)
         for (int v = 0; v < V; v++) {
-            real x = s->score[row_beam[r]] + exact_log(p->data[(size_t)r * (size_t)V + (size_t)v]);
-            if (n == 2 * s->W && !(x > c[n - 1].score)) continue;
-            int i = n < 2 * s->W ? n++ : n - 1;
+            real x = s->score[b] + exact_log(p->data[(size_t)b * (size_t)V + (size_t)v]);
+            x -= s->penalty * (real)s->chosen[v];
+            if (n == 2 * s->w && !(x > c[n - 1].score)) continue;
+            int i = n < 2 * s->w ? n++ : n - 1;
             for (; i > 0 && x > c[i - 1].score; i--) c[i] = c[i - 1];
-            c[i] = (Candidate){x, row_beam[r], v};
+            c[i] = (Candidate){x, b, v};
         }
     return n;
 }
 
 static void beam_end(Beams *s, const int *tokens, int n, real sum, int counted) {
     real score = sum / (real)counted;
-    s->ended++;
     if (s->best_n >= 0 && !(score > s->best_score)) return;
     memcpy(s->best, tokens, (size_t)n * sizeof *tokens);
     s->best_n = n;
@@ -1205,58 +1228,65 @@ static int cache_follow(const Model *m, Tape *tp, LmCache *c, const int *parent)
     return 0;
 }
 
-/* Ends what has ended, moves the W best others into place; parent[] says where each came from. */
-static void beam_advance(Beams *s, const Candidate *c, int n, int eos, int *parent) {
-    int kept = 0;
-    real *score = s->score;
-    for (int i = 0; i < n && kept < s->W; i++) {
+/* Ends what has ended, moves the w best others of the group into place. */
+static void beam_advance(Beams *s, const Candidate *c, int n, int group, int eos) {
+    int to = group * s->w, end = to + s->w;
+    for (int i = 0; i < n && to < end; i++) {
         const int *from = s->live + c[i].parent * s->cap;
-        if (c[i].token == eos) { /* an end outside the W best does not count */
-            if (i < s->W) beam_end(s, from, s->step, c[i].score, s->step + 1);
+        if (c[i].token == eos) { /* an end outside the w best does not count */
+            if (i < s->w) s->ended[group]++, beam_end(s, from, s->step, c[i].score, s->step + 1);
             continue;
         }
-        memcpy(s->next + kept * s->cap, from, (size_t)s->step * sizeof *from);
-        s->next[kept * s->cap + s->step] = c[i].token;
-        parent[kept] = c[i].parent;
-        score[kept++] = c[i].score;
+        memcpy(s->next + to * s->cap, from, (size_t)s->step * sizeof *from);
+        s->next[to * s->cap + s->step] = c[i].token;
+        s->chosen[c[i].token]++;
+        s->parent[to] = c[i].parent;
+        s->score[to++] = c[i].score;
     }
-    for (; kept < s->W; kept++) score[kept] = -INFINITY, parent[kept] = 0;
+    for (; to < end; to++) s->score[to] = -INFINITY, s->parent[to] = group * s->w;
+}
+
+/* One token more for all groups that run: how many of them still do. */
+static int beam_step(Tape *tp, Beams *s, Tensor *logits, Candidate *c) {
+    int V = logits->shape[1], running = 0;
+    const Tensor *p = op_softmax(tp, logits);
+    if (!p) return -1;
+    memset(s->chosen, 0, (size_t)V * sizeof *s->chosen);
+    for (int g = 0; g < s->W / s->w; g++) {
+        if (s->ended[g] >= s->w) continue;
+        beam_advance(s, c, beam_candidates(s, p, g, c), g, V - 1);
+        running += s->ended[g] < s->w;
+    }
     int *swap = s->live;
     s->live = s->next, s->next = swap;
     s->step++;
+    return running;
 }
 
 static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, LmCache *cache,
-                        int W, int cap, int *out, int *n) {
-    size_t room = (size_t)W * (size_t)cap * sizeof(int);
-    Beams s = {W,
-               cap,
-               0,
-               tape_alloc(tp, room),
-               tape_alloc(tp, room),
-               tape_alloc(tp, (size_t)W * sizeof(real)),
-               out,
-               -1,
-               0,
-               0};
-    Candidate *c = tape_alloc(tp, 2 * (size_t)W * sizeof *c);
+                        const AnswerOptions *o, int cap, int *out, int *n) {
+    int W = o->beams, w = o->groups > 1 ? W / o->groups : W, running = 1;
+    int *tokens = int_array(tp, 2 * W * cap), *room = int_array(tp, 2 * W + m->c.V);
+    Candidate *c = tape_alloc(tp, 2 * (size_t)w * sizeof *c);
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
-    int *parent = int_array(tp, 2 * W);
-    int *row_beam = parent ? parent + W : NULL;
-    if (!s.live || !s.next || !s.score || !c || !x || !parent) return -1;
-    for (int w = 0; w < W; w++) x[w] = *prompt, row_beam[w] = w;
-    for (int w = 1; w < W; w++) s.score[w] = -INFINITY; /* all start alike: let one speak */
-    while (s.step < cap && s.ended < W) {
-        Tensor *logits = last_logits(m, tp, x, W, s.step ? NULL : prefix, cache);
-        if (!logits) return -1;
-        int found = beam_candidates(tp, &s, logits, row_beam, c);
-        if (found < 0) return -1;
-        beam_advance(&s, c, found, m->c.V - 1, parent);
-        if (cache_follow(m, tp, cache, parent) != 0) return -1;
-        for (int w = 0; w < W; w++) x[w] = (Ids){s.live + w * cap + s.step - 1, 1};
+    real *score = tape_alloc(tp, (size_t)W * sizeof *score);
+    if (!tokens || !room || !c || !x || !score) return -1;
+    Beams s = {.W = W, .w = w, .cap = cap, .live = tokens, .next = tokens + W * cap, .parent = room,
+               .ended = room + W, .chosen = room + 2 * W, .score = score, .penalty = o->penalty,
+               .best = out, .best_n = -1};
+    for (int b = 0; b < W; b++) { /* all of a group start alike: let one speak */
+        x[b] = *prompt;
+        score[b] = b % w ? -INFINITY : 0;
     }
-    for (int w = 0; s.ended < W && w < W; w++)
-        if (s.score[w] > -INFINITY) beam_end(&s, s.live + w * cap, s.step, s.score[w], s.step);
+    while (s.step < cap && running) {
+        Tensor *logits = last_logits(m, tp, x, W, s.step ? NULL : prefix, cache);
+        running = logits ? beam_step(tp, &s, logits, c) : -1;
+        if (running < 0 || cache_follow(m, tp, cache, s.parent) != 0) return -1;
+        for (int b = 0; b < W; b++) x[b] = (Ids){s.live + b * cap + s.step - 1, 1};
+    }
+    for (int b = 0; b < W; b++)
+        if (s.ended[b / w] < w && score[b] > -INFINITY)
+            beam_end(&s, s.live + b * cap, s.step, score[b], s.step);
     *n = s.best_n > 0 ? s.best_n : 0;
     return 0;
 }
@@ -1271,10 +1301,19 @@ static Tensor *prefix_of(const Model *m, Tape *tp, Tensor *prefix, int B, int b,
 int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap, int *out, int *n,
                const AnswerOptions *options) {
     AnswerOptions o = options ? *options : (AnswerOptions){0};
-    int was = tape_record(tp, 0), bad = 0, W = o.beams > 1 ? o.beams : 1;
+    int was, bad = 0, W = o.beams > 1 ? o.beams : 1;
+    if (o.groups > 1 && W % o.groups) {
+        tape_fail(tp, "%d beams cannot be dealt into %d groups", W, o.groups);
+        return -1;
+    }
+    was = tape_record(tp, 0);
     Tensor *prefix = bank ? answer_prefix(m, tp, q, B, bank, &o) : NULL;
     Ids *x = answer_prompts(tp, q, B, o.context);
-    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, m->c.S);
+    int keys = 0; /* that a sequence can come to have */
+    for (int b = 0; x && b < B; b++)
+        if (x[b].n > keys) keys = x[b].n;
+    keys = cap < m->c.S - m->c.P - keys ? m->c.P + keys + cap : m->c.S;
+    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, keys);
     bad = !x || !cache || (bank && !prefix);
     if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
     for (int b = 0; !bad && W > 1 && b < B; b++) { /* the cache serves one question after another */
@@ -1282,7 +1321,7 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
         memset(cache->keys, 0, (size_t)W * sizeof(int));
         memset(cache->read, 0, (size_t)W * sizeof(int));
         bad = (prefix && !own)
-              || answer_beams(m, tp, &x[b], own, cache, W, cap, out + b * cap, &n[b]);
+              || answer_beams(m, tp, &x[b], own, cache, &o, cap, out + b * cap, &n[b]);
     }
     tape_record(tp, was);
     return bad ? -1 : 0;

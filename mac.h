@@ -213,6 +213,7 @@ typedef struct {
     int pre_ff;                                  /* hidden width of the prefix expansion         */
     int D, Q, A;                                 /* longest document, question, answer in tokens */
     int pad;                                     /* 0; or the official padding: enc_forward      */
+    int enc_only;                                /* 0; or 1: no decoder, T tokens are learned    */
 } MacConfig;
 typedef struct { const char *name, *help; size_t offset; int least; } MacField;
 extern const MacField mac_fields[];              /* every field above, the end has name NULL     */
@@ -311,6 +312,8 @@ Bank    *bank_load(const char *path, char *err);
 /* ---- answers ---- */
 typedef struct {
     int beams;                                   /* 0 or 1: greedy                               */
+    int groups;                                  /* of beams, which search apart; 0 or 1: plain  */
+    real penalty;                                /* of a token that the groups before have chosen*/
     int hierarchy;                               /* M documents a group; 0: all at once          */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
     real *received;                              /* out [B,K] attention mass, not written where

@@ -41,8 +41,8 @@ static void *need(void *p) {
 
 /* ==== options ================================================================================ */
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac";
-static int docs, seed = 1, threads = 2, beams = 1, hierarchy, top = 3, limit, json, paragraphs,
-                 relations, half;
+static int docs, seed = 1, threads = 2, beams = 1, groups, penalty, hierarchy, top = 3, limit, json,
+                 paragraphs, relations, half;
 static char **words; /* what is no option */
 static int n_words;
 
@@ -54,6 +54,7 @@ static const Option options[] = {
     {"--memory", &memory, NULL, NULL},    {"--docs", NULL, &docs, NULL},
     {"--seed", NULL, &seed, NULL},        {"--threads", NULL, &threads, NULL},
     {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
+    {"--groups", NULL, &groups, NULL},    {"--penalty", NULL, &penalty, NULL},
     {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
     {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
     {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
@@ -66,6 +67,8 @@ static void help(void) {
          "          [--half]                        a new bank in half precision\n"
          "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"
          "          [--beams N] [--hierarchy M]     beam search; aggregation in groups of M\n"
+         "          [--groups G --penalty X]        N beams in G groups, which avoid each other's "
+         "tokens\n"
          "          [--data FILE --limit N]         N questions of a corpus, with the right "
          "answers\n"
          "  list    --bank B                        what the bank holds\n"
@@ -98,6 +101,8 @@ static void parse(int argc, char **argv) {
             usage("%s %s is not a number", o->name, argv[i]);
         *o->number = (int)x;
     }
+    if (groups > 1 && beams % groups)
+        usage("--beams %d cannot be dealt into --groups %d", beams, groups);
 }
 
 /* ==== model, bank, text ====================================================================== */
@@ -307,7 +312,8 @@ static void ask(const Bank *b, const char *question) {
     int *out = need(tape_alloc(tape, (size_t)cap * sizeof *out));
     real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received));
     Ids q = question_ids(question);
-    AnswerOptions o = {.beams = beams, .hierarchy = hierarchy, .received = received};
+    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)penalty,
+                       .hierarchy = hierarchy, .received = received};
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     char *text = answer_text(out, n);
     if (json) {
@@ -420,7 +426,8 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         q[i] = question_ids(corpus.qas[qa[i]].q);
         if (gold) context[i] = document_ids(corpus.docs[corpus.qas[qa[i]].doc].text);
     }
-    AnswerOptions o = {.beams = beams, .hierarchy = hierarchy, .context = gold ? context : NULL};
+    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)penalty,
+                       .hierarchy = hierarchy, .context = gold ? context : NULL};
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Qa *x = &corpus.qas[qa[i]];

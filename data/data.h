@@ -11,7 +11,7 @@
  *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
- *   svg.c        line and bar charts                                                        */
+ *   svg.c        line and bar charts, heat maps                                             */
 #ifndef DATA_H
 #define DATA_H
 #include <stddef.h>
@@ -140,4 +140,8 @@ int  svg_lines(const char *path, const char *title, const char *xlabel, const ch
                const SvgLine *lines, int n_lines, char *err);
 int  svg_bars(const char *path, const char *title, const char *ylabel, const char *const *names,
               const double *values, int n, double ymax, char *err);
+/* A heat map of percent[n_rows][n_columns], its colours logarithmic from 0.1 to 100. */
+int  svg_grid(const char *path, const char *title, const char *xlabel, const char *unit,
+              const char *const *rows, int n_rows, const char *const *columns, int n_columns,
+              const double *percent, char *err);
 #endif

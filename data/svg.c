@@ -1,7 +1,8 @@
-/* svg.c - line and bar charts as SVG files that any browser shows.  The colours are those of
- * Okabe and Ito, which colour-blind readers can tell apart. */
+/* svg.c - line charts, bar charts and heat maps as SVG files that any browser shows.  The lines'
+ * colours are those of Okabe and Ito, which colour-blind readers can tell apart. */
 #include "data.h"
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #define WIDTH 720
@@ -87,14 +88,19 @@ static double place(const Axis *a, double v, double from, double to) {
     return from + (v - a->lo) / (a->hi - a->lo) * (to - from);
 }
 
-/* Background, title, and the y axis with its grid; the plot ends at x = right. */
-static void put_frame(FILE *f, const char *title, const char *ylabel, const Axis *y, double right) {
+static void put_head(FILE *f, const char *title) {
     fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\""
             " viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
             "<rect width=\"100%%\" height=\"100%%\" fill=\"#FFFFFF\"/>\n<g font-size=\"15\">\n",
             WIDTH, HEIGHT, WIDTH, HEIGHT);
     put_label(f, LEFT, 26, "start", title, strlen(title));
-    fprintf(f, "</g>\n<g transform=\"translate(18 %d) rotate(-90)\">\n", (TOP + BOTTOM) / 2);
+    fputs("</g>\n", f);
+}
+
+/* Background, title, and the y axis with its grid; the plot ends at x = right. */
+static void put_frame(FILE *f, const char *title, const char *ylabel, const Axis *y, double right) {
+    put_head(f, title);
+    fprintf(f, "<g transform=\"translate(18 %d) rotate(-90)\">\n", (TOP + BOTTOM) / 2);
     put_label(f, 0, 0, "middle", ylabel, strlen(ylabel));
     fputs("</g>\n", f);
     for (int i = 0; y->lo + i * y->step < y->hi + y->step / 2; i++) {
@@ -239,5 +245,58 @@ int svg_bars(const char *path, const char *title, const char *ylabel, const char
         else fputs("n/a", f);
         fputs("</text>\n", f);
     }
+    return close_svg(f, path, err);
+}
+
+/* White over green to dark blue for 0 to 1: darker is more, which needs no colour to be seen. */
+static void put_shade(FILE *f, double share) {
+    static const int stop[4][3] = {{255, 255, 255}, {161, 218, 180}, {34, 94, 168}, {8, 16, 60}};
+    int i = share <= 0 ? 0 : share >= 1 ? 2 : (int)(share * 3);
+    double t = share <= 0 ? 0 : share >= 1 ? 1 : share * 3 - i;
+    fputs("rgb(", f);
+    for (int k = 0; k < 3; k++) {
+        put_number(f, stop[i][k] + t * (stop[i + 1][k] - stop[i][k]), 0);
+        fputc(k < 2 ? ',' : ')', f);
+    }
+}
+
+static void put_box(FILE *f, double x, double y, double width, double height, double share) {
+    const double at[4] = {x, y, width, height};
+    static const char *const names[4] = {"x", "y", "width", "height"};
+    fputs("<rect", f);
+    for (int i = 0; i < 4; i++) {
+        fprintf(f, " %s=\"", names[i]);
+        put_number(f, at[i], 1);
+        fputc('"', f);
+    }
+    fputs(" fill=\"", f);
+    put_shade(f, share);
+    fputs("\" stroke=\"#BBBBBB\" stroke-width=\"0.5\"/>\n", f);
+}
+
+int svg_grid(const char *path, const char *title, const char *xlabel, const char *unit,
+             const char *const *rows, int n_rows, const char *const *columns, int n_columns,
+             const double *percent, char *err) {
+    double right = WIDTH - 110, wide = (right - LEFT) / n_columns;
+    double high = (double)(BOTTOM - TOP) / n_rows, tick = (BOTTOM - TOP) / 3.0;
+    FILE *f = open_svg(path, err);
+    if (!f) return -1;
+    put_head(f, title);
+    for (int i = 0; i < n_rows * n_columns; i++) {
+        double v = is_drawn(percent[i]) && percent[i] > 0.1 ? log10(percent[i] * 10) / 3 : 0;
+        put_box(f, LEFT + i % n_columns * wide, TOP + i / n_columns * high, wide, high, v);
+    }
+    for (int i = 0; i < n_rows; i++)
+        put_label(f, LEFT - 8, TOP + (i + 0.5) * high + 4, "end", rows[i], strlen(rows[i]));
+    for (int i = 0; i < n_columns; i++)
+        put_name(f, LEFT + (i + 0.5) * wide, BOTTOM + 18, columns[i], 1);
+    put_label(f, (LEFT + right) / 2, BOTTOM + 50, "middle", xlabel, strlen(xlabel));
+    for (int i = 0; i < 30; i++) /* the legend, 0.1 at its foot */
+        put_box(f, right + 20, BOTTOM - (i + 1) * tick / 10, 16, tick / 10, (i + 0.5) / 30);
+    for (int i = 0; i < 4; i++) {
+        static const char *const text[4] = {"0.1 or less", "1", "10", "100"};
+        put_label(f, right + 42, BOTTOM - i * tick + 4, "start", text[i], strlen(text[i]));
+    }
+    put_label(f, right + 20, TOP - 12, "start", unit, strlen(unit));
     return close_svg(f, path, err);
 }

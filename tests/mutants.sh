@@ -150,6 +150,7 @@ mutant tensor.c '/^static void attn_forward_head/,/^}/s/ahead = a->causal ? kn -
     "attention: where the positions of padded queries begin"
 mutant mac.c 's/h = op_rmsnorm(tp, h, w->encoder.norm)/h = op_add(tp, h, h, 0)/' \
     "T5: no norm behind the encoder"
+mutant mac.c 's/in.n\[i \/ T\] - T + i % T/i % T/' "T5: without a decoder, the first states"
 mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \
     "token networks: rows not transposed"
 mutant mac.c 's/.scale = 1 \/ (real)sqrt((double)m->c.agg_dh)/.scale = 1/' "aggregator: the scale"
@@ -186,6 +187,8 @@ mutant mac.c '/^static int answer_greedy/,/^}/s/best == V - 1/best == V/' \
 mutant mac.c 's/old->data + (size_t)parent\[b\] \* row/old->data + (size_t)b * row/' \
     "beams: the cache of another"
 mutant mac.c 's/c\[i\].token == eos/c[i].token == eos - 1/' "beams: EOS"
+mutant mac.c 's/s->chosen\[c\[i\].token\]++/s->chosen[c[i].token] = 1/' "beams: chosen twice counts once"
+mutant mac.c 's/s->ended\[group\]++, beam_end/s->ended[0]++, beam_end/' "beams: the first group ends"
 mutant mac.c '/t model_fingerprint/,/^}/s/j = 0, n = size_of(t); j < n/j = 0, n = 1; j < n/' \
     "fingerprint: the first weights only"
 

@@ -7,7 +7,7 @@
 #include "../mac.h"
 
 /* ---- paper_lib.c: cells ---- */
-#define CELL_LINES 128
+#define CELL_LINES 256
 typedef struct {
     char path[600];
     uint64_t made_by;            /* of program, model, corpus and settings; 0: any               */
@@ -31,6 +31,7 @@ typedef struct {
     Tokenizer *tok;
     Tape *tp;
     Corpus train, valid, test;   /* quick: the beginnings of valid and test                      */
+    int cut;                     /* texts so far that were longer than the model's window        */
 } Lab;
 void  paper_die(const char *format, ...);
 void *paper_need(void *p);                       /* p, or the end of the program where it is NULL*/
@@ -47,9 +48,15 @@ Ids   lab_pair(Lab *l, const char *question, const char *answer, int *asked_from
 Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch);    /* a new bank       */
 /* Questions of documents first..last-1.  bank NULL: the LM alone; gold: their document in its
  * context. */
-typedef struct { const Bank *bank; int gold, beams, hierarchy; } Asking;
+typedef struct { const Bank *bank; int gold, beams, groups; real penalty; } Asking;
 void  lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum);
 void  lab_put_score(Cell *c, const char *before, const Score *s);
+
+/* ---- paper_look.c to paper_page.c: documents by rank, the right one having rank 0 ---- */
+static const struct { int from, to; const char *name; } look_ranks[] = {
+    {0, 0, "the right one"}, {1, 1, "nearest other"}, {2, 4, "2 to 4"}, {5, 16, "5 to 16"},
+    {17, 64, "17 to 64"}, {65, 1 << 30, "further"}};
+enum { LOOK_RANKS = 6, LOOK_ROWS = 5, LOOK_COLUMNS = 20 };       /* of the heat map              */
 
 /* ---- paper_tune.c: finetuning the LM on a stream, the paper's baselines ---- */
 typedef enum { WEIGH_UNIFORM, WEIGH_SALIENT, WEIGH_CAMELS } Weigh;

@@ -1,18 +1,18 @@
-# paper.sh BUILD - the paper's experiments at toy scale, cell by cell; `make paper`.
-# Environment: QUICK=1, CORPORA, SEEDS, TRAIN_people and the like (options of ./train).
+# paper.sh BUILD begin | pair CORPUS SEED | designs | end - the paper's experiments at toy scale,
+# cell by cell.  `make paper` calls it, several pairs at a time, one thread each.  Environment: OUT,
+# the folder of results; QUICK=1, CORPORA, SEEDS; PAPER_people and the like, options of ./train.
 # A cell that is finished, and of these programs, models and corpora, is left as it is; so a run
 # that was stopped goes on where it was.
 set -eu
-build=$1
+build=$1 phase=$2 out=$OUT
+export PAPER_THREADS=1
 if [ "${QUICK:-}" = 1 ]; then
-    quick=1 out=out/paper/quick CORPORA=people SEEDS=1
+    quick=1 PAPER_THREADS=2
     # the guidance begins when answers have: at the default share they would not within so few steps
-    TRAIN_people="$TRAIN_people --steps-lm 1000 --steps 2000 --alone 0.5 --eval-questions 64"
+    PAPER_people="$PAPER_people --steps-lm 1000 --steps 2000 --alone 0.5 --eval-questions 64"
 else
-    quick=0 out=out/paper
+    quick=0
 fi
-mkdir -p "$out/cells" "$out/models"
-rm -f "$out/index.md" # until all its cells are there
 
 say() { printf '\n== %s\n' "$*" >&2; }
 folder() { # of a corpus
@@ -23,17 +23,17 @@ folder() { # of a corpus
 # of a training which may be gone on with.
 model() {
     data=$(folder "$1") name=$3 file=$out/models/$3.safetensors
-    eval "options=\"\${TRAIN_$1:-} \$4\""
+    eval "options=\"\${PAPER_$1:-} \$4\""
     stamp=$(echo "$options $2" \
         | cat - "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
     if [ -f "$file" ] && [ "$(cat "$file.stamp" 2> /dev/null)" = "$stamp $(cksum < "$file")" ]; then
         return
     fi
     if [ -f "$file.last" ] && [ "$(cat "$file.begun" 2> /dev/null)" = "$stamp" ]; then
-        say "$name: training goes on"
+        say "$name: training goes on; progress: $file.log"
         set -- --resume
     else
-        say "$name: training"
+        say "$name: training; progress: $file.log"
         rm -f "$file" "$file".*
         echo "$stamp" > "$file.begun"
         # shellcheck disable=SC2086  # the options are words
@@ -42,68 +42,114 @@ model() {
     began=$(date +%s)
     trap : INT TERM # ./train stops by itself, and the time is noted
     stopped=0
-    "$build/train" --out "$file" "$@" >&2 || stopped=$?
+    "$build/train" --out "$file" --threads "$PAPER_THREADS" "$@" > "$file.log" 2>&1 || stopped=$?
     trap - INT TERM
     seconds=$(($(cat "$file.seconds" 2> /dev/null || echo 0) + $(date +%s) - began))
     echo "$seconds" > "$file.seconds"
-    [ "$stopped" = 0 ] || { echo "paper: stopped; make paper goes on from here" >&2; exit 130; }
+    if [ "$stopped" != 0 ]; then
+        tail -n 1 "$file.log" >&2
+        echo "paper: $name: the training stopped; make paper goes on from here" >&2
+        exit 1
+    fi
     printf 'paper cell 0000000000000001\nseconds %s\nend\n' "$seconds" \
         > "$out/cells/$name.training.txt"
     echo "$stamp $(cksum < "$file")" > "$file.stamp.new"
     mv "$file.stamp.new" "$file.stamp"
 }
 
-# cell PROGRAM CORPUS SEED WHAT [NAME of the model]
-cell() { "$build/paper_$1" "$out" "$(folder "$2")" "${5:-$2-$3}" "$3" "$quick" "$4"; }
-adapt() { cell adapt "$@"; }
-bank() { cell bank "$@"; }
-limit() { cell limit "$@"; }
-retrieve() { cell retrieve "$@"; }
+# cell PROGRAM NAME CORPUS SEED WHAT: NAME is the model's
+cell() { "$build/paper_$1" "$out" "$(folder "$3")" "$2" "$4" "$quick" "$5"; }
+cells() { # cells PROGRAM NAME CORPUS SEED WHAT...
+    program=$1 named=$2 of=$3 by=$4
+    shift 4
+    for what in "$@"; do cell "$program" "$named" "$of" "$by" "$what"; done
+}
 
-counts='100 200 400 1000000'
-[ "$quick" = 0 ] || counts='50 100 1000000'
-for corpus in $CORPORA; do
-    if [ "$corpus" = people ]; then
-        [ -f out/paper/people/test.jsonl ] || "$build/run" people --out out/paper/people
-    fi
-    for split in train valid test; do
-        file=$(folder "$corpus")/$split.jsonl
-        [ -f "$file" ] && continue
-        echo "paper: $file is missing; git checkout data/$corpus brings it back" >&2
-        exit 1
+begin() {
+    mkdir -p "$out/cells" "$out/models"
+    rm -f "$out/index.md" # until all its cells are there
+    [ -f out/paper/people/test.jsonl ] || "$build/run" people --out out/paper/people
+    for corpus in people wnnames factbook $CORPORA; do
+        for split in train valid test; do
+            file=$(folder "$corpus")/$split.jsonl
+            [ -f "$file" ] && continue
+            echo "paper: $file is missing; git checkout data/$corpus brings it back" >&2
+            exit 1
+        done
     done
-    for seed in $SEEDS; do
-        model "$corpus" "$seed" "$corpus-$seed" ''
-        say "$corpus, seed $seed: finetuning on the stream, and MAC"
-        adapt "$corpus" "$seed" tune
-        adapt "$corpus" "$seed" camels
-        for method in uniform salient camels; do adapt "$corpus" "$seed" "rate-$method"; done
-        for method in none question shuffled uniform salient camels mac gold; do
-            adapt "$corpus" "$seed" "adapt-$method"
+}
+
+pair() { # CORPUS SEED: everything but what must run alone
+    at="$1-$2 $1 $2"
+    model "$1" "$2" "$1-$2" ''
+    say "$1, seed $2: finetuning on the stream, and MAC"
+    # shellcheck disable=SC2086  # $at is three words
+    {
+        cells adapt $at tune camels rate-uniform rate-salient rate-camels passes
+        for method in none question shuffled uniform salient camels mac diverse gold; do
+            cells adapt $at "adapt-$method"
         done
-        for method in uniform salient camels mac; do adapt "$corpus" "$seed" "keep-$method"; done
-        for method in uniform salient camels mac mac64; do
-            for n in $counts; do adapt "$corpus" "$seed" "cost-$method-$n"; done
+        cells adapt $at keep-uniform keep-salient keep-camels keep-mac
+        for other in people wnnames factbook; do
+            [ "$other" = "$1" ] || cells adapt "$1-$2" "$other" "$2" "ood-mac-$other" \
+                "ood-question-$other"
         done
-        say "$corpus, seed $seed: the bank"
-        for M in 0 2 4 16 64 256; do bank "$corpus" "$seed" "hierarchy-$M"; done
-        for K in 100 1000 10000; do bank "$corpus" "$seed" "streaming-$K"; done
+        say "$1, seed $2: the bank"
         for cut in prune average nearest slots codes; do
-            for percent in 75 50 25 10; do limit "$corpus" "$seed" "limited-$cut-$percent"; done
+            for percent in 75 50 25 10; do cells limit $at "limited-$cut-$percent"; done
         done
-        bank "$corpus" "$seed" unlearning
-        for percent in 0 25 50 75; do cell drop "$corpus" "$seed" "drop-$percent"; done
-        if [ "$corpus" = people ] && [ "$seed" = 1 ] && [ "$quick" = 0 ]; then
-            for percent in 0 25 50 75; do # short trainings, four more of them
-                model people 1 "people-1-drop$percent" "--steps 2500 --drop 0.$percent"
-                cell adapt people 1 adapt-mac "people-1-drop$percent"
-            done
-        fi
-        say "$corpus, seed $seed: retrieval"
-        retrieve "$corpus" "$seed" reader
-        retrieve "$corpus" "$seed" retrieve-mac-0
-        for k in 0 1 3 5; do retrieve "$corpus" "$seed" "retrieve-bm25-$k"; done
-        for k in 1 3 5; do retrieve "$corpus" "$seed" "retrieve-both-$k"; done
-    done
-done
-"$build/paper_page" "$out" "$CORPORA" "$SEEDS"
+        cells look $at look
+        cells bank $at hierarchy-0 hierarchy-2 hierarchy-4 hierarchy-16 hierarchy-64 hierarchy-256 \
+            rounds-16 streaming-100 streaming-1000 streaming-10000 unlearning
+        say "$1, seed $2: retrieval"
+        cells retrieve $at reader retrieve-mac-0 retrieve-bm25-0
+        for k in 1 3 5; do cells retrieve $at "retrieve-bm25-$k" "retrieve-both-$k"; done
+    }
+}
+
+timed() { # CORPUS SEED: alone on the machine
+    say "$1, seed $2: seconds and memory"
+    export PAPER_THREADS=2
+    at="$1-$2 $1 $2" counts='100 200 400 1000000'
+    [ "$quick" = 0 ] || counts='50 100 1000000'
+    # shellcheck disable=SC2086
+    {
+        for method in uniform salient camels mac mac64; do
+            for n in $counts; do cells adapt $at "cost-$method-$n"; done
+        done
+        cells drop $at drop-0 drop-25 drop-50 drop-75
+    }
+}
+
+# Short trainings on people, each with one thing changed.
+designs() {
+    while read -r name options; do
+        model people 1 "people-1-$name" "--docs 16 --steps 2500 --alone 0.4 $options"
+        cells adapt "people-1-$name" people 1 adapt-mac adapt-mac16
+    done << END
+base
+drop25 --drop 0.25
+drop50 --drop 0.5
+drop75 --drop 0.75
+enconly2 --enc_only 1
+enconly4 --enc_only 1 --enc_L 4
+T4 --T 4
+T16 --T 16
+P1 --P 1
+P4 --P 4
+B1 --agg_B 1
+B4 --agg_B 4
+docs8 --docs 8
+docs32 --docs 32
+END
+}
+
+case $phase in
+begin) begin ;;
+pair) pair "$3" "$4" ;;
+designs) designs ;;
+end)
+    for corpus in $CORPORA; do timed "$corpus" "${SEEDS%% *}"; done
+    "$build/paper_page" "$out" "$CORPORA" "$SEEDS"
+    ;;
+esac

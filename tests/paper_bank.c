@@ -42,6 +42,50 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
     bank_free(b);
 }
 
+/* One question, two rounds: of up to M*M documents, how much attention the right one gets in its
+ * group of M, and how much its group then gets among the groups' results. */
+static void two_rounds(const Bank *b, const Qa *qa, int M, double *first, double *second) {
+    int T = b->T, G = (b->K + M - 1) / M, zero = 0, right = qa->doc / M;
+    int *at = paper_need(tape_alloc(lab.tp, 3 * (size_t)G * sizeof *at));
+    Ids *q = paper_need(tape_alloc(lab.tp, (size_t)G * sizeof *q));
+    Tensor **mass = paper_need(tape_alloc(lab.tp, (size_t)lab.m->c.agg_B * sizeof *mass));
+    Tensor *phi = paper_need(tape_tensor(lab.tp, b->K * T, b->d));
+    bank_read(b, 0, b->K, phi->data);
+    q[0] = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+    for (int g = 0; g < G; g++) {
+        q[g] = q[0];
+        at[g] = g * M, at[G + g] = b->K - g * M < M ? b->K - g * M : M;
+        at[2 * G + g] = g == right ? qa->doc : g * M;
+    }
+    AggReads r = {.doc0 = at, .docs = at + G, .gold = at + 2 * G, .mass = mass};
+    AggReads all = {.doc0 = &zero, .docs = &G, .gold = &right, .mass = mass};
+    int blocks = lab.m->c.agg_B, n = T * lab.m->c.agg_H;
+    Tensor *z = agg_forward(lab.m, lab.tp, q, G, phi, &r);
+    for (int i = 0; z && i < blocks * n; i++)
+        *first += (double)mass[i / n]->data[right * n + i % n] / (blocks * n);
+    if (!z || !agg_forward(lab.m, lab.tp, q, 1, z, &all)) paper_die("%s", tape_error(lab.tp));
+    for (int i = 0; i < blocks * n; i++)
+        *second += (double)mass[i / n]->data[i % n] / (blocks * n);
+}
+
+static void rounds(Cell *c, int M) {
+    int K = lab.test.n_docs < M * M ? lab.test.n_docs : M * M, asked = 0;
+    double first = 0, second = 0;
+    Bank *b = lab_learn(&lab, &lab.test, 0, K, 64);
+    tape_record(lab.tp, 0);
+    for (int k = 0; k < K; k++) {
+        if (lab.test.docs[k].n_qas == 0) continue;
+        tape_reset(lab.tp);
+        two_rounds(b, &lab.test.qas[lab.test.docs[k].qas[0]], M, &first, &second);
+        asked++;
+    }
+    cell_put(c, "documents", K);
+    cell_put(c, "first", first / (asked ? asked : 1));
+    cell_put(c, "second", second / (asked ? asked : 1));
+    cell_put(c, "groups", (K + M - 1) / M);
+    bank_free(b);
+}
+
 typedef struct { const real *z; int d; } Rows;
 static const real *rows_of(void *ctx, int first, int n, real *room) {
     const Rows *r = ctx;
@@ -198,6 +242,7 @@ int main(int argc, char **argv) {
     if (lab_cell(&lab, &c, what)) { lab_close(&lab); return 0; }
     lab_say(&lab, "%s", what);
     if (sscanf(what, "hierarchy-%d", &n) == 1) hierarchy(&c, n);
+    else if (sscanf(what, "rounds-%d", &n) == 1) rounds(&c, n);
     else if (sscanf(what, "streaming-%d", &n) == 1) streaming(&c, n);
     else if (!strcmp(what, "unlearning")) unlearning(&c);
     else paper_die("there is no cell %s", what);

@@ -143,7 +143,8 @@ void lab_open(Lab *l, char **argv) {
     read_split(l, &l->valid, "valid", 60);
     read_split(l, &l->test, "test", 120);
     open_model(l);
-    pool_start(2);
+    const char *threads = getenv("PAPER_THREADS"); /* they change no bits */
+    pool_start(threads ? atoi(threads) : 2);
 }
 
 void lab_close(Lab *l) {
@@ -156,8 +157,8 @@ void lab_close(Lab *l) {
 
 /* ==== ids, learning, asking ================================================================== */
 Ids lab_ids(Lab *l, Prompt prompt, const char *text, int cap) {
-    int cut = 0, *id = paper_need(tape_alloc(l->tp, (size_t)cap * sizeof *id));
-    int n = prompt(l->tok, text, id, cap, &cut);
+    int *id = paper_need(tape_alloc(l->tp, (size_t)cap * sizeof *id));
+    int n = prompt(l->tok, text, id, cap, &l->cut);
     if (n < 0) paper_die("out of memory");
     return (Ids){id, n};
 }
@@ -208,7 +209,7 @@ static void ask_batch(Lab *l, const Corpus *c, const int *qa, int n, const Askin
         q[i] = lab_ids(l, prompt_question, x->q, l->m->c.Q);
         if (how->gold) context[i] = lab_ids(l, prompt_document, c->docs[x->doc].text, l->m->c.D);
     }
-    AnswerOptions o = {.beams = how->beams, .hierarchy = how->hierarchy,
+    AnswerOptions o = {.beams = how->beams, .groups = how->groups, .penalty = how->penalty,
                        .context = how->gold ? context : NULL};
     if (mac_answer(l->m, l->tp, q, n, how->bank, cap, out, len, &o) != 0)
         paper_die("%s", tape_error(l->tp));

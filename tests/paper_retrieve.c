@@ -44,11 +44,11 @@ static int join(const Ids *doc, int n, const int *order, Ids *out) {
 /* ==== teaching the LM to read several ======================================================== */
 typedef struct { Ids doc, q, x; char *asked; } Example;
 
-/* A training question, its document with other answers, and what BM25 finds beside it; not what
- * bears the same name, which in training may say something else. */
-static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, Example *e) {
+/* A training question, its document with other answers, and what BM25 finds beside it, up to `most`
+ * documents, 0: the question alone; not what bears the same name, which in training may say
+ * something else. */
+static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int most, Example *e) {
     int found[3 * MOST], n = 1, from, order[MOST], i = rng_below(rng, lab.train.n_docs);
-    int most = 1 + rng_below(rng, MOST);
     Ids doc[MOST], context;
     AugDoc d;
     if (aug_draw(aug, i, NULL, 0, 0.8, rng, &d) != 0) paper_die("out of memory");
@@ -59,6 +59,7 @@ static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, Example 
     for (int b = 0; b < beside && n < most; b++)
         if (strcmp(lab.train.docs[found[b]].title, lab.train.docs[i].title))
             doc[n++] = lab_ids(&lab, prompt_document, lab.train.docs[found[b]].text, lab.m->c.D);
+    if (most == 0) n = 0;
     for (int j = 0; j < n; j++) { /* a random order */
         int at = rng_below(rng, j + 1);
         order[j] = j;
@@ -92,7 +93,7 @@ static Tensor *batch_prefix(const Example *e) {
 
 static void teach_reader(Cell *c) {
     char path[512], err[MAC_ERR];
-    int steps = lab.quick ? 400 : 3000;
+    int steps = lab.quick ? 400 : 1500;
     uint64_t rng = (uint64_t)lab.seed + 23;
     double sum = 0;
     Augment *aug = paper_need(aug_new(&lab.train));
@@ -106,14 +107,16 @@ static void teach_reader(Cell *c) {
         const char *asked[BATCH];
         tape_reset(lab.tp);
         for (int i = 0; i < BATCH; i++) {
-            while (!draw_example(index, aug, &rng, &e[i])) {}
+            int most = 1 + rng_below(&rng, MOST); /* or none, where there is a memory */
+            if (step % 2 && rng_below(&rng, 4) == 0) most = 0;
+            while (!draw_example(index, aug, &rng, most, &e[i])) {}
             x[i] = e[i].x, asked[i] = e[i].asked;
         }
         Tensor *prefix = step % 2 ? batch_prefix(e) : NULL;
         Tensor *loss = lm_loss(lab.m, lab.tp, x, asked, BATCH, prefix, 0);
         if (tape_backward(lab.tp, loss) != 0) paper_die("%s", tape_error(lab.tp));
         sum += (double)loss->data[0];
-        adam.lr = lr_schedule(LR_COSINE, (real)1e-3, step, 20, steps);
+        adam.lr = lr_schedule(LR_COSINE, (real)1.5e-3, step, 20, steps);
         adam_step(&lab.m->ps, &adam);
         if (step % 50 != 49) continue;
         lab_say(&lab, "reader, step %d of %d: loss %.4f", step + 1, steps, sum / 50);

@@ -931,6 +931,15 @@ static void test_svg(void) {
     CHECK(strstr(s, "height=\"43.6\""), "42.5 of 300 is 43.6 of 308 high");
     CHECK(!strstr(s, ">25<") && !strstr(s, ">20<"), "ticks of y");
     free(s);
+    static const double percent[4] = {100, 0.1, 0, 1};
+    CHECK(svg_grid(path, "T", "X", "%", names, 2, names, 2, percent, err) == 0, "%s", err);
+    s = read_all(path, &n);
+    CHECK(count(s, "<rect ") == 1 + 4 + 30 && count(s, "#BBBBBB") == 34, "four boxes, a legend");
+    CHECK(count(s, "y=\"44.0\" width=\"268.0\" height=\"154.0\" fill=\"rgb(8,16,60)\"") == 1,
+          "100%% is not the darkest, in the first row");
+    CHECK(count(s, "height=\"154.0\" fill=\"rgb(255,255,255)\"") == 2, "0.1%% or less is white");
+    CHECK(strstr(s, ">0.1 or less<") && count(s, ">without<") == 2, "labels");
+    free(s);
     remove(path);
     CHECK(svg_bars("no/such/folder/x.svg", "T", "Y", names, bars, 2, 100, err) != 0
           && strstr(err, "no/such/folder/x.svg"), "no folder: %s", err);

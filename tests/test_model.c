@@ -29,7 +29,8 @@ static size_t numel(const Tensor *t) {
 }
 
 /* ==== small models, filled with noise so that nothing is near zero =========================== */
-/* 0: e != d and T does not divide n = 8.  1: e = d, T divides n.  2: one of everything. */
+/* 0: e != d and T does not divide n = 8.  1: e = d, T divides n.  2: one of everything.  3: as 0,
+ * without a decoder. */
 static MacConfig config(int which) {
     static const MacConfig c[] = {
         {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 6, .enc_L = 2, .enc_H = 2, .enc_dh = 4,
@@ -41,7 +42,9 @@ static MacConfig config(int which) {
         {.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2,
          .enc_ff = 3, .T = 1, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2,
          .D = 4, .Q = 4, .A = 3}};
-    return c[which];
+    MacConfig only = c[0];
+    only.enc_only = 1;
+    return which < 3 ? c[which] : only;
 }
 
 static Model *noisy_model(const MacConfig *c, uint64_t seed) {
@@ -503,7 +506,7 @@ static void naive_feed_forward(Model *m, const char *at, int l, int sub, double 
     naive_rows(x, f, named(m, at, l, name[2]), NULL, n, m->c.enc_ff, m->c.e, 1);
 }
 
-/* y[T*e]: the decoder's states for one sequence. */
+/* y[T*e]: the decoder's states for one sequence; or, without one, the encoder's last T. */
 static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
     static double x[ROOM];
     char enc[80], dec[80];
@@ -515,12 +518,14 @@ static void naive_t5(Model *m, const char *t5, const Ids *ids, double *y) {
                *prompts = named(m, t5, -1, "learnable_prompts");
     for (int i = 0; i < n * e; i++) x[i] = (double)embed[ids->id[i / e] * e + i % e];
     for (int i = 0; i < T * e; i++) y[i] = (double)prompts[i];
+    if (m->c.enc_only) memcpy(x + n * e, y, (size_t)(T * e) * sizeof *y), n += T;
     for (int l = 0; l < m->c.enc_L; l++) {
         naive_t5_attention(m, enc, l, "SelfAttention", 0, x, n, NULL, 0, named(m, enc, 0, relative),
                            0);
         naive_feed_forward(m, enc, l, 1, x, n);
     }
     naive_rms(x, x, named(m, t5, -1, "encoder.final_layer_norm.weight"), n, e);
+    if (m->c.enc_only) { memcpy(y, x + (n - T) * e, (size_t)(T * e) * sizeof *y); return; }
     for (int l = 0; l < m->c.enc_L; l++) {
         naive_t5_attention(m, dec, l, "SelfAttention", 0, y, T, NULL, 0, named(m, dec, 0, relative),
                            1);
@@ -1018,11 +1023,13 @@ static void test_greedy(Model *m, const Bank *bank, const Ids *q) {
           ended, N_Q, words);
 }
 
-/* Beam search by its definition, everything read anew: of the continuations of the running answers
- * the 2W best are looked at; those that end among the first W are answers, the first W others run
- * on, until W have ended.  The best mean log-probability wins. */
+/* Beam search by its definition, everything read anew: of the continuations of a group's running
+ * answers the 2w best are looked at; those that end among the first w are answers, the first w
+ * others run on, until w have ended.  The best mean log-probability wins.  Groups take their turns
+ * within a step; what those before have appended is counted from their answers. */
 enum { WIDE = 4 };
 typedef struct { int id[32]; double sum; } Beam;
+typedef struct { Beam live[WIDE]; int n, ended; } Beams;
 
 static void beam_end(const Beam *b, int n, double mean, double *best, int *out, int *n_out) {
     if (!(mean > *best)) return;
@@ -1030,38 +1037,92 @@ static void beam_end(const Beam *b, int n, double mean, double *best, int *out, 
     memcpy(out, b->id, (size_t)n * sizeof *out);
 }
 
-static int beams_anew(Model *m, const Ids *q, Tensor *prefix, int *out) {
-    Beam live[WIDE] = {{{0}, 0}}, next[WIDE];
-    int V = m->c.V, n_live = 1, ended = 0, n_out = 0, step = 0, id[32];
-    double best = -INFINITY, score[WIDE * 32];
+static int appended(const Beams *s, int groups, int step, int token) {
+    int count = 0;
+    for (int g = 0; g < groups; g++)
+        for (int b = 0; b < s[g].n; b++) count += s[g].live[b].id[step] == token;
+    return count;
+}
+
+static void group_anew(Model *m, const Ids *q, Tensor *prefix, Beams *s, int g, int w, int step,
+                       double penalty, double *best, int *out, int *n_out) {
+    int V = m->c.V, kept = 0, id[32];
+    double score[WIDE * 32];
+    Beam next[WIDE];
     memcpy(id, q->id, (size_t)q->n * sizeof *id);
-    for (; step < CAP && ended < WIDE; step++) {
-        int kept = 0;
-        for (int b = 0; b < n_live; b++) {
-            double all = 0;
-            memcpy(id + q->n, live[b].id, (size_t)step * sizeof *id);
-            const real *l = fresh_logits(m, id, q->n + step, prefix);
-            for (int v = 0; l && v < V; v++) all += exp((double)l[v]);
-            for (int v = 0; l && v < V; v++)
-                score[b * V + v] = live[b].sum + (double)l[v] - log(all);
-        }
-        for (int rank = 0; rank < 2 * WIDE && kept < WIDE; rank++) {
-            int top = 0;
-            for (int i = 1; i < n_live * V; i++)
-                if (score[i] > score[top]) top = i;
-            Beam b = live[top / V];
-            b.sum = score[top], b.id[step] = top % V;
-            score[top] = -INFINITY;
-            if (top % V < V - 1) next[kept++] = b;
-            else if (rank < WIDE)
-                ended++, beam_end(&b, step, b.sum / (step + 1), &best, out, &n_out);
-        }
-        n_live = kept;
-        memcpy(live, next, sizeof next);
+    for (int b = 0; b < s[g].n; b++) {
+        double all = 0;
+        memcpy(id + q->n, s[g].live[b].id, (size_t)step * sizeof *id);
+        const real *l = fresh_logits(m, id, q->n + step, prefix);
+        for (int v = 0; l && v < V; v++) all += exp((double)l[v]);
+        for (int v = 0; l && v < V; v++)
+            score[b * V + v] = s[g].live[b].sum + (double)l[v] - log(all)
+                               - penalty * appended(s, g, step, v);
     }
-    for (int b = 0; ended < WIDE && b < n_live; b++)
-        beam_end(&live[b], step, live[b].sum / step, &best, out, &n_out);
+    for (int rank = 0; rank < 2 * w && kept < w; rank++) {
+        int top = 0;
+        for (int i = 1; i < s[g].n * V; i++)
+            if (score[i] > score[top]) top = i;
+        Beam b = s[g].live[top / V];
+        b.sum = score[top], b.id[step] = top % V;
+        score[top] = -INFINITY;
+        if (top % V < V - 1) next[kept++] = b;
+        else if (rank < w) s[g].ended++, beam_end(&b, step, b.sum / (step + 1), best, out, n_out);
+    }
+    s[g].n = kept;
+    memcpy(s[g].live, next, (size_t)kept * sizeof *next);
+}
+
+static int beams_anew(Model *m, const Ids *q, Tensor *prefix, int groups, double penalty,
+                      int *out) {
+    Beams s[WIDE] = {{.n = 0}};
+    int n_out = 0, w = WIDE / groups, step = 0, running = groups;
+    double best = -INFINITY;
+    for (int g = 0; g < groups; g++) s[g].n = 1;
+    for (; step < CAP && running; step++)
+        for (int g = running = 0; g < groups; g++) {
+            if (s[g].ended >= w) s[g].n = 0; /* it chooses nothing any more */
+            else group_anew(m, q, prefix, s, g, w, step, penalty, &best, out, &n_out);
+            running += s[g].ended < w;
+        }
+    for (int g = 0; g < groups; g++)
+        for (int b = 0; s[g].ended < w && b < s[g].n; b++)
+            beam_end(&s[g].live[b], step, s[g].live[b].sum / step, &best, out, &n_out);
     return n_out;
+}
+
+/* How many answers differ from those of plain beams. */
+static int diverse(Model *m, const Bank *bank, const Ids *q, int groups, double penalty,
+                   const int *plain, const int *plain_n) {
+    int out[N_Q * CAP], n[N_Q], want[CAP], differ = 0;
+    AnswerOptions o = {.beams = WIDE, .groups = groups, .penalty = (real)penalty};
+    tape_reset(tp);
+    CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out, n, &o) == 0, "groups: %s", tape_error(tp));
+    for (int i = 0; i < N_Q; i++) {
+        int len = beams_anew(m, &q[i], prefix_of_bank(m, &q[i], bank), groups, penalty, want);
+        CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want),
+              "%d groups, penalty %g: answer %d is not the one of the definition", groups, penalty,
+              i);
+        differ += n[i] != plain_n[i]
+                  || memcmp(out + i * CAP, plain + i * CAP, (size_t)n[i] * sizeof *n);
+    }
+    return differ;
+}
+
+static void test_diverse(Model *m, const Bank *bank, const Ids *q, const int *plain,
+                         const int *plain_n) {
+    static const struct { int groups; double penalty; } way[] = {
+        {2, 0.3}, {2, 10}, {4, 0.3}, {4, -0.4}, {2, -0.4}}; /* below 0 the last groups win */
+    int out[CAP], n;
+    CHECK(diverse(m, bank, q, 1, 10, plain, plain_n) == 0, "one group pays no penalty");
+    for (int i = 0; i < 5; i++)
+        CHECK(diverse(m, bank, q, way[i].groups, way[i].penalty, plain, plain_n) > 0,
+              "%d groups, penalty %g change nothing: proves little", way[i].groups,
+              way[i].penalty);
+    AnswerOptions o = {.beams = WIDE, .groups = 3};
+    tape_reset(tp);
+    CHECK(mac_answer(m, tp, q, 1, bank, CAP, out, &n, &o) == -1 && tape_error(tp)[0],
+          "four beams in three groups");
 }
 
 static void test_beams(Model *m, const Bank *bank, const Ids *q) {
@@ -1086,11 +1147,12 @@ static void test_beams(Model *m, const Bank *bank, const Ids *q) {
         double g = mean_log_prob(m, &q[i], prefix, out + i * CAP, n[i]);
         double w = mean_log_prob(m, &q[i], prefix, wide + i * CAP, wide_n[i]);
         better += w > g + 1e-6, worse += !(w >= g - 1e-6);
-        int want[CAP], len = beams_anew(m, &q[i], prefix, want);
+        int want[CAP], len = beams_anew(m, &q[i], prefix, 1, 0, want);
         CHECK(wide_n[i] == len && !memcmp(wide + i * CAP, want, (size_t)len * sizeof *want),
               "four beams: answer %d is not the one without a cache", i);
     }
     CHECK(worse <= 3 && better >= 3, "four beams: %d better, %d worse than greedy", better, worse);
+    test_diverse(m, bank, q, wide, wide_n);
 }
 
 /* With context, the LM reads both; the memory is asked with the question alone. */
@@ -1362,6 +1424,8 @@ static void test_config(void) {
     MacConfig c = config(0);
     c.H = 3;
     CHECK(mac_config_check(&c, err) == -1 && strstr(err, "H = 3"), "heads: %s", err);
+    c = config(0), c.pad = c.enc_only = 1;
+    CHECK(mac_config_check(&c, err) == -1 && strstr(err, "enc_only"), "padding: %s", err);
     c = config(0), c.S = c.P;
     CHECK(mac_config_check(&c, err) == -1 && strstr(err, "S = 2"), "window: %s", err);
     c = mac_config_default();
@@ -1425,12 +1489,14 @@ static void test_limits(void) {
 int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
     tp = tape_new(0);
+    test_encoders(3);
     for (int which = 0; which < 3; which++)
         test_lm(which), test_token_networks(which), test_encoders(which);
     test_prefix_layout();
     test_mac_grad(0, 1, 4, 0);
     test_mac_grad(0, 2, 2, (real)0.1);
     test_mac_grad(1, 4, 3, (real)0.1);
+    test_mac_grad(3, 2, 3, (real)0.1);
     test_mac_grad(2, 1, 4, (real)0.1);
     test_mac_grad(2, 2, 4, (real)0.1);
     test_dropped();
