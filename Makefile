@@ -176,8 +176,8 @@ demo: train run
 CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
-PAPER_people   = $(TRAIN_people) --steps 3000
-PAPER_wnnames  = --steps-lm 3000 --steps 4200 --alone 0.25 --eval-every 500
+PAPER_people   = $(TRAIN_people)
+PAPER_wnnames  = --steps-lm 3000 --steps 3000 --alone 0.5 --eval-every 500
 PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --docs 16 \
     --steps-lm 2000 --steps 2500 --alone 0.4 --eval-every 500
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))

@@ -8,8 +8,7 @@ build=$1 phase=$2 out=$OUT
 export PAPER_THREADS=1
 if [ "${QUICK:-}" = 1 ]; then
     quick=1 PAPER_THREADS=2
-    # the guidance begins when answers have: at the default share they would not within so few steps
-    PAPER_people="$PAPER_people --steps-lm 1000 --steps 2000 --alone 0.5 --eval-questions 64"
+    PAPER_people="$PAPER_people --steps-lm 1000 --steps 1000 --eval-questions 64"
 else
     quick=0
 fi
@@ -124,7 +123,7 @@ timed() { # CORPUS SEED: alone on the machine
 # Short trainings on people, each with one thing changed.
 designs() {
     while read -r name options; do
-        model people 1 "people-1-$name" "--docs 16 --steps 2500 --alone 0.4 $options"
+        model people 1 "people-1-$name" "--steps 1000 --docs 32 --drop 0 $options"
         cells adapt "people-1-$name" people 1 adapt-mac adapt-mac16
     done << END
 base
@@ -140,7 +139,7 @@ P4 --P 4
 B1 --agg_B 1
 B4 --agg_B 4
 docs8 --docs 8
-docs32 --docs 32
+docs128 --docs 128 --drop 0.75
 END
 }
 

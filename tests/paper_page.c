@@ -590,11 +590,11 @@ static void section_limited(void) {
 
 /* ==== experiment 8 =========================================================================== */
 static const struct { const char *cell, *what; } designs[] = {
-    {"base", "T 8, P 2, agg_B 2, 16 documents a step"},
+    {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
     {"enconly2", "encoder with T learned tokens, 2 layers"},
     {"enconly4", "the same, 4 layers (as many as encoder and decoder)"},
     {"T4", "T 4"}, {"T16", "T 16"}, {"P1", "P 1"}, {"P4", "P 4"}, {"B1", "agg_B 1"},
-    {"B4", "agg_B 4"}, {"docs8", "8 documents a step"}, {"docs32", "32 documents a step"},
+    {"B4", "agg_B 4"}, {"docs8", "8 documents a step"}, {"docs128", "128 documents, 96 without gradient"},
     {"drop25", "25% without a gradient (section 5)"}, {"drop50", "50%"}, {"drop75", "75%"},
     {NULL, NULL}};
 
@@ -610,7 +610,7 @@ static void section_designs(void) {
     static const char *const heads[] = {"EM, banks of 16", "EM, all documents",
                                         "seconds of training"};
     if (isnan(design("base", ".adapt-mac", "em"))) return;
-    fputs("\nDesigns: people, seed 1, 2,500 steps each, the first row's settings but for what is "
+    fputs("\nDesigns: people, seed 1, 1,000 steps each, the first row's settings but for what is "
           "named. One run of each: small differences say nothing.\n", page);
     put_heads("design", heads, 3);
     for (int i = 0; designs[i].cell; i++)
