@@ -438,8 +438,9 @@ static void run_item(int threads, const char *what) {
     } else if (item.peak == PEAK_BYTES) peak = bandwidth();
     double figure = item.amount / best;
     if (item.peak != PEAK_NONE) snprintf(share, sizeof share, "%5.2f of peak", figure / peak);
-    printf("%-32s %d  best %10.4g  median %10.4g %-11s %s\n", what, threads, figure / item.scale,
-           item.amount / median / item.scale, item.unit, share);
+    printf("%-32s %d  best %10.4g  median %10.4g %-11s %7.1f MB %s\n", what, threads,
+           figure / item.scale, item.amount / median / item.scale, item.unit,
+           (double)mac_peak_memory() / 1e6, share);
     FILE *f = fopen("out/bench.jsonl", "a");
     if (!f) return;
     fprintf(f, "{\"item\": \"%s\", \"threads\": %d, \"unit\": \"%s\", \"best\": %.6g, \"median\": "
