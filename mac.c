@@ -767,15 +767,9 @@ static Tensor *guided(Model *m, Tape *tp, const MacBatch *b, Tensor *loss, Tenso
     return loss;
 }
 
-static Tensor *without_gradient(Tape *tp, const Tensor *x) {
-    Tensor *y = x ? tape_alloc(tp, sizeof *y) : NULL;
-    if (y) *y = *x, y->grad = NULL;
-    return y;
-}
-
 /* L = NLL of the answer's tokens under LM(x; phi*), and the guidance. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
-    int n = b->n_q, own_bank = (b->group == b->n_docs && !b->still) || !(b->guidance > 0);
+    int n = b->n_q, own_bank = b->group == b->n_docs || !(b->guidance > 0);
     if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs
         || b->n_recite < 0 || b->n_recite >= n)
         return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient; %d questions"
@@ -792,7 +786,6 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     Tensor *phi = agg_blocks(m, tp, q, n, bank, &r);
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
                            prefix_expand(m, tp, phi, n), b->alike);
-    if (b->still) bank = without_gradient(tp, bank);
     if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL;
     *stats = (MacStats){0, loss->data[0], 0};
     loss = guided(m, tp, b, loss, own_bank ? r.mass : all.mass, stats);

@@ -275,8 +275,6 @@ typedef struct {                                 /* one step: documents, and que
     int group;                                   /* documents to a bank: they answer from it     */
     real guidance;                               /* weight of -log(attention on the right one of
                                                     all n_docs documents); the paper's loss: 0   */
-    int still;                                   /* 1: which moves questions and keys, and leaves
-                                                    the documents' vectors where they are        */
     int n_recite;                                /* of the questions, the last ones: their answer
                                                     is the rest of their own document            */
     int alike;                                   /* 1: each answer counts the same, 0: each token */

@@ -44,7 +44,6 @@ static Option options[] = {
     {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.4, 0, 100,
      0},
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
-    {"still", "share of it after that in which the guidance leaves documents alone", 0.15, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
@@ -452,7 +451,6 @@ static int draw_group(void) {
 /* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
 static int alone(void) { return (int)(opt("alone") * opt("steps")); }
 static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
-static int still(void) { return state.step < (opt("alone") + opt("still")) * opt("steps"); }
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
@@ -486,8 +484,7 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
         doc[n_q++] = i;
         n_recite++;
     }
-    MacBatch b = {docs, n, n_grad, q, qa, n_q, doc, *group, guidance(), still(), n_recite,
-                  opt_int("alike")};
+    MacBatch b = {docs, n, n_grad, q, qa, n_q, doc, *group, guidance(), n_recite, opt_int("alike")};
     return mac_loss(model, tape, &b, stats);
 }
 

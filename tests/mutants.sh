@@ -203,10 +203,6 @@ mutant data/score.c 's/(c > .z. && c <= .~.)/0/' "score: some punctuation stays"
 mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/' \
     "score: prefix match"
 
-mutant mac.c 's/if (b->still) bank = without_gradient/if (0) bank = without_gradient/' \
-    "guidance: moves documents that are to be still"
-mutant mac.c 's/b->group == b->n_docs \&\& !b->still/b->group == b->n_docs/' \
-    "guidance: the same in one bank"
 mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of their own"
 mutant mac.c '/^void model_share_start(/,/^}/s/q->data\[j\] \*= sharp/(void)j/' "shared start: not sharp"
 mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"

@@ -728,34 +728,6 @@ static void test_dropped(void) {
     model_free(m);
 }
 
-/* Where the documents are to be still, the guidance changes the gradient of the question's side and
- * no bit of theirs; the loss is the same. */
-static void test_still(void) {
-    MacConfig c = config(1);
-    Model *m = noisy_model(&c, 9);
-    Fixture f;
-    MacStats s;
-    fixture(&f, &c, 4, 3, 5);
-    for (int group = 2; group <= 4; group += 2) { /* two banks, and one */
-        uint64_t docs[3], questions[3];
-        real loss[3];
-        for (int k = 0; k < 3; k++) { /* no guidance; guidance, still; guidance */
-            f.b.group = group, f.b.guidance = k ? (real)0.3 : 0, f.b.still = k < 2;
-            tape_reset(tp), zero_grads(&m->ps);
-            CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "still: %s", tape_error(tp));
-            docs[k] = params_hash(&m->ps, "enc_decoder.", 1);
-            docs[k] += params_hash(&m->ps, "mlps.", 1);
-            questions[k] = params_hash(&m->ps, "aggregator.", 1);
-            loss[k] = s.loss;
-        }
-        CHECK(docs[0] == docs[1] && docs[1] != docs[2], "group %d: documents are moved", group);
-        CHECK(questions[0] != questions[1], "group %d: questions are not moved", group);
-        CHECK(loss[0] < loss[1] && loss[1] == loss[2], "group %d: the loss is %g, not %g", group,
-              (double)loss[1], (double)loss[2]);
-    }
-    model_free(m);
-}
-
 /* ==== frozen LM, training ==================================================================== */
 static void test_frozen(void) {
     MacConfig c = config(0);
@@ -1367,7 +1339,7 @@ static void test_threads(void) {
         for (int i = 0; i < 4; i++)
             docs[i] = (Ids){tok[i], 40 - i}, q[i] = (Ids){tok[i + 4], 10},
             qa[i] = (Ids){tok[i + 4], 15 + i};
-        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1, 0, 1, 0};
+        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1, 1, 0};
         MacStats s;
         Adam o = adam_default((real)0.001);
         pool_start(counts[k]);
@@ -1528,7 +1500,6 @@ int main(int argc, char **argv) {
     test_mac_grad(2, 1, 4, (real)0.1);
     test_mac_grad(2, 2, 4, (real)0.1);
     test_dropped();
-    test_still();
     test_frozen();
     test_overfit(0), test_overfit(1);
     test_answers();
