@@ -594,7 +594,8 @@ static const struct { const char *cell, *what; } designs[] = {
     {"enconly2", "encoder with T learned tokens, 2 layers"},
     {"enconly4", "the same, 4 layers (as many as encoder and decoder)"},
     {"T4", "T 4"}, {"T16", "T 16"}, {"P1", "P 1"}, {"P4", "P 4"}, {"B1", "agg_B 1"},
-    {"B4", "agg_B 4"}, {"docs8", "8 documents a step"}, {"docs128", "128 documents, 96 without gradient"},
+    {"B4", "agg_B 4"}, {"docs8", "8 documents a step"},
+    {"docs128", "128 documents, 96 without gradient"},
     {"drop25", "25% without a gradient (section 5)"}, {"drop50", "50%"}, {"drop75", "75%"},
     {NULL, NULL}};
 
