@@ -558,6 +558,7 @@ static void step_lm(void) {
 
 static void step_mac(void) {
     int parts = opt_int("accumulate");
+    /* Documents have been recited until now: this is the pretrained encoder to start both from. */
     if (state.step == alone() && opt("share-start") > 0) model_share(model);
     for (int i = 0; i < parts; i++) {
         MacStats s;
