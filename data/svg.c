@@ -49,16 +49,20 @@ static void put_label(FILE *f, double x, double y, const char *anchor, const cha
     fputs("</text>\n", f);
 }
 
-static void put_line(FILE *f, double x1, double y1, double x2, double y2, const char *color,
-                     int width) {
-    const double at[4] = {x1, y1, x2, y2};
-    static const char *const names[4] = {"x1", "y1", "x2", "y2"};
-    fputs("<line", f);
+/* <kind with four numbers by name; the tag stays open. */
+static void put_open(FILE *f, const char *kind, const char *const *names, const double *at) {
+    fprintf(f, "<%s", kind);
     for (int i = 0; i < 4; i++) {
         fprintf(f, " %s=\"", names[i]);
         put_number(f, at[i], 1);
         fputc('"', f);
     }
+}
+
+static void put_line(FILE *f, double x1, double y1, double x2, double y2, const char *color,
+                     int width) {
+    static const char *const names[4] = {"x1", "y1", "x2", "y2"};
+    put_open(f, "line", names, (const double[]){x1, y1, x2, y2});
     fprintf(f, " stroke=\"%s\" stroke-width=\"%d\"/>\n", color, width);
 }
 
@@ -261,14 +265,8 @@ static void put_shade(FILE *f, double share) {
 }
 
 static void put_box(FILE *f, double x, double y, double width, double height, double share) {
-    const double at[4] = {x, y, width, height};
     static const char *const names[4] = {"x", "y", "width", "height"};
-    fputs("<rect", f);
-    for (int i = 0; i < 4; i++) {
-        fprintf(f, " %s=\"", names[i]);
-        put_number(f, at[i], 1);
-        fputc('"', f);
-    }
+    put_open(f, "rect", names, (const double[]){x, y, width, height});
     fputs(" fill=\"", f);
     put_shade(f, share);
     fputs("\" stroke=\"#BBBBBB\" stroke-width=\"0.5\"/>\n", f);

@@ -4,8 +4,8 @@
 #   tests/platforms.sh                      all platforms; what is not installed is skipped
 #   tests/platforms.sh gcc s390x wasm       these
 #   tests/platforms.sh --install NAME ...   first gets what they need from Debian's packages
-# Foreign processors are emulated (qemu-user): 20 to 200 times slower, which is why test_model and
-# test_files are left to the machines that are real.  One line of the table is one build.
+# Foreign processors are emulated (qemu-user): 20 to 200 times slower, which is why test_model and,
+# most of the time, test_files are left to the machines that are real.  One line of the table is one build.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 all="gcc clang tcc musl i686 aarch64 armhf riscv64 ppc64le ppc64 powerpc s390x mips wasm windows"

@@ -46,6 +46,14 @@ check "every departure off" train --steps-lm 4 --steps 4 --guidance 0 --share-st
     --reanswer 0 --cosine 0 --questions 1 --out "$dir/plain"
 check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --steps 4 --drop 0.5 \
     --accumulate 2 --decay 0.01 --group 2 --harder 0 --out "$dir/drop"
+# without guidance, all that --alone can change is when the encoders are made alike again
+for alone in 0.5 1; do
+    check "alone $alone" train --steps-lm 2 --steps 4 --guidance 0 --alone $alone --out "$dir/a$alone"
+    check "alone $alone, apart" train --steps-lm 2 --steps 4 --guidance 0 --alone $alone \
+        --share-start 0 --out "$dir/b$alone"
+done
+check "they are not made alike again" sh -c "! cmp -s '$dir/a0.5' '$dir/a1'"
+check "they are, without --share-start" cmp "$dir/b0.5" "$dir/b1"
 check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7

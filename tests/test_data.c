@@ -867,7 +867,8 @@ static int count(const char *s, const char *what) {
 /* Scores by the formula, from words cut apart here; the order must be theirs. */
 static void test_bm25(void) {
     static const char *const text[] = {"The cat sat on a mat", "cat cat dog",
-                                       "a dog, a bird, a dog", "bird", "A CAT and one more cat on its own long way home"};
+                                       "a dog, a bird, a dog", "bird",
+                                       "A CAT and one more cat on its own long way home"};
     static const int length[] = {4, 3, 3, 1, 11};      /* the, a and punctuation do not count     */
     static const int cats[] = {1, 2, 0, 0, 2};
     static const struct { const char *q; int n, doc[5]; } cases[] = {
