@@ -129,7 +129,7 @@ static int parse_escape(Parser *s, char *out) {
     int code = c == 'u' ? hex_read(s->p + 1, s->end, 4) : -1;
     if (c == 0) return fail(s, "unexpected end of input inside a string");
     if (code < 0) return fail(s, "bad escape: expected one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t"
-                                 " \\uXXXX");
+                                 " \\u and four hexadecimal digits");
     if (code == 0) return fail(s, "\\u0000: a string with a NUL cannot be kept whole");
     s->p += 5;
     if (code >= 0xD800 && code < 0xE000) {             /* a surrogate needs its other half    */
