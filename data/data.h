@@ -7,6 +7,7 @@
  *   tokenizer.c  byte-level BPE
  *   prompt.c     document, question and answer as the model reads them
  *   safetensors.c tensors in files; declared in mac.h
+ *   bankfile.c   memory banks in files; declared in mac.h
  *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation
  *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people

@@ -175,7 +175,7 @@ mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stre
 mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \
     "stream: slabs weighed upside down"
 mutant data/safetensors.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
-mutant mac.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
+mutant data/bankfile.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
 mutant mac.c 's/if (!seen_add(b, hash)) return 0/if (seen_add(b, hash), 0) return 0/' \
     "bank: equal documents twice"
 mutant mac.c 's/memmove(to, to + row,/memmove(to, to,/' \
