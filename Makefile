@@ -155,7 +155,7 @@ CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
 # People need no more than a small model and fewer steps; real text has the defaults of ./train, with
 # fewer steps where documents are long (factbook; its LM does not read yet after 1,500) or few.
-TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --P 2 --steps 2000
+TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000
 TRAIN_factbook = --steps-lm 1500 --steps 1500
 TRAIN_elements = --steps-lm 1000 --steps 1000
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.

@@ -38,7 +38,7 @@ const MacField mac_fields[] = {
 
 MacConfig mac_config_default(void) {
     return (MacConfig){.V = 1536, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
-                       .enc_dh = 16, .enc_ff = 384, .T = 8, .P = 4, .agg_B = 2, .agg_H = 6,
+                       .enc_dh = 16, .enc_ff = 384, .T = 16, .P = 16, .agg_B = 2, .agg_H = 6,
                        .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
 }
 

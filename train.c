@@ -27,13 +27,13 @@ static void die(const char *format, ...) {
 /* ==== options ================================================================================ */
 typedef struct { const char *name, *help; double value, least, most; int given; } Option;
 static Option options[] = {
-    {"vocab", "tokens of the tokenizer at most", 1536, 257, 65536, 0},
+    {"vocab", "tokens of the tokenizer at most", 3072, 257, 65536, 0},
     {"steps-lm", "steps of LM pretraining at most", 5000, 0, 1e9, 0},
     {"enough", "share of valid's answers that the LM reads when its pretraining ends early", 0.99,
      0, 2, 0},
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
     {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
-    {"steps", "steps of meta-training", 8000, 0, 1e9, 0},
+    {"steps", "steps of meta-training", 5000, 0, 1e9, 0},
     {"docs", "documents per step, and in the largest bank: a power of two", 128, 1, 4096, 0},
     {"questions", "questions per document at most", 3, 1, 64, 0},
     {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
