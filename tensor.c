@@ -643,7 +643,7 @@ static Tensor *tape_node(Tape *tp, const char *op, Tensor *out, void (*backward)
     size_t n = tensor_size(out);
     Zeros zeros = {out->grad = arena_raw(tp, n * sizeof(real)), n};
     if (!out->grad) return NULL;
-    pool_run(chunks(n), CHUNK / 8, zero_job, &zeros);
+    pool_run(chunks(n), CHUNK, zero_job, &zeros);
     Node *nd = &tp->node[tp->n_nodes++];
     *nd = (Node){op, out, {a, b, c, d}, saved, backward};
     return out;
