@@ -153,11 +153,8 @@ $(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model and fewer steps; real text has the defaults of ./train, with
-# fewer steps where documents are long (factbook; its LM does not read yet after 1,500) or few.
+# People need no more than a small model and fewer steps; real text has the defaults of ./train.
 TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000
-TRAIN_factbook = --steps-lm 1500 --steps 1500
-TRAIN_elements = --steps-lm 1000 --steps 1000
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
 TYPED_people    = Ada Calder works as a potter. Ada Calder keeps a pet parrot. The home of Ada Calder is in Kyoto.
 ASKED_people    = What is the job of Ada Calder?
@@ -177,7 +174,7 @@ CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
-PAPER_wnnames  = --steps-lm 3000 --steps 3000 --alone 0.5 --eval-every 500
+PAPER_wnnames  = --steps-lm 2500 --steps 3000 --alone 0.33 --harder 0.7 --eval-every 500
 PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --docs 16 \
     --steps-lm 2000 --steps 2500 --alone 0.4 --eval-every 500
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
