@@ -126,7 +126,7 @@ mutant data/safetensors.c 's/n > INT64_MAX \/ 16 \/ e->shape/n > INT64_MAX \/ e-
     "files: a size that overflows in bytes"
 mutant data/json.c 's/s->pool->limit && s->pool->n == s->pool->limit/0/' \
     "files: a header of very many values"
-mutant mac.c 's/ || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))/)/' \
+mutant data/bankfile.c 's/ || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))/)/' \
     "bank: its vectors are bytes"
 mutant mac.c 's/layers > st_count(f) || c.agg_B > st_count(f)/0/' \
     "model: more layers than tensors are built"
