@@ -175,7 +175,7 @@ SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
 PAPER_wnnames  = --steps-lm 2500 --steps 3000 --alone 0.33 --harder 0.7 --eval-every 500
-PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --docs 16 \
+PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 \
     --steps-lm 2000 --steps 2500 --alone 0.4 --eval-every 500
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
 PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)

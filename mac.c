@@ -2,7 +2,6 @@
  * network, aggregator, prefix, loss, memory bank, answers.  Knows no text: token ids come in, token
  * ids go out.  [E1]..[E5] are the rows of the table in NOTES.md. */
 #include "mac.h"
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +36,7 @@ const MacField mac_fields[] = {
     {NULL, NULL, 0, 0}};
 
 MacConfig mac_config_default(void) {
-    return (MacConfig){.V = 1536, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
+    return (MacConfig){.V = 3072, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
                        .enc_dh = 16, .enc_ff = 384, .T = 16, .P = 16, .agg_B = 2, .agg_H = 6,
                        .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
 }
@@ -791,134 +790,6 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     loss = guided(m, tp, b, loss, own_bank ? r.mass : all.mass, stats);
     if (loss) stats->loss = loss->data[0];
     return loss;
-}
-
-/* ==== the memory bank [E2] =================================================================== */
-Bank *bank_new(const MacConfig *c, uint64_t model) {
-    Bank *b = calloc(1, sizeof *b);
-    if (b) b->T = c->T, b->d = c->d, b->model = model;
-    return b;
-}
-
-void bank_free(Bank *b) {
-    if (!b) return;
-    if (b->out) st_abort(b->out);
-    if (!b->phi_mapped) free(b->phi);
-    if (!b->text_mapped) free(b->text);
-    free(b->seen);
-    st_close(b->file);
-    free(b);
-}
-
-static size_t row_bytes(const Bank *b) {
-    return (size_t)b->T * (size_t)b->d * (b->half ? 2 : sizeof(real));
-}
-
-void bank_read(const Bank *b, int first, int n, real *to) {
-    size_t per = (size_t)b->T * (size_t)b->d, numbers = per * (size_t)n;
-    const char *from = (const char *)b->phi + (size_t)first * row_bytes(b);
-    if (b->half) half_read(to, (const unsigned char *)from, numbers);
-    else if (n) memcpy(to, from, numbers * sizeof *to);
-}
-
-/* Three strings an entry: id, title, hash.  The next entry's, behind `at` (NULL: the first). */
-const char *bank_next(const Bank *b, const char *at, BankEntry *e) {
-    if (!at) at = b->text;
-    if (!at || at == b->text + b->text_n) return NULL;
-    e->id = at;
-    e->title = e->id + strlen(e->id) + 1;
-    const char *hash = e->title + strlen(e->title) + 1;
-    e->hash = strtoull(hash, NULL, 16);
-    return hash + 17;
-}
-
-int bank_find(const Bank *b, const char *id) {
-    BankEntry e;
-    int i = 0;
-    for (const char *at = NULL; (at = bank_next(b, at, &e)); i++)
-        if (!strcmp(e.id, id)) return i;
-    return -1;
-}
-
-/* ---- the hashes of all entries, in an open table of a power of two: 0 is an empty place ---- */
-static int seen_add(Bank *b, uint64_t hash) { /* 1: new */
-    size_t mask = b->cap_seen - 1, i = (size_t)(hash * 0x9e3779b97f4a7c15u >> 20) & mask;
-    hash += hash == 0;
-    for (; b->seen[i]; i = (i + 1) & mask)
-        if (b->seen[i] == hash) return 0;
-    b->seen[i] = hash;
-    b->n_seen++;
-    return 1;
-}
-
-static int seen_grow(Bank *b) { /* room for one more; made anew from the text where there is none */
-    if (b->seen && 2 * b->n_seen < b->cap_seen) return 0;
-    size_t cap = 64;
-    while (cap < 4 * (size_t)(b->K + 1)) cap *= 2;
-    free(b->seen);
-    b->seen = calloc(cap, sizeof *b->seen);
-    b->cap_seen = b->seen ? cap : 0, b->n_seen = 0;
-    BankEntry e;
-    for (const char *at = NULL; b->seen && (at = bank_next(b, at, &e));) seen_add(b, e.hash);
-    return b->seen ? 0 : -1;
-}
-
-/* Room for n bytes more behind the first `used` of *p, which may lie in a mapped file: then they
- * move to memory of our own. */
-static int own_room(char **p, int *mapped, size_t *cap, size_t used, size_t n) {
-    if (!*mapped && used + n <= *cap) return 0;
-    size_t want = used + n + (used + n) / 2;
-    char *grown = *mapped ? malloc(want) : realloc(*p, want);
-    if (!grown) return -1;
-    if (*mapped) memcpy(grown, *p, used);
-    *p = grown, *mapped = 0, *cap = want;
-    return 0;
-}
-
-int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
-    size_t n = (size_t)b->T * (size_t)b->d, row = row_bytes(b);
-    size_t more = strlen(id) + strlen(title) + 19;
-    if (b->K == INT_MAX || b->text_n + more > INT_MAX || seen_grow(b) != 0
-        || own_room(&b->text, &b->text_mapped, &b->cap_text, b->text_n, more) != 0)
-        return -1;
-    if (!b->out && own_room((char **)&b->phi, &b->phi_mapped, &b->cap_phi, (size_t)b->K * row, row))
-        return -1;
-    if (!seen_add(b, hash)) return 0;
-    char *to = (char *)b->phi + (b->out ? 0 : (size_t)b->K * row);
-    unsigned char two[2];
-    for (size_t i = 0; b->half && i < n; i++) {
-        uint16_t h = half_of(phi[i]);
-        two[0] = (unsigned char)h, two[1] = (unsigned char)(h >> 8);
-        if (b->out) st_put(b->out, two, 2);
-        else memcpy(to + 2 * i, two, 2);
-    }
-    if (!b->half && b->out) st_put_reals(b->out, phi, n);
-    else if (!b->half) memcpy(to, phi, row);
-    snprintf(b->text + b->text_n, more, "%s%c%s%c%016llx", id, 0, title, 0,
-             (unsigned long long)hash);
-    b->text_n += more;
-    b->K++;
-    return 1;
-}
-
-int bank_remove(Bank *b, const char *id) {
-    BankEntry e;
-    const char *from = NULL, *at = NULL;
-    int i = 0, found = 0;
-    size_t row = row_bytes(b);
-    for (; (at = bank_next(b, from, &e)); from = at, i++)
-        if ((found = !strcmp(e.id, id))) break;
-    if (!found || b->out) return -1;
-    if (!from) from = b->text;
-    size_t gone = (size_t)(at - from), place = (size_t)(from - b->text);
-    memmove(b->text + place, at, b->text_n - place - gone); /* a mapped file's pages become ours */
-    b->text_n -= gone;
-    b->K--;
-    char *to = (char *)b->phi + (size_t)i * row;
-    memmove(to, to + row, (size_t)(b->K - i) * row);
-    free(b->seen);
-    b->seen = NULL;
-    return 0;
 }
 
 /* ==== answers ================================================================================ */

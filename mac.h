@@ -282,7 +282,7 @@ typedef struct {                                 /* one step: documents, and que
 typedef struct { real loss, answer, mass; } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 
-/* ---- the memory bank [E2] ---- */
+/* ==== data/bank.c: the memory bank [E2] ====================================================== */
 typedef struct { const char *id, *title; uint64_t hash; } BankEntry;
 typedef struct {
     int K, T, d;
@@ -309,7 +309,7 @@ int      bank_grow(Bank *b, const char *path, char *err);        /* from now on 
 int      bank_save(Bank *b, const char *path, char *err);
 Bank    *bank_load(const char *path, char *err);
 
-/* ---- answers ---- */
+/* ==== mac.c: answers ========================================================================= */
 typedef struct {
     int beams;                                   /* 0 or 1: greedy                               */
     int groups;                                  /* of beams, which search apart; 0 or 1: plain  */

@@ -485,8 +485,9 @@ typedef struct Block {
 
 struct Tape {
     Block *blocks, *current; /* all of them; the one being filled */
-    size_t limit, held, peak, spare_size;
-    void *spare;
+    size_t limit, held, peak;
+    void *spare;             /* tape_spare's, of spare_size bytes */
+    size_t spare_size;
     Node *node;
     int n_nodes, cap_nodes;
     int record, done;        /* done: the backward pass has been run */

@@ -1,13 +1,14 @@
-/* data.h - text into token ids and back, and what surrounds it.  Knows libc only: no tensor, no
- * model.  Nothing here prints or exits: a function that can fail returns -1 (or NULL) and leaves
- * one sentence in `err`, which the caller provides (DATA_ERR bytes).  All strings are UTF-8.
+/* data.h - text into token ids and back, and what surrounds it.  Knows no tensor and no model, and
+ * libc only, but for the two files that mac.h declares.  Nothing here prints or exits: a function
+ * that can fail returns -1 (or NULL) and leaves one sentence in `err`, which the caller provides
+ * (DATA_ERR bytes).  All strings are UTF-8.
  *
  *   corpus.c     documents and questions from JSON Lines, SQuAD, csv and plain text files
  *   json.c       the JSON that those files need          csv.c    the csv that they need
  *   tokenizer.c  byte-level BPE
  *   prompt.c     document, question and answer as the model reads them
  *   safetensors.c tensors in files; declared in mac.h
- *   bankfile.c   memory banks in files; declared in mac.h
+ *   bank.c       the memory bank, in memory and in a file; declared in mac.h
  *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation
  *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people

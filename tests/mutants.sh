@@ -126,7 +126,7 @@ mutant data/safetensors.c 's/n > INT64_MAX \/ 16 \/ e->shape/n > INT64_MAX \/ e-
     "files: a size that overflows in bytes"
 mutant data/json.c 's/s->pool->limit && s->pool->n == s->pool->limit/0/' \
     "files: a header of very many values"
-mutant data/bankfile.c 's/ || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))/)/' \
+mutant data/bank.c 's/ || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))/)/' \
     "bank: its vectors are bytes"
 mutant mac.c 's/layers > st_count(f) || c.agg_B > st_count(f)/0/' \
     "model: more layers than tensors are built"
@@ -175,10 +175,10 @@ mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stre
 mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \
     "stream: slabs weighed upside down"
 mutant data/safetensors.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
-mutant data/bankfile.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
-mutant mac.c 's/if (!seen_add(b, hash)) return 0/if (seen_add(b, hash), 0) return 0/' \
+mutant data/bank.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
+mutant data/bank.c 's/if (!seen_add(b, hash)) return 0/if (seen_add(b, hash), 0) return 0/' \
     "bank: equal documents twice"
-mutant mac.c 's/memmove(to, to + row,/memmove(to, to,/' \
+mutant data/bank.c 's/memmove(to, to + row,/memmove(to, to,/' \
     "bank: remove leaves the vectors"
 mutant mac.c 's/own ? b \* K : 0/own ? 0 : 0/' \
     "hierarchy: all questions read the first one's groups"
