@@ -116,6 +116,7 @@ timed() { # CORPUS SEED: alone on the machine
         for method in uniform salient camels mac mac64; do
             for n in $counts; do cells adapt $at "cost-$method-$n"; done
         done
+        cells adapt $at wide-uniform-128 wide-mac-128 wide-uniform-256 wide-mac-256
         cells drop $at drop-0 drop-25 drop-50 drop-75
     }
 }

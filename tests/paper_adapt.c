@@ -196,11 +196,22 @@ static double bytes_of(const char *prefix) {
     return (double)param_count(&lab.m->ps, prefix) * (double)sizeof(real);
 }
 
-static void cost(Cell *c, const Method *m, int n) {
+/* An LM of width d and four layers takes the model's place, its weights as drawn: what a step costs
+ * does not depend on them.  The encoders stay as they are. */
+static void widen(int d) {
+    MacConfig c = lab.m->c;
+    c.d = d, c.L = 4, c.H = d / 32;
+    model_free(lab.m);
+    lab.m = paper_need(model_new(&c, (uint64_t)lab.seed));
+    param_freeze(&lab.m->ps, "", 1);
+}
+
+static void cost(Cell *c, const Method *m, int n, int wide) { /* wide 0: the model as it is */
     int mac = !strncmp(m->name, "mac", 3);
     double took = INFINITY, cpu = INFINITY, state;
     if (n > lab.test.n_docs) n = lab.test.n_docs;
-    Adam adam = mac ? adam_default(0) : start_tuning(m);
+    if (wide) widen(wide);
+    Adam adam = mac ? adam_default(0) : wide ? fresh_adam(1e-4) : start_tuning(m);
     tape_free(lab.tp); /* what was read so far is no part of the cost */
     lab.tp = paper_need(tape_new(0));
     for (int pass = 0; pass < 3; pass++) {
@@ -216,6 +227,8 @@ static void cost(Cell *c, const Method *m, int n) {
     else state = 4 * bytes_of("base_lm."); /* values, gradients, two moments */
     if (m->weigh == WEIGH_CAMELS && camels) state += bytes_of("base_lm.");
     cell_put(c, "documents", n);
+    cell_put(c, "lm", (double)param_count(&lab.m->ps, "base_lm."));
+    cell_put(c, "encoder", (double)param_count(&lab.m->ps, "enc_decoder."));
     cell_put(c, "seconds", took);
     cell_put(c, "cpu", cpu);
     cell_put(c, "step", (double)tape_peak(lab.tp));
@@ -270,7 +283,8 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "passes")) passes(&c);
     else if (!strcmp(what, "adapt-mac16")) adapt_small(&c);
     else if (!strcmp(kind, "adapt") || !strcmp(kind, "ood")) adapt(&c, method_find(name));
-    else if (!strcmp(kind, "cost")) cost(&c, method_find(name), n);
+    else if (!strcmp(kind, "cost")) cost(&c, method_find(name), n, 0);
+    else if (!strcmp(kind, "wide")) cost(&c, method_find(name), 100, n);
     else if (!strcmp(kind, "keep")) keep(&c, method_find(name));
     else paper_die("there is no cell %s", what);
     lab_keep(&c);
