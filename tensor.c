@@ -348,14 +348,16 @@ uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n) {
 
 /* ==== threads ================================================================================ */
 #define MAX_THREADS 64
+#define ALIGN 64          /* bytes: a line of the cache */
 #define INLINE_COST 20000 /* a job below so many operations is not worth waking anyone for */
 #define PIECES 3          /* of a job for each thread: who is held up leaves some to the others */
 #define CHUNK 1024        /* numbers per item of an element-wise job */
 typedef void (*Job)(void *ctx, int lo, int hi, int thread);
 
 #ifdef MAC_THREADS
-/* Threads take `grain` items at a time off a job until none is left; which thread does an item is
- * of no consequence.  A job is announced by counting `round` up, and ends without those who have
+/* Each thread has a part of a job's items, the same of the next job where that has as many: there
+ * its cache holds the numbers.  It takes `grain` of them at a time until none is left, then helps
+ * the others; which thread does an item is of no consequence.  A job is announced by counting `round` up, and ends without those who have
  * not woken by then: whoever joins counts `active` up before looking whether it is still open.
  * Waiting threads spin for a while, since in a training step jobs follow each other closely, then
  * sleep. */
@@ -366,16 +368,21 @@ static struct {
     Job job;
     void *ctx;
     int n, grain;
-    atomic_int next, active, open, asleep, stop;
+    struct { _Alignas(ALIGN) atomic_int next; } part[MAX_THREADS];
+    atomic_int active, open, asleep, stop;
     atomic_uint round;
     pthread_mutex_t lock;
     pthread_cond_t wake;
 } pool = {.threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
+static int pool_part(int t) { return (int)((int64_t)pool.n * t / pool.threads); }
+
 static void pool_share(int t) {
-    int lo;
-    while ((lo = atomic_fetch_add(&pool.next, pool.grain)) < pool.n)
-        pool.job(pool.ctx, lo, pool.n - lo < pool.grain ? pool.n : lo + pool.grain, t);
+    for (int k = 0; k < pool.threads; k++) {
+        int of = (t + k) % pool.threads, end = pool_part(of + 1), lo;
+        while ((lo = atomic_fetch_add(&pool.part[of].next, pool.grain)) < end)
+            pool.job(pool.ctx, lo, end - lo < pool.grain ? end : lo + pool.grain, t);
+    }
 }
 
 static void *pool_worker(void *arg) {
@@ -436,7 +443,7 @@ static void pool_split(int n, int pieces, double cost, Job job, void *ctx) {
     }
     pool.job = job, pool.ctx = ctx, pool.n = n;
     pool.grain = (n - 1) / (pieces * pool.threads) + 1;
-    atomic_store(&pool.next, 0);
+    for (int t = 0; t < pool.threads; t++) atomic_store(&pool.part[t].next, pool_part(t));
     atomic_store(&pool.open, 1);
     pool_announce();
     pool_share(0);
@@ -475,7 +482,6 @@ static void zero_job(void *ctx, int lo, int hi, int thread) {
 #else
 #define BLOCK_BYTES ((size_t)1 << 20)
 #endif
-#define ALIGN 64
 
 typedef struct Block {
     struct Block *next;
