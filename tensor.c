@@ -954,10 +954,11 @@ static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t 
     int by_cols = G * M < 4 * TILE_ROWS * pool_size() && N > M;
     Product p = {G, M, N, K, by_cols, A, B, sa, sb, bias, start, C};
     int panels = (N + TILE_COLS - 1) / TILE_COLS;
-    /* Each piece packs B anew, which is dear where B does not stay in the cache. */
+    /* Each piece packs B anew, which is dear where B does not stay in the cache.  A product does
+     * 16 multiply-adds in the time of one number of an element-wise job, by which cost is counted. */
     int tiles = (G * M + TILE_ROWS - 1) / TILE_ROWS, pieces = N * (double)K > LARGE_B ? 1 : PIECES;
-    if (p.by_cols) pool_run(panels, 2.0 * G * M * K * TILE_COLS, product_job, &p);
-    else pool_split(tiles, pieces, 2.0 * N * K * TILE_ROWS, product_job, &p);
+    if (p.by_cols) pool_run(panels, G * M / 16.0 * K * TILE_COLS, product_job, &p);
+    else pool_split(tiles, pieces, N / 16.0 * K * TILE_ROWS, product_job, &p);
 }
 
 /* ==== ops: each its equation and shapes, backward, forward =================================== */
