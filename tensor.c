@@ -108,12 +108,6 @@ typedef rbits ivec __attribute__((vector_size(VBYTES)));
 #define INLINE static inline
 #endif
 
-#ifdef MAC_THREADS
-#define PER_THREAD _Thread_local
-#else
-#define PER_THREAD
-#endif
-
 /* ==== exact math ============================================================================= */
 #ifdef MAC_DOUBLE
 #define MANTISSA 52
@@ -746,8 +740,8 @@ static Mat mat_row(Mat a, int i) { return (Mat){a.p + (size_t)i * a.rs, a.rs, a.
 static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.cs}; }
 
 #define TILE_COLS (2 * VL)            /* a tile of C: TILE_ROWS x TILE_COLS sums in registers */
-#define PANEL_K 256                   /* rows of B in a packed panel: it stays in the L1 cache */
-#define BLOCK_ROWS (32 * TILE_ROWS)   /* rows of A in a packed block: it stays in the L2 cache */
+#define PANEL_K 384                   /* rows of B in a packed panel: it stays in the L1 cache */
+#define BLOCK_ROWS 1024               /* rows of A that stay in the L3 cache meanwhile */
 #define LARGE_B 100000                /* numbers of a B that does not */
 
 /* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be
@@ -785,13 +779,13 @@ INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, co
 }
 #endif
 
-/* All rows of one column of tiles; the rows of A from i on start at A.p + i*step. */
-INLINE void column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb,
-                   const real *f, size_t ldf, real *c, size_t ldc) {
+/* All rows of one column of tiles. */
+INLINE void column(int vecs, int M, int K, Mat A, const real *b, size_t ldb, const real *f,
+                   size_t ldf, real *c, size_t ldc) {
     int i = 0;
     for (; i + TILE_ROWS <= M; i += TILE_ROWS) {
         tile(TILE_ROWS, vecs, K, A, b, ldb, f, ldf, c, ldc);
-        A.p += TILE_ROWS * step, f += TILE_ROWS * ldf, c += TILE_ROWS * ldc;
+        A.p += TILE_ROWS * A.rs, f += TILE_ROWS * ldf, c += TILE_ROWS * ldc;
     }
     for (; M - i >= 4; i += 4, A.p += 4 * A.rs, f += 4 * ldf, c += 4 * ldc)
         tile(4, vecs, K, A, b, ldb, f, ldf, c, ldc);
@@ -800,22 +794,22 @@ INLINE void column(int vecs, int M, int K, Mat A, size_t step, const real *b, si
     if (M - i == 1) tile(1, vecs, K, A, b, ldb, f, ldf, c, ldc);
 }
 
-static void tile_column(int vecs, int M, int K, Mat A, size_t step, const real *b, size_t ldb,
-                        const real *f, size_t ldf, real *c, size_t ldc) {
-    if (vecs == 1) column(1, M, K, A, step, b, ldb, f, ldf, c, ldc);
-    else column(2, M, K, A, step, b, ldb, f, ldf, c, ldc);
+static void tile_column(int vecs, int M, int K, Mat A, const real *b, size_t ldb, const real *f,
+                        size_t ldf, real *c, size_t ldc) {
+    if (vecs == 1) column(1, M, K, A, b, ldb, f, ldf, c, ldc);
+    else column(2, M, K, A, b, ldb, f, ldf, c, ldc);
 }
 
 /* The right edge of C, jn columns, goes through full vectors in a buffer. */
-static void edge_column(int jn, int vecs, int M, int K, Mat A, size_t step, const real *panel,
-                        const real *f, size_t ldf, real *c, size_t ldc) {
+static void edge_column(int jn, int vecs, int M, int K, Mat A, const real *panel, const real *f,
+                        size_t ldf, real *c, size_t ldc) {
     _Alignas(ALIGN) real edge[4 * TILE_ROWS * TILE_COLS];
-    for (int i = 0; i < M; i += 4 * TILE_ROWS, A.p += 4 * TILE_ROWS * step) {
+    for (int i = 0; i < M; i += 4 * TILE_ROWS, A.p += 4 * TILE_ROWS * A.rs) {
         int in = M - i < 4 * TILE_ROWS ? M - i : 4 * TILE_ROWS;
         size_t w = (size_t)(vecs * VL), n = (size_t)jn;
         for (size_t r = 0; r < (size_t)in; r++, f += ldf)
             for (size_t l = 0; l < w; l++) edge[r * w + l] = l < n ? f[l] : 0;
-        tile_column(vecs, in, K, A, step, panel, w, edge, w, edge, w);
+        tile_column(vecs, in, K, A, panel, w, edge, w, edge, w);
         for (size_t r = 0; r < (size_t)in; r++, c += ldc)
             for (size_t l = 0; l < n; l++) c[l] = edge[r * w + l];
     }
@@ -864,35 +858,22 @@ static void pack_columns(real *panel, int width, int jn, int K, Mat B) {
     }
 }
 
-/* Rows of A as tiles of TILE_ROWS rows, each tile column by column. */
-static void pack_rows(real *block, int M, int K, Mat A) {
-    for (int i = 0; i < M; i += TILE_ROWS, block += TILE_ROWS * K) {
-        int in = M - i < TILE_ROWS ? M - i : TILE_ROWS;
-        Mat a = mat_row(A, i);
-        for (int p = 0; p < K; p++, a.p += A.cs)
-            for (int r = 0; r < in; r++) block[p * TILE_ROWS + r] = a.p[(size_t)r * A.rs];
-    }
-}
-
 /* C[M,N] = start + A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of what it
  * starts from, its K products are added in order of k.  Where `room` is set, whole vectors of C may
- * be written: what stands behind the N columns is lost.  A and B are packed where they are used
- * often enough to pay for it. */
+ * be written: what stands behind the N columns is lost.  B is packed where it is used often enough
+ * to pay for it; A's rows, next to each other or not, are read as fast where they lie. */
 typedef enum { ADD, ZERO } From; /* it starts from C as it stands, or from 0 */
 static const real no_numbers[TILE_COLS];
 
 static void gemm_from(int M, int N, int K, Mat A, Mat B, const real *from, size_t ldf, real *C,
                       size_t ldc, int room) {
-    static PER_THREAD _Alignas(ALIGN) real block[BLOCK_ROWS * PANEL_K];
     _Alignas(ALIGN) real panel[PANEL_K * TILE_COLS];
-    int pack_a = M >= TILE_ROWS && N >= 12 * TILE_COLS, rows = pack_a ? BLOCK_ROWS : M, k = 0;
+    int k = 0;
     do { /* once where K is 0, too */
         int kn = K - k < PANEL_K ? K - k : PANEL_K;
-        for (int i = 0; i < M; i += rows) {
-            int in = M - i < rows ? M - i : rows;
+        for (int i = 0; i < M; i += BLOCK_ROWS) {
+            int in = M - i < BLOCK_ROWS ? M - i : BLOCK_ROWS;
             Mat a = mat_row(mat_col(A, k), i);
-            size_t step = pack_a ? (size_t)kn : a.rs;
-            if (pack_a) pack_rows(block, in, kn, a), a = (Mat){block, 1, TILE_ROWS};
             for (int j = 0; j < N; j += TILE_COLS) {
                 Mat b = mat_col(mat_row(B, k), j);
                 real *c = C + (size_t)i * ldc + j;
@@ -901,8 +882,8 @@ static void gemm_from(int M, int N, int K, Mat A, Mat B, const real *from, size_
                 int whole = jn % VL == 0, in_place = whole && B.cs == 1 && in <= 4 * TILE_ROWS;
                 size_t ldb = in_place ? B.rs : (size_t)(vecs * VL);
                 if (!in_place) pack_columns(panel, vecs * VL, jn, kn, b), b.p = panel;
-                if (whole || room) tile_column(vecs, in, kn, a, step, b.p, ldb, f, ldf, c, ldc);
-                else edge_column(jn, vecs, in, kn, a, step, b.p, f, ldf, c, ldc);
+                if (whole || room) tile_column(vecs, in, kn, a, b.p, ldb, f, ldf, c, ldc);
+                else edge_column(jn, vecs, in, kn, a, b.p, f, ldf, c, ldc);
             }
         }
         from = C, ldf = ldc;
