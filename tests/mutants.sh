@@ -55,7 +55,7 @@ mutant tensor.c 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
 mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the minimum"
 
 # threads, tape
-mutant tensor.c 's/? pool.n : lo + pool.grain, t)/? pool.n : lo + pool.grain - 1, t)/' \
+mutant tensor.c 's/? end : lo + pool.grain, t)/? end : lo + pool.grain - 1, t)/' \
     "threads: a piece too short"
 mutant tensor.c 's/if (tp->held > tp->peak) tp->peak = tp->held/if (0) tp->peak = tp->held/' \
     "arena: the peak"
@@ -69,6 +69,8 @@ mutant tensor.c 's/if (!tp->error\[0\]) {/if (1) {/' "tape: the last error inste
 # matmul and ops
 mutant tensor.c 's/Mat b = mat_col(mat_row(B, k), j)/Mat b = mat_col(B, j)/' \
     "matmul: every panel is the first"
+mutant tensor.c 's/Mat a = mat_row(mat_col(A, k), i)/Mat a = mat_col(A, k)/' \
+    "matmul: every block of rows is the first"
 mutant tensor.c 's/mat_row(A, i0), mat_col(B, j0), from/mat_row(A, i0), B, from/' \
     "matmul: threads' columns"
 mutant tensor.c '/void linear_bias_job/,/^}/s/r = 0; r < s->R; r++/r = s->R - 1; r >= 0; r--/' \

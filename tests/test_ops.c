@@ -232,7 +232,7 @@ static void linear_bits(Tape *tp, int G, int R, int I, int O, int in_out, int bi
 static void test_linear_bits(Tape *tp) {
     static const int sizes[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 64, 65};
     static const int large[][3] = {{1, 257, 1}, {13, 300, 33}, {70, 600, 17}, {300, 40, 70},
-                                   {2, 31, 515}, {40, 256, 64}, {9, 512, 96}};
+                                   {2, 31, 515}, {40, 256, 64}, {9, 512, 96}, {2500, 5, 33}};
     uint64_t r = 5;
     for (int i = 0; i < 160; i++) {
         int G = 1 + (i % 3 == 0) * rng_below(&r, 4);
@@ -240,7 +240,7 @@ static void test_linear_bits(Tape *tp) {
             O = sizes[rng_below(&r, 16)];
         linear_bits(tp, G, R, I, O, i % 2, i / 2 % 2);
     }
-    for (int i = 0; i < 14; i++)
+    for (int i = 0; i < 16; i++)
         linear_bits(tp, 1 + i % 2, large[i / 2][0], large[i / 2][1], large[i / 2][2], i % 2, 1);
 }
 
