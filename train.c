@@ -53,6 +53,7 @@ static Option options[] = {
      0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
+    {"blend", "how often the other's name is made up of the parts of two", 0, 0, 1, 0},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
      1, 0},
@@ -378,9 +379,14 @@ static Ids joined(Ids a, Ids b) {
 static void draw(AugDoc *out) {
     int doc = rng_below(&state.rng, train_set.n_docs),
         other = rng_below(&state.rng, train_set.n_docs);
-    if (aug_draw(aug, doc, train_set.docs[other].title, opt("rename"), opt("reanswer"), &state.rng,
-                 out)
-        != 0)
+    const char *title = train_set.docs[other].title;
+    char blended[256];
+    if (opt("blend") > 0 && rng_uniform(&state.rng) < (real)opt("blend")) {
+        int third = rng_below(&state.rng, train_set.n_docs);
+        aug_blend(blended, sizeof blended, title, train_set.docs[third].title, &state.rng);
+        title = blended;
+    }
+    if (aug_draw(aug, doc, title, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
         die("out of memory for a batch");
 }
 

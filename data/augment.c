@@ -9,6 +9,7 @@
  * of a group in a field (the text, or a question).  A group with a spot that overlaps a spot of
  * another group stays as it is ("5 July 1962" and "1962"), so spots in use never overlap. */
 #include "data.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -254,6 +255,18 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
             if (!is_taken(group, repl, p->n_groups, i, s)) repl[i] = (Repl){s, strlen(s)};
         }
     }
+}
+
+/* A place inside the part of a title before " (", not within a letter. */
+static size_t cut(const char *title, uint64_t *rng) {
+    size_t n = base_len(title), at = n < 2 ? n : 1 + rng_next(rng) % (n - 1);
+    while (at < n && ((unsigned char)title[at] & 0xC0) == 0x80) at++;
+    return at;
+}
+
+void aug_blend(char *to, size_t n, const char *a, const char *b, uint64_t *rng) {
+    size_t from = cut(b, rng);
+    snprintf(to, n, "%.*s%.*s", (int)cut(a, rng), a, (int)(base_len(b) - from), b + from);
 }
 
 /* Copies n bytes of s to out + at, or only counts them when out is NULL: the place behind. */

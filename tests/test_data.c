@@ -832,6 +832,35 @@ static void test_augment_cases(void) {
     corpus_free(&c);
 }
 
+/* A blend begins as one title does and ends as the other, before " ("; no letter is cut. */
+static void test_augment_blend(void) {
+    static const char *const a = "\xc3\x85l\xc3\xb8 (sea)", *const b = "Peru (land)";
+    static const char *const begins[] = {"\xc3\x85", "\xc3\x85l", "\xc3\x85l\xc3\xb8"},
+                            *const ends[] = {"eru", "ru", "u"};
+    uint64_t rng = 4, twin = 4;
+    int seen[3][3] = {{0}}, n_seen = 0;
+    for (int i = 0; i < 400; i++) {
+        char got[20], again[20], want[20];
+        int known = 0;
+        aug_blend(got, sizeof got, a, b, &rng);
+        aug_blend(again, sizeof again, a, b, &twin);
+        CHECK(!strcmp(got, again) && rng == twin, "not deterministic");
+        for (int k = 0; k < 9; k++) {
+            snprintf(want, sizeof want, "%s%s", begins[k / 3], ends[k % 3]);
+            if (strcmp(got, want) != 0) continue;
+            known = 1;
+            n_seen += !seen[k / 3][k % 3]++;
+        }
+        CHECK(known, "%s", got);
+    }
+    CHECK(n_seen == 9, "%d of 9 blends", n_seen);
+    char small[6], one[6];
+    aug_blend(small, sizeof small, "Liechtenstein", "Peru", &rng);
+    CHECK(strlen(small) < sizeof small, "%s", small);
+    aug_blend(one, sizeof one, "A", "B", &rng);
+    CHECK(strcmp(one, "A") == 0, "%s", one);
+}
+
 /* Old names are gone, equal states draw the same. */
 static void test_augment_people(const Corpus *c) {
     Augment *g = aug_new(c);
@@ -993,6 +1022,7 @@ int main(int argc, char **argv) {
     test_tokenizer(&elements);
     test_people(&people);
     test_augment_cases();
+    test_augment_blend();
     test_augment_people(&people);
     test_augment_corpus(&elements, 95, 95);
     test_augment_corpus(&factbook, 75, 80);
