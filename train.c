@@ -53,7 +53,8 @@ static Option options[] = {
      0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
-    {"blend", "how often the other's name is made up of the parts of two", 0, 0, 1, 0},
+    {"names", "names to draw from; those that the corpus lacks are made of the parts of two", 4096,
+     0, 1e9, 0},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
      1, 0},
@@ -375,18 +376,23 @@ static Ids joined(Ids a, Ids b) {
     return (Ids){id, a.n + b.n};
 }
 
+/* A name for a training document: another's, or, where the corpus has few names, as often as some
+ * are missing, one made up of two.  Few names are learned by heart, and no others found. */
+static const char *draw_name(char *to, size_t n) {
+    const char *name = train_set.docs[rng_below(&state.rng, train_set.n_docs)].title;
+    double missing = 1 - aug_names(aug) / opt("names");
+    if (!(missing > 0) || !(rng_uniform(&state.rng) < (real)missing)) return name;
+    int other = rng_below(&state.rng, train_set.n_docs);
+    aug_blend(to, n, name, train_set.docs[other].title, &state.rng);
+    return to;
+}
+
 /* A training document, perhaps renamed and re-answered. */
 static void draw(AugDoc *out) {
-    int doc = rng_below(&state.rng, train_set.n_docs),
-        other = rng_below(&state.rng, train_set.n_docs);
-    const char *title = train_set.docs[other].title;
-    char blended[256];
-    if (opt("blend") > 0 && rng_uniform(&state.rng) < (real)opt("blend")) {
-        int third = rng_below(&state.rng, train_set.n_docs);
-        aug_blend(blended, sizeof blended, title, train_set.docs[third].title, &state.rng);
-        title = blended;
-    }
-    if (aug_draw(aug, doc, title, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
+    char made_up[256];
+    int doc = rng_below(&state.rng, train_set.n_docs);
+    const char *name = draw_name(made_up, sizeof made_up);
+    if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
         die("out of memory for a batch");
 }
 

@@ -134,6 +134,7 @@ typedef struct {
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
               uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
 void aug_drop(AugDoc *d);
+int  aug_names(const Augment *g);                /* different titles, up to " ("              */
 /* A name that nobody has, into to[n]: a's beginning and b's end, both titles cut at random. */
 void aug_blend(char *to, size_t n, const char *a, const char *b, uint64_t *rng);
 void aug_free(Augment *g);

@@ -832,6 +832,17 @@ static void test_augment_cases(void) {
     corpus_free(&c);
 }
 
+static void test_augment_names(void) {
+    char title[][12] = {"Ara (land)", "Bo", "Ara (sea)", "Ar", "Bo"};
+    Doc docs[5] = {{.title = title[0]}, {.title = title[1]}, {.title = title[2]},
+                   {.title = title[3]}, {.title = title[4]}};
+    for (int i = 0; i < 5; i++) docs[i].text = title[i];
+    Corpus c = {.docs = docs, .n_docs = 5};
+    Augment *g = aug_new(&c);
+    CHECK(g && aug_names(g) == 3, "%d names, not Ara, Bo and Ar", g ? aug_names(g) : -1);
+    aug_free(g);
+}
+
 /* A blend begins as one title does and ends as the other, before " ("; no letter is cut. */
 static void test_augment_blend(void) {
     static const char *const a = "\xc3\x85l\xc3\xb8 (sea)", *const b = "Peru (land)";
@@ -1023,6 +1034,7 @@ int main(int argc, char **argv) {
     test_people(&people);
     test_augment_cases();
     test_augment_blend();
+    test_augment_names();
     test_augment_people(&people);
     test_augment_corpus(&elements, 95, 95);
     test_augment_corpus(&factbook, 75, 80);
