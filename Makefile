@@ -154,7 +154,8 @@ $(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
 # People need no more than a small model and fewer steps; real text has the defaults of ./train.
-TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000
+TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000 \
+    --names 0
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
 TYPED_people    = Ada Calder works as a potter. Ada Calder keeps a pet parrot. The home of Ada Calder is in Kyoto.
 ASKED_people    = What is the job of Ada Calder?
