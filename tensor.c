@@ -351,10 +351,10 @@ typedef void (*Job)(void *ctx, int lo, int hi, int thread);
 #ifdef MAC_THREADS
 /* Each thread has a part of a job's items, the same of the next job where that has as many: there
  * its cache holds the numbers.  It takes `grain` of them at a time until none is left, then helps
- * the others; which thread does an item is of no consequence.  A job is announced by counting `round` up, and ends without those who have
- * not woken by then: whoever joins counts `active` up before looking whether it is still open.
- * Waiting threads spin for a while, since in a training step jobs follow each other closely, then
- * sleep. */
+ * the others; which thread does an item is of no consequence.  A job is announced by counting
+ * `round` up, and ends without those who have not woken by then: whoever joins counts `active` up
+ * before looking whether it is still open.  Waiting threads spin for a while, since in a training
+ * step jobs follow each other closely, then sleep. */
 #define SPINS 200000
 static struct {
     pthread_t id[MAX_THREADS];
@@ -740,9 +740,9 @@ static Mat mat_row(Mat a, int i) { return (Mat){a.p + (size_t)i * a.rs, a.rs, a.
 static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.cs}; }
 
 #define TILE_COLS (2 * VL)            /* a tile of C: TILE_ROWS x TILE_COLS sums in registers */
-#define PANEL_K 384                   /* rows of B in a packed panel: it stays in the L1 cache */
-#define BLOCK_ROWS 1024               /* rows of A that stay in the L3 cache meanwhile */
-#define LARGE_B 100000                /* numbers of a B that does not */
+#define PANEL_K 384                   /* rows of B in a packed panel, about an L1 cache of them */
+#define BLOCK_ROWS 1024               /* rows of A to a panel: more would come from memory anew */
+#define LARGE_B 100000                /* numbers of a B that does not stay in the L2 cache */
 
 /* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be
  * C.  `rows` and `vecs` are constants where this is inlined.  Order of k, no unrolling: see NOTES.
@@ -935,8 +935,8 @@ static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t 
     int by_cols = G * M < 4 * TILE_ROWS * pool_size() && N > M;
     Product p = {G, M, N, K, by_cols, A, B, sa, sb, bias, start, C};
     int panels = (N + TILE_COLS - 1) / TILE_COLS;
-    /* Each piece packs B anew, which is dear where B does not stay in the cache.  A product does
-     * 16 multiply-adds in the time of one number of an element-wise job, by which cost is counted. */
+    /* Each piece packs B anew, which is dear where B does not stay in the cache.  A product does 16
+     * multiply-adds in the time of one number of an element-wise job, by which cost is counted. */
     int tiles = (G * M + TILE_ROWS - 1) / TILE_ROWS, pieces = N * (double)K > LARGE_B ? 1 : PIECES;
     if (p.by_cols) pool_run(panels, G * M / 16.0 * K * TILE_COLS, product_job, &p);
     else pool_split(tiles, pieces, N / 16.0 * K * TILE_ROWS, product_job, &p);

@@ -376,22 +376,11 @@ static Ids joined(Ids a, Ids b) {
     return (Ids){id, a.n + b.n};
 }
 
-/* A name for a training document: another's, or, where the corpus has few names, as often as some
- * are missing, one made up of two.  Few names are learned by heart, and no others found. */
-static const char *draw_name(char *to, size_t n) {
-    const char *name = train_set.docs[rng_below(&state.rng, train_set.n_docs)].title;
-    double missing = 1 - aug_names(aug) / opt("names");
-    if (!(missing > 0) || !(rng_uniform(&state.rng) < (real)missing)) return name;
-    int other = rng_below(&state.rng, train_set.n_docs);
-    aug_blend(to, n, name, train_set.docs[other].title, &state.rng);
-    return to;
-}
-
 /* A training document, perhaps renamed and re-answered. */
 static void draw(AugDoc *out) {
-    char made_up[256];
+    char room[256];
     int doc = rng_below(&state.rng, train_set.n_docs);
-    const char *name = draw_name(made_up, sizeof made_up);
+    const char *name = aug_name(aug, opt("names"), &state.rng, room, sizeof room);
     if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
         die("out of memory for a batch");
 }

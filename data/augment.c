@@ -192,8 +192,6 @@ static int count_names(Augment *g) {
     return 0;
 }
 
-int aug_names(const Augment *g) { return g->n_names; }
-
 Augment *aug_new(const Corpus *train) {
     size_t n_qas = (size_t)train->n_qas, n_docs = (size_t)train->n_docs;
     Augment *g = calloc(1, sizeof *g);
@@ -243,6 +241,26 @@ static int rng_chance(uint64_t *rng, double p) {
     return (double)(rng_next(rng) >> 11) * 0x1p-53 < p;
 }
 
+static const char *some_title(const Augment *g, uint64_t *rng) {
+    return g->c->docs[(rng_next(rng) >> 32) * (uint64_t)g->c->n_docs >> 32].title;
+}
+
+/* A place inside the part of a title before " (", not within a letter. */
+static size_t cut(const char *title, uint64_t *rng) {
+    size_t n = base_len(title), at = n < 2 ? n : 1 + rng_next(rng) % (n - 1);
+    while (at < n && ((unsigned char)title[at] & 0xC0) == 0x80) at++;
+    return at;
+}
+
+const char *aug_name(const Augment *g, double names, uint64_t *rng, char *room, size_t n) {
+    const char *a = some_title(g, rng);
+    if (g->n_names >= names || rng_chance(rng, g->n_names / names)) return a;
+    const char *b = some_title(g, rng);
+    size_t end = cut(a, rng), from = cut(b, rng);
+    snprintf(room, n, "%.*s%.*s", (int)end, a, (int)(base_len(b) - from), b + from);
+    return room;
+}
+
 typedef struct { const char *str; size_t len; } Repl;            /* str NULL: it stays        */
 
 /* A new answer must not be one that the document has or has just been given. */
@@ -277,18 +295,6 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
             if (!is_taken(group, repl, p->n_groups, i, s)) repl[i] = (Repl){s, strlen(s)};
         }
     }
-}
-
-/* A place inside the part of a title before " (", not within a letter. */
-static size_t cut(const char *title, uint64_t *rng) {
-    size_t n = base_len(title), at = n < 2 ? n : 1 + rng_next(rng) % (n - 1);
-    while (at < n && ((unsigned char)title[at] & 0xC0) == 0x80) at++;
-    return at;
-}
-
-void aug_blend(char *to, size_t n, const char *a, const char *b, uint64_t *rng) {
-    size_t from = cut(b, rng);
-    snprintf(to, n, "%.*s%.*s", (int)cut(a, rng), a, (int)(base_len(b) - from), b + from);
 }
 
 /* Copies n bytes of s to out + at, or only counts them when out is NULL: the place behind. */

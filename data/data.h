@@ -134,9 +134,10 @@ typedef struct {
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
               uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
 void aug_drop(AugDoc *d);
-int  aug_names(const Augment *g);                /* different titles, up to " ("              */
-/* A name that nobody has, into to[n]: a's beginning and b's end, both titles cut at random. */
-void aug_blend(char *to, size_t n, const char *a, const char *b, uint64_t *rng);
+/* A title to give to aug_draw.  Of a corpus with fewer than `names` different ones (up to " ("), as
+ * often as some are missing, one that nobody has: one's beginning and another's end, in room[n].
+ * Few names would be learned by heart, and no others found.  Where none is missing: one draw. */
+const char *aug_name(const Augment *g, double names, uint64_t *rng, char *room, size_t n);
 void aug_free(Augment *g);
 
 /* ---- svg.c ---- */

@@ -57,6 +57,8 @@ mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the m
 # threads, tape
 mutant tensor.c 's/? end : lo + pool.grain, t)/? end : lo + pool.grain - 1, t)/' \
     "threads: a piece too short"
+mutant tensor.c 's/for (int k = 0; k < pool.threads; k++) {/for (int k = 0; k < 1; k++) {/' \
+    "threads: nobody helps the others"
 mutant tensor.c 's/if (tp->held > tp->peak) tp->peak = tp->held/if (0) tp->peak = tp->held/' \
     "arena: the peak"
 mutant tensor.c 's/bytes > tp->limit || tp->held > tp->limit - bytes/bytes > tp->limit/' \
@@ -115,6 +117,12 @@ mutant tensor.c 's/1 \/ real_sqrt(1 - real_power(o->beta2, o->step))/1/' "adam: 
 mutant tensor.c 's/keep = 1 - o->lr \* o->decay/keep = 1 - o->decay/' "adam: decay without the rate"
 mutant tensor.c 's/norm > o->clip ? o->clip \/ norm/norm > o->clip ? o->clip/' "adam: clipping"
 mutant tensor.c 's/int finite = norm < INFINITY/int finite = 1/' "adam: a NaN goes through"
+mutant data/augment.c 's/\& 0xC0) == 0x80) at++/\& 0xC0) == 0xC1) at++/' "names: a letter is cut"
+mutant data/augment.c 's/rng_chance(rng, g->n_names \/ names)/rng_chance(rng, 0.5)/' \
+    "names: half of them made up"
+mutant data/augment.c 's/i == 0 || by_name(&name\[i - 1\], &name\[i\]) != 0/1/' \
+    "names: titles are counted"
+mutant data/augment.c 's/if (g->n_names >= names || /if (/' "names: made up though none is missing"
 mutant data/safetensors.c 's/(e->begin != at || /(/' "files: gaps and overlaps"
 mutant data/safetensors.c 's/(int i = n - 1; i >= 0; i--) x = x << 8/(int i = 0; i < n; i++) x = x << 8/' \
     "files: byte order"

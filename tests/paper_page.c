@@ -215,8 +215,8 @@ static void put_wide(const char *corpus) {
     static const char *const heads[] = {"LM's weights", "encoder's", "Uniform, seconds",
                                         "MAC, seconds", "times faster", "of the memory"};
     static const int widths[] = {128, 256};
-    fputs("\nThe same with LMs of four layers and more width, weights as drawn, the encoder as it is; "
-          "100 documents, one at a time:\n", page);
+    fputs("\nThe same with LMs of four layers and more width, weights as drawn, the encoder as it "
+          "is; 100 documents, one at a time:\n", page);
     put_heads("width", heads, 6);
     for (int i = 0; i < 2; i++) {
         char uniform[40], mac[40];

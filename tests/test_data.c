@@ -832,44 +832,43 @@ static void test_augment_cases(void) {
     corpus_free(&c);
 }
 
+/* Three names, "Alo", "Peru" and "Bo": of four, a quarter is made up: it begins as one does
+ * and ends as another, before " (", and no letter is cut; of three, none is. */
 static void test_augment_names(void) {
-    char title[][12] = {"Ara (land)", "Bo", "Ara (sea)", "Ar", "Bo"};
-    Doc docs[5] = {{.title = title[0]}, {.title = title[1]}, {.title = title[2]},
-                   {.title = title[3]}, {.title = title[4]}};
-    for (int i = 0; i < 5; i++) docs[i].text = title[i];
-    Corpus c = {.docs = docs, .n_docs = 5};
+    char title[][16] = {"\xc3\x85l\xc3\xb8 (sea)", "Bo", "\xc3\x85l\xc3\xb8 (land)", "Peru"};
+    static const char *const begins[] = {"\xc3\x85", "\xc3\x85l", "\xc3\x85l\xc3\xb8", "B", "P",
+                                         "Pe", "Per"},
+                            *const ends[] = {"l\xc3\xb8", "\xc3\xb8", "", "o", "eru", "ru", "u"};
+    Doc docs[4];
+    memset(docs, 0, sizeof docs);
+    for (int i = 0; i < 4; i++) docs[i].title = docs[i].text = title[i];
+    Corpus c = {.docs = docs, .n_docs = 4};
     Augment *g = aug_new(&c);
-    CHECK(g && aug_names(g) == 3, "%d names, not Ara, Bo and Ar", g ? aug_names(g) : -1);
-    aug_free(g);
-}
-
-/* A blend begins as one title does and ends as the other, before " ("; no letter is cut. */
-static void test_augment_blend(void) {
-    static const char *const a = "\xc3\x85l\xc3\xb8 (sea)", *const b = "Peru (land)";
-    static const char *const begins[] = {"\xc3\x85", "\xc3\x85l", "\xc3\x85l\xc3\xb8"},
-                            *const ends[] = {"eru", "ru", "u"};
-    uint64_t rng = 4, twin = 4;
-    int seen[3][3] = {{0}}, n_seen = 0;
-    for (int i = 0; i < 400; i++) {
-        char got[20], again[20], want[20];
-        int known = 0;
-        aug_blend(got, sizeof got, a, b, &rng);
-        aug_blend(again, sizeof again, a, b, &twin);
-        CHECK(!strcmp(got, again) && rng == twin, "not deterministic");
-        for (int k = 0; k < 9; k++) {
-            snprintf(want, sizeof want, "%s%s", begins[k / 3], ends[k % 3]);
+    char room[20], want[20], small[4];
+    uint64_t rng = 4;
+    int seen[7][7] = {{0}}, n_seen = 0, made_up = 0, n = 40000;
+    for (int i = 0; g && i < n; i++) {
+        const char *got = aug_name(g, 4, &rng, room, sizeof room);
+        int known = got != room;
+        made_up += !known;
+        for (int k = 0; k < 49 && got == room; k++) {
+            snprintf(want, sizeof want, "%s%s", begins[k / 7], ends[k % 7]);
             if (strcmp(got, want) != 0) continue;
             known = 1;
-            n_seen += !seen[k / 3][k % 3]++;
+            n_seen += !seen[k / 7][k % 7]++;
         }
         CHECK(known, "%s", got);
     }
-    CHECK(n_seen == 9, "%d of 9 blends", n_seen);
-    char small[6], one[6];
-    aug_blend(small, sizeof small, "Liechtenstein", "Peru", &rng);
-    CHECK(strlen(small) < sizeof small, "%s", small);
-    aug_blend(one, sizeof one, "A", "B", &rng);
-    CHECK(strcmp(one, "A") == 0, "%s", one);
+    CHECK(n_seen == 49, "%d of 49 blends", n_seen);
+    CHECK(abs(made_up - n / 4) < n / 100, "%d of %d made up", made_up, n);
+    for (int i = 0; g && i < 400; i++) {
+        uint64_t before = rng;
+        CHECK(aug_name(g, 3, &rng, room, sizeof room) != room, "made up though all are there");
+        CHECK(rng == before + 0x9E3779B97F4A7C15u, "more than one draw for a name that is there");
+        aug_name(g, 1e9, &rng, small, sizeof small);
+        CHECK(memchr(small, 0, sizeof small), "no end");
+    }
+    aug_free(g);
 }
 
 /* Old names are gone, equal states draw the same. */
@@ -1033,7 +1032,6 @@ int main(int argc, char **argv) {
     test_tokenizer(&elements);
     test_people(&people);
     test_augment_cases();
-    test_augment_blend();
     test_augment_names();
     test_augment_people(&people);
     test_augment_corpus(&elements, 95, 95);
