@@ -101,15 +101,25 @@ static void consolidate(Bank *b, int slots, double alike) {
 }
 
 /* ==== a codebook, as in MBC ================================================================== */
-static int nearest_code(const real *x, const real *code, int n, int d) {
-    real least = INFINITY;
-    int best = 0;
-    for (int c = 0; c < n; c++, code += d) {
-        real square = 0;
-        for (int k = 0; k < d; k++) square += (x[k] - code[k]) * (x[k] - code[k]);
-        if (square < least) least = square, best = c;
+/* to[i] = the code nearest to x[i], where |c|^2 / 2 - x.c is least; x: [N,d], code: [n,d]. */
+static void nearest_codes(real *x, int N, real *code, int n, int d, int *to) {
+    real *half = paper_need(calloc((size_t)n, sizeof *half));
+    for (int j = 0; j < n * d; j++) half[j / d] += code[j] * code[j] / 2;
+    Tensor c = {2, {n, d, 1}, code, NULL};
+    for (int at = 0, rows = 256; at < N; at += rows) {
+        if (rows > N - at) rows = N - at;
+        Tensor some = {2, {rows, d, 1}, x + (size_t)at * (size_t)d, NULL};
+        tape_reset(lab.tp);
+        const Tensor *y = paper_need(op_linear(lab.tp, &some, &c, NULL, 0));
+        for (int i = 0; i < rows; i++) {
+            const real *dot = y->data + (size_t)i * (size_t)n;
+            int best = 0;
+            for (int j = 1; j < n; j++)
+                if (half[j] - dot[j] < half[best] - dot[best]) best = j;
+            to[at + i] = best;
+        }
     }
-    return best;
+    free(half);
 }
 
 /* k-means over the vectors of training documents, a few rounds.  MBC learns its codebook along with
@@ -119,6 +129,7 @@ static void learn_codes(real *code, int n, int d, uint64_t *rng) {
     Bank *b = lab_learn(&lab, &lab.train, 0, docs, 64);
     int N = b->K * b->T;
     int *count = paper_need(malloc((size_t)n * sizeof *count));
+    int *nearest = paper_need(malloc((size_t)N * sizeof *nearest));
     real *sum = paper_need(malloc((size_t)n * (size_t)d * sizeof *sum));
     for (int c = 0; c < n; c++)
         memcpy(code + (size_t)c * (size_t)d, b->phi + (size_t)rng_below(rng, N) * (size_t)d,
@@ -126,16 +137,17 @@ static void learn_codes(real *code, int n, int d, uint64_t *rng) {
     for (int round = 0; round < 5; round++) {
         memset(count, 0, (size_t)n * sizeof *count);
         memset(sum, 0, (size_t)n * (size_t)d * sizeof *sum);
+        nearest_codes(b->phi, N, code, n, d, nearest);
         for (int i = 0; i < N; i++) {
             const real *x = b->phi + (size_t)i * (size_t)d;
-            int c = nearest_code(x, code, n, d);
+            int c = nearest[i];
             count[c]++;
             for (int k = 0; k < d; k++) sum[(size_t)c * (size_t)d + (size_t)k] += x[k];
         }
         for (int j = 0; j < n * d; j++)
             if (count[j / d]) code[j] = sum[j] / (real)count[j / d];
     }
-    free(count), free(sum);
+    free(count), free(sum), free(nearest);
     bank_free(b);
 }
 
@@ -148,18 +160,21 @@ static double encode(Bank *b, int left, uint64_t *rng) {
     if (n < 1) n = 1;
     if (n > 65536) n = 65536;
     real *code = paper_need(malloc((size_t)n * (size_t)d * sizeof *code));
+    int *nearest = paper_need(malloc((size_t)N * sizeof *nearest));
     learn_codes(code, n, d, rng);
-    for (int i = 0; i < N; i++) {
-        real *x = b->phi + (size_t)i * (size_t)d;
-        memcpy(x, code + (size_t)nearest_code(x, code, n, d) * (size_t)d, (size_t)d * sizeof *x);
-    }
-    free(code);
+    nearest_codes(b->phi, N, code, n, d, nearest);
+    for (int i = 0; i < N; i++)
+        memcpy(b->phi + (size_t)i * (size_t)d, code + (size_t)nearest[i] * (size_t)d,
+               (size_t)d * sizeof *code);
+    free(code), free(nearest);
     return n * (double)d * sizeof(real) + 2.0 * N;
 }
 
 /* ==== one cell =============================================================================== */
-static double limit_bank(const Corpus *c, Cut cut, int percent, double alike, Score *s, int *held) {
-    Bank *b = lab_learn(&lab, c, 0, c->n_docs, 64);
+/* The first `docs` documents of a split are learned, what the bank holds is cut, and asked for. */
+static double limit_bank(const Corpus *c, int docs, Cut cut, int percent, double alike, Score *s,
+                         int *held) {
+    Bank *b = lab_learn(&lab, c, 0, docs, 64);
     uint64_t rng = (uint64_t)lab.seed + 17;
     int left = (int)((int64_t)b->K * percent / 100);
     if (left < 1) left = 1;
@@ -173,21 +188,22 @@ static double limit_bank(const Corpus *c, Cut cut, int percent, double alike, Sc
         else merge_rows(b, j, i);
     }
     *s = (Score){0, 0, 0, 0};
-    lab_ask(&lab, c, 0, c->n_docs, &(Asking){.bank = b}, s);
+    lab_ask(&lab, c, 0, docs, &(Asking){.bank = b}, s);
     *held = b->K;
     if (cut != CUT_CODES) bytes = (double)b->K * (double)row_of(b) * (double)sizeof(real);
     bank_free(b);
     return bytes;
 }
 
-/* How similar is similar enough: what answers most of valid. */
+/* How similar is similar enough: what answers most about the first 200 documents of valid. */
 static double choose_alike(int percent) {
     static const double levels[] = {0.8, 0.9, 0.95, 0.98, 1};
     double best = -1, alike = 1;
+    int docs = lab.valid.n_docs < 200 ? lab.valid.n_docs : 200;
     for (int i = 0; i < 5; i++) {
         Score s;
         int held;
-        limit_bank(&lab.valid, CUT_SLOTS, percent, levels[i], &s, &held);
+        limit_bank(&lab.valid, docs, CUT_SLOTS, percent, levels[i], &s, &held);
         if (s.f1 > best) best = s.f1, alike = levels[i];
     }
     return alike;
@@ -207,7 +223,7 @@ int main(int argc, char **argv) {
     while (cut < CUTS && strcmp(cuts[cut], way)) cut++;
     if (cut == CUTS || percent < 1) paper_die("there is no cell %s", what);
     double alike = cut == CUT_SLOTS ? choose_alike(percent) : 0;
-    double bytes = limit_bank(&lab.test, (Cut)cut, percent, alike, &s, &held);
+    double bytes = limit_bank(&lab.test, lab.test.n_docs, (Cut)cut, percent, alike, &s, &held);
     lab_put_score(&c, "", &s);
     cell_put(&c, "kept", held);
     cell_put(&c, "bytes", bytes);
