@@ -643,7 +643,8 @@ int main(int argc, char **argv) {
                     {"chat", command_chat},     {"eval", command_eval},
                     {"table", command_table},   {"inspect", command_inspect},
                     {"people", command_people}, {NULL, NULL}};
-    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) { help(); return 0; }
+    for (int i = 1; i < argc && i <= 2; i++) /* behind a command, too */
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { help(); return 0; }
     if (argc < 2) usage("a command is missing");
     parse(argc, argv);
     for (int i = 0; commands[i].name; i++)

@@ -56,6 +56,7 @@ check "they are not made alike again" sh -c "! cmp -s '$dir/a0.5' '$dir/a1'"
 check "they are, without --share-start" cmp "$dir/b0.5" "$dir/b1"
 check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
+check "--help behind a command" ./run eval --help
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
 
