@@ -87,7 +87,9 @@ static void help(void) {
 
 static void parse(int argc, char **argv) {
     words = argv + 2;
-    for (int i = 2; i < argc; i++) {
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { help(); exit(0); }
+        if (i == 1) continue; /* the command */
         const Option *o = options;
         while (o->name && strcmp(o->name, argv[i])) o++;
         if (!o->name && !strncmp(argv[i], "--", 2)) usage("there is no option %s", argv[i]);
@@ -159,7 +161,6 @@ static void read_corpus(Corpus *c, const char *path) {
         fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
 }
 
-typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 static Ids ids_of(Prompt prompt, const char *text, int cap) { /* in the tape's arena */
     int *id = need(tape_alloc(tape, (size_t)cap * sizeof *id));
     int n = prompt(tok, text, id, cap, &n_cut);
@@ -643,8 +644,6 @@ int main(int argc, char **argv) {
                     {"chat", command_chat},     {"eval", command_eval},
                     {"table", command_table},   {"inspect", command_inspect},
                     {"people", command_people}, {NULL, NULL}};
-    for (int i = 1; i < argc && i <= 2; i++) /* behind a command, too */
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { help(); return 0; }
     if (argc < 2) usage("a command is missing");
     parse(argc, argv);
     for (int i = 0; commands[i].name; i++)

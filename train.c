@@ -360,7 +360,6 @@ static void curve_draw(void) {
 
 /* ==== batches ================================================================================ */
 /* Ids of at most cap tokens in the step's arena. */
-typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 static Ids ids_of(Prompt prompt, const char *text, int cap) {
     int *id = tape_alloc(tape, (size_t)cap * sizeof *id);
     int n = id ? prompt(tok, text, id, cap, &n_cut) : -1;

@@ -88,6 +88,7 @@ void  tok_free(Tokenizer *t);
 int   prompt_document(Tokenizer *t, const char *text, int *ids, int cap, int *cut); /* ends in \n */
 int   prompt_question(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 int   prompt_answer(Tokenizer *t, const char *text, int *ids, int cap, int *cut);   /* " ", EOS  */
+typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 
 /* ---- score.c: SQuAD's normalisation and three scores, best over the accepted answers ---- */
 char *score_normalize(const char *s);            /* malloc'd                                  */

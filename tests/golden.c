@@ -234,7 +234,6 @@ static void train_tokenizer(Run *r) {
     free(dump);
 }
 
-typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 static Ids ids_of(Run *r, Prompt prompt, const char *text, int cap) {
     int *id = tape_alloc(r->tp, (size_t)cap * sizeof *id), cut = 0;
     int n = id ? prompt(r->tok, text, id, cap, &cut) : -1;

@@ -42,7 +42,6 @@ int   lab_cell(const Lab *l, Cell *c, const char *what);         /* 1: it is fin
 void  lab_keep(const Cell *c);                   /* writes it                                    */
 void  lab_say(const Lab *l, const char *format, ...);            /* progress: a line on stderr   */
 
-typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 Ids   lab_ids(Lab *l, Prompt prompt, const char *text, int cap); /* in the tape's arena          */
 Ids   lab_pair(Lab *l, const char *question, const char *answer, int *asked_from);
 Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch);    /* a new bank       */

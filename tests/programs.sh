@@ -56,7 +56,6 @@ check "they are not made alike again" sh -c "! cmp -s '$dir/a0.5' '$dir/a1'"
 check "they are, without --share-start" cmp "$dir/b0.5" "$dir/b1"
 check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
-check "--help behind a command" ./run eval --help
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
 
@@ -104,6 +103,7 @@ refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --
 refused 1 "nothing to resume" ./train --resume --out "$dir/x"
 refused 1 "such a folder" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/no/x"
 refused 2 "no command" ./run wrong
+check "--help behind a command" sh -c "./run eval --help | grep -q usage"
 refused 2 "is missing" ./run ask "Who?"
 refused 2 "needs a value" ./run ask --model
 refused 1 "cannot be opened" ./run ask --model "$dir/absent" --bank "$dir/b" "Who?"
