@@ -194,9 +194,12 @@ paper: train run $(EXPERIMENTS)
 	@$(PAPER_STEP) begin
 	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PAPER_PAIRS) $(PAPER_MORE)
 	@$(PAPER_STEP) end
+paper-lm-%:
+	@$(PAPER_STEP) lm $*
+$(foreach c,$(CORPORA),$(eval $(filter paper-$c-%,$(PAPER_PAIRS)): paper-lm-$c))
 $(PAPER_PAIRS): paper-%:
 	@$(PAPER_STEP) pair $(subst -, ,$*)
-paper-designs:
+paper-designs: paper-lm-people
 	@$(PAPER_STEP) designs
 $(B)/paper_%.o: tests/paper_%.c tests/paper.h mac.h data/data.h | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@

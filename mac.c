@@ -352,21 +352,23 @@ uint64_t model_fingerprint(const Model *m) {
     return hash;
 }
 
-/* Copies the parameters whose names begin with `from` to those that begin with `to` instead. */
-static void copy_named(Model *m, const char *from, const char *to) {
-    size_t n = strlen(from);
-    for (int i = 0; i < m->ps.n; i++) {
-        const Param *p = m->ps.p[i];
+/* Copies parameters of `from`, whose names begin with `old`, to those of m with `new` instead. */
+static void copy_named(Model *m, const char *new, const Model *from, const char *old) {
+    size_t n = strlen(old);
+    for (int i = 0; i < from->ps.n; i++) {
+        const Param *p = from->ps.p[i];
         char twin[2 * MAC_NAME];
-        snprintf(twin, sizeof twin, "%s%s", to, p->name + (strncmp(p->name, from, n) ? 0 : n));
-        Tensor *t = strncmp(p->name, from, n) ? NULL : param_find(&m->ps, twin);
+        snprintf(twin, sizeof twin, "%s%s", new, p->name + (strncmp(p->name, old, n) ? 0 : n));
+        Tensor *t = strncmp(p->name, old, n) ? NULL : param_find(&m->ps, twin);
         if (t) memcpy(t->data, p->t.data, size_of(t) * sizeof(real));
     }
 }
 
+void model_copy_lm(Model *m, const Model *from) { copy_named(m, "base_lm.", from, "base_lm."); }
+
 void model_share(Model *m) {
-    copy_named(m, "enc_decoder.", "aggregator.question_encoder.");
-    copy_named(m, "mlps.", "aggregator.mlps.");
+    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
+    copy_named(m, "aggregator.mlps.", m, "mlps.");
     for (int i = 0; i < m->c.agg_B; i++) {
         AggBlock *b = &m->agg->block[i];
         memcpy(b->k->data, b->q->data, size_of(b->q) * sizeof(real));

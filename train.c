@@ -66,7 +66,7 @@ static Option options[] = {
     {NULL, NULL, 0, 0, 0, 0}};
 
 static MacConfig config;
-static const char *data_dir, *out_path;
+static const char *data_dir, *out_path, *lm_path;
 static int resume;
 
 static Option *option_find(const char *name) {
@@ -89,7 +89,8 @@ static void help(void) {
     puts("usage: train --data DIR --out FILE.safetensors [--name value ...]\n"
          "       train --resume --out FILE.safetensors\n\n"
          "DIR holds train.jsonl and valid.jsonl (or .json as SQuAD, or .csv); see README.md.\n"
-         "FILE gets the best model, FILE.last the last state, FILE.svg the curves.\n");
+         "FILE gets the best model, FILE.last the last state, FILE.svg the curves.\n"
+         "--lm MODEL takes that model's LM and tokenizer instead of pretraining one.\n");
     for (const Option *o = options; o->name; o++)
         printf("  --%-15s %-6g  %s\n", o->name, o->value, o->help);
     puts("\nSizes of the model:");
@@ -115,6 +116,7 @@ static void parse(int argc, char **argv) {
         const char *value = argv[++i];
         if (!strcmp(name, "--data")) { data_dir = value; continue; }
         if (!strcmp(name, "--out")) { out_path = value; continue; }
+        if (!strcmp(name, "--lm")) { lm_path = value; continue; }
         Option *o = option_find(name + 2);
         int *size = size_find(name + 2);
         char *end;
@@ -630,15 +632,36 @@ static void start_mac(void) {
     adam = adam_default(0);
 }
 
+/* The model of --lm, whose tokenizer and sizes of the LM become ours. */
+static Model *open_lm(void) {
+    char err[MAC_ERR];
+    StFile *f = st_open(lm_path, err);
+    Model *from = f ? model_load(f, err) : NULL;
+    if (!from) die("%s", err);
+    const char *dump = st_meta(f, "tokenizer");
+    tok = dump ? tok_load(dump, err) : NULL;
+    if (!tok || tok_size(tok) != from->c.V) die("%s: no fitting tokenizer", lm_path);
+    st_close(f);
+    config.d = from->c.d, config.L = from->c.L, config.H = from->c.H;
+    return from;
+}
+
 static void start(void) {
     char err[MAC_ERR];
-    make_tokenizer();
+    Model *from = lm_path ? open_lm() : NULL;
+    if (!from) make_tokenizer();
     config.V = tok_size(tok);
     config.S = config.P + config.D + config.Q + config.A;
     if (mac_config_check(&config, err) != 0) die("%s", err);
+    if (from && config.S != from->c.S)
+        die("%s: P + D + Q + A is %d in it, not %d", lm_path, from->c.S, config.S);
     model = model_new(&config, (uint64_t)opt("seed"));
     if (!model) die("out of memory for the model");
     state = (State){.stage = STAGE_LM, .rng = (uint64_t)opt("seed") + 1, .best = -1};
+    if (!from) return;
+    model_copy_lm(model, from);
+    model_free(from);
+    state.step = opt_int("steps-lm"); /* it has been pretrained */
 }
 
 static void report(void) {
@@ -673,6 +696,7 @@ int main(int argc, char **argv) {
         start_mac();
     }
     run_stage("mac", opt_int("steps"), opt("lr"), step_mac);
+    if (opt_int("steps") == 0) save(out_path, 0); /* an LM for --lm */
     if (n_cut)
         fprintf(stderr,
                 "%d documents, questions or answers were longer than the model's window and cut\n",

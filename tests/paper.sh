@@ -1,4 +1,4 @@
-# paper.sh BUILD begin | pair CORPUS SEED | designs | end - the paper's experiments at toy scale,
+# paper.sh BUILD begin | lm CORPUS | pair CORPUS SEED | designs | end - the paper's experiments at toy scale,
 # cell by cell.  `make paper` calls it, several pairs at a time, one thread each.  Environment: OUT,
 # the folder of results; QUICK=1, CORPORA, SEEDS; PAPER_people and the like, options of ./train.
 # A cell that is finished, and of these programs, models and corpora, is left as it is; so a run
@@ -18,13 +18,14 @@ folder() { # of a corpus
     if [ "$1" = people ]; then echo out/paper/people; else echo "data/$1"; fi
 }
 
-# model CORPUS SEED NAME OPTIONS: trains once.  The stamp says what it was made by; .begun is that
-# of a training which may be gone on with.
+# model CORPUS SEED NAME OPTIONS [LM]: trains once, with the LM of the model of that name.  The stamp
+# says what it was made by; .begun is that of a training which may be gone on with.
 model() {
-    data=$(folder "$1") name=$3 file=$out/models/$3.safetensors
+    data=$(folder "$1") name=$3 file=$out/models/$3.safetensors lm=/dev/null
     eval "options=\"\${PAPER_$1:-} \$4\""
+    [ $# -lt 5 ] || lm=$out/models/$5.safetensors options="$options --lm $out/models/$5.safetensors"
     stamp=$(echo "$options $2" \
-        | cat - "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
+        | cat - "$lm" "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
     if [ -f "$file" ] && [ "$(cat "$file.stamp" 2> /dev/null)" = "$stamp $(cksum < "$file")" ]; then
         return
     fi
@@ -78,9 +79,12 @@ begin() {
     done
 }
 
+# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2.
+lm() { model "$1" 1 "$1-lm" '--steps 0'; }
+
 pair() { # CORPUS SEED: everything but what must run alone
     at="$1-$2 $1 $2"
-    model "$1" "$2" "$1-$2" ''
+    model "$1" "$2" "$1-$2" '' "$1-lm"
     say "$1, seed $2: finetuning on the stream, and MAC"
     # shellcheck disable=SC2086  # $at is three words
     {
@@ -121,10 +125,10 @@ timed() { # CORPUS SEED: alone on the machine
     }
 }
 
-# Short trainings on people, each with one thing changed.
+# Short trainings on people, each with one thing changed (P + D stay: the LM's window holds both).
 designs() {
     while read -r name options; do
-        model people 1 "people-1-$name" "--steps 1000 --docs 32 --drop 0 $options"
+        model people 1 "people-1-$name" "--steps 1000 --docs 32 --drop 0 $options" people-lm
         cells adapt "people-1-$name" people 1 adapt-mac adapt-mac16
     done << END
 base
@@ -135,8 +139,8 @@ enconly2 --enc_only 1
 enconly4 --enc_only 1 --enc_L 4
 T4 --T 4
 T16 --T 16
-P1 --P 1
-P4 --P 4
+P1 --P 1 --D 193
+P4 --P 4 --D 190
 B1 --agg_B 1
 B4 --agg_B 4
 docs8 --docs 8
@@ -146,6 +150,7 @@ END
 
 case $phase in
 begin) begin ;;
+lm) lm "$3" ;;
 pair) pair "$3" "$4" ;;
 designs) designs ;;
 end)

@@ -716,7 +716,7 @@ static void section_unlearning(void) {
         fprintf(page, "\n%s, %.0f documents forgotten in", corpora[i],
                 stat_of(corpora[i], "unlearning", "forgotten").mean);
         fprintf(page, " %.4f s; ", stat_of(corpora[i], "unlearning", "seconds").mean);
-        fprintf(page, "training the model anew takes %.0f s:\n",
+        fprintf(page, "training the model anew, without its LM, takes %.0f s:\n",
                 stat_of(corpora[i], "training", "seconds").mean);
         put_heads("questions asked", heads, 2);
         for (int k = 0; k < 3; k++) {

@@ -54,6 +54,12 @@ for alone in 0.5 1; do
 done
 check "they are not made alike again" sh -c "! cmp -s '$dir/a0.5' '$dir/a1'"
 check "they are, without --share-start" cmp "$dir/b0.5" "$dir/b1"
+check "an LM alone" train --steps 0 --out "$dir/lm"
+check "another's LM" train --steps 0 --lm "$dir/lm" --out "$dir/lm2"
+check "--lm changes the LM" cmp "$dir/lm" "$dir/lm2"
+check "another's LM, and trained" train --steps 4 --lm "$dir/lm" --seed 2 --out "$dir/lm3"
+refused 1 "P + D + Q + A" train --lm "$dir/lm" --P 3 --out "$dir/x"
+refused 1 "is cut short" train --lm README.md --out "$dir/x"
 check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
