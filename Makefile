@@ -170,14 +170,15 @@ demo: train run
 
 # ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people, one seed, small, into
 # out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS=: at a time.  Stopped, it goes on where it was.
-# PAPER_people and the like are shorter trainings than those of the demo: nine must fit, and others.
+# PAPER_people and the like are shorter trainings than those of the demo: nine must fit, and others;
+# all seeds share the LM of the first.
 CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
-PAPER_wnnames  = --steps-lm 2500 --steps 3000 --alone 0.33 --harder 0.7 --eval-every 500
-PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 \
-    --steps-lm 2000 --steps 2500 --alone 0.4 --eval-every 500
+PAPER_wnnames  = --T 8 --P 4 --steps-lm 2500 --steps 3000 --alone 0.35 --harder 0.6 --eval-every 500
+PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 4 \
+    --steps-lm 2000 --steps 1000 --alone 0.5 --harder 0.6 --eval-every 500
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
 PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)
 PAPER_OUT    = out/paper
