@@ -36,9 +36,9 @@ struct Augment {
 
 static int is_digit(char c) { return c >= '0' && c <= '9'; }
 
-static int is_letter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80;
-}
+static int is_low(char c) { return c >= 'a' && c <= 'z'; }
+static int is_capital(char c) { return c >= 'A' && c <= 'Z'; }
+static int is_letter(char c) { return is_low(c) || is_capital(c) || (unsigned char)c >= 0x80; }
 
 /* Whether a word goes on across s + i: neither "arid" in "semi-arid" nor "1" in "1.5" or "1,000"
  * is a whole word, but both years of "1887-1962" are. */
@@ -241,8 +241,8 @@ static int rng_chance(uint64_t *rng, double p) {
     return (double)(rng_next(rng) >> 11) * 0x1p-53 < p;
 }
 
-static const char *some_title(const Augment *g, uint64_t *rng) {
-    return g->c->docs[(rng_next(rng) >> 32) * (uint64_t)g->c->n_docs >> 32].title;
+static const Doc *some_doc(const Augment *g, uint64_t *rng) {
+    return &g->c->docs[(rng_next(rng) >> 32) * (uint64_t)g->c->n_docs >> 32];
 }
 
 /* A place inside the part of a title before " (", not within a letter. */
@@ -252,10 +252,24 @@ static size_t cut(const char *title, uint64_t *rng) {
     return at;
 }
 
+/* A word of a text that begins with a capital and no sentence, with those behind it: mostly a name,
+ * which as such may be one token, and one that no title has.  0: there was none. */
+static int some_mention(const Augment *g, uint64_t *rng, char *room, size_t n) {
+    const char *text = some_doc(g, rng)->text;
+    size_t len = strlen(text), i = len > 2 ? rng_next(rng) % (len - 2) : len, from, end;
+    while (i + 2 < len && !(is_low(text[i]) && text[i + 1] == ' ' && is_capital(text[i + 2]))) i++;
+    if (i + 2 >= len) return 0;
+    for (from = end = i + 2; is_letter(text[end]); end++)
+        if (text[end + 1] == ' ' && is_capital(text[end + 2])) end++;
+    snprintf(room, n, "%.*s", (int)(end - from), text + from);
+    return 1;
+}
+
 const char *aug_name(const Augment *g, double names, uint64_t *rng, char *room, size_t n) {
-    const char *a = some_title(g, rng);
+    const char *a = some_doc(g, rng)->title;
     if (g->n_names >= names || rng_chance(rng, g->n_names / names)) return a;
-    const char *b = some_title(g, rng);
+    if (rng_chance(rng, 0.5) && some_mention(g, rng, room, n)) return room;
+    const char *b = some_doc(g, rng)->title;
     size_t end = cut(a, rng), from = cut(b, rng);
     snprintf(room, n, "%.*s%.*s", (int)end, a, (int)(base_len(b) - from), b + from);
     return room;

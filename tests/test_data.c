@@ -871,6 +871,26 @@ static void test_augment_names(void) {
     aug_free(g);
 }
 
+/* Of a name that is made up, half are what a text names: neither what begins a sentence nor a part
+ * of a word; with its further words, to the end of the text. */
+static void test_augment_mentions(void) {
+    Doc doc = {.title = "Bo", .text = "Bo. He saw the Red Sea, not O.K and New \xc3\x85l Tor"};
+    static const char *const want[] = {"Red Sea", "O", "New"};
+    Corpus c = {.docs = &doc, .n_docs = 1};
+    Augment *g = aug_new(&c);
+    char room[20];
+    uint64_t rng = 8;
+    int seen[3] = {0}, n = 20000, mentions = 0;
+    for (int i = 0; g && i < n; i++) {
+        const char *got = aug_name(g, 1e9, &rng, room, sizeof room);
+        for (int k = 0; k < 3; k++)
+            if (!strcmp(got, want[k])) seen[k]++, mentions++;
+    }
+    CHECK(seen[0] && seen[1] && seen[2], "%d, %d, %d seen", seen[0], seen[1], seen[2]);
+    CHECK(mentions > n / 4 && mentions < n * 55 / 100, "%d of %d", mentions, n);
+    aug_free(g);
+}
+
 /* Old names are gone, equal states draw the same. */
 static void test_augment_people(const Corpus *c) {
     Augment *g = aug_new(c);
@@ -1033,6 +1053,7 @@ int main(int argc, char **argv) {
     test_people(&people);
     test_augment_cases();
     test_augment_names();
+    test_augment_mentions();
     test_augment_people(&people);
     test_augment_corpus(&elements, 95, 95);
     test_augment_corpus(&factbook, 75, 80);
