@@ -51,7 +51,7 @@ model() {
         echo "paper: $name: the training stopped; make paper goes on from here" >&2
         exit 1
     fi
-    printf 'paper cell 0000000000000001\nseconds %s\nend\n' "$seconds" \
+    [ "$lm" = /dev/null ] || printf 'paper cell 0000000000000001\nseconds %s\nend\n' "$seconds" \
         > "$out/cells/$name.training.txt"
     echo "$stamp $(cksum < "$file")" > "$file.stamp.new"
     mv "$file.stamp.new" "$file.stamp"
@@ -79,23 +79,30 @@ begin() {
     done
 }
 
-# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2.
-lm() { model "$1" 1 "$1-lm" '--steps 0'; }
+# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2; and all that needs
+# nothing else.
+lm() { # CORPUS
+    at="$1-lm $1 1"
+    model "$1" 1 "$1-lm" '--steps 0'
+    say "$1: finetuning on the stream"
+    # shellcheck disable=SC2086  # $at is three words
+    {
+        cells adapt $at tune camels rate-uniform rate-salient rate-camels passes
+        for method in none uniform salient camels gold; do cells adapt $at "adapt-$method"; done
+        cells adapt $at keep-uniform keep-salient keep-camels
+    }
+}
 
 pair() { # CORPUS SEED: everything but what must run alone
     at="$1-$2 $1 $2"
     model "$1" "$2" "$1-$2" '' "$1-lm"
-    say "$1, seed $2: finetuning on the stream, and MAC"
-    # shellcheck disable=SC2086  # $at is three words
+    say "$1, seed $2: MAC"
+    # shellcheck disable=SC2086
     {
-        cells adapt $at tune camels rate-uniform rate-salient rate-camels passes
-        for method in none question shuffled uniform salient camels mac diverse gold; do
-            cells adapt $at "adapt-$method"
-        done
-        cells adapt $at keep-uniform keep-salient keep-camels keep-mac
+        for method in question shuffled mac diverse; do cells adapt $at "adapt-$method"; done
+        cells adapt $at keep-mac
         for other in people wnnames factbook; do
-            [ "$other" = "$1" ] || cells adapt "$1-$2" "$other" "$2" "ood-mac-$other" \
-                "ood-question-$other"
+            [ "$other" = "$1" ] || cells adapt $at "ood-mac-$other" "ood-question-$other"
         done
         say "$1, seed $2: the bank"
         for cut in prune average nearest slots codes; do
@@ -110,10 +117,10 @@ pair() { # CORPUS SEED: everything but what must run alone
     }
 }
 
-timed() { # CORPUS SEED: alone on the machine
-    say "$1, seed $2: seconds and memory"
+timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as long as trained ones
+    say "$1: seconds and memory"
     export PAPER_THREADS=2
-    at="$1-$2 $1 $2" counts='100 200 400 1000000'
+    at="$1-lm $1 1" counts='100 200 400 1000000'
     [ "$quick" = 0 ] || counts='50 100 1000000'
     # shellcheck disable=SC2086
     {
@@ -154,7 +161,7 @@ lm) lm "$3" ;;
 pair) pair "$3" "$4" ;;
 designs) designs ;;
 end)
-    for corpus in $CORPORA; do timed "$corpus" "${SEEDS%% *}"; done
+    for corpus in $CORPORA; do timed "$corpus"; done
     "$build/paper_page" "$out" "$CORPORA" "$SEEDS"
     ;;
 esac

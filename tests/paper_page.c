@@ -23,6 +23,15 @@ static int words(char *text, const char **word) {
 /* ==== numbers over the seeds ================================================================= */
 typedef struct { double mean, spread; int n; } Stat;
 
+/* The cell of one seed, or of the LM that all seeds share: then it is measured once, as seed 0. */
+static int open_cell(Cell *c, const char *corpus, int seed, const char *what) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/cells/%s-lm.%s.txt", dir, corpus, what);
+    if (cell_read(c, path, 0) == 0) return seed == 0 ? 0 : -1;
+    snprintf(path, sizeof path, "%s/cells/%s-%s.%s.txt", dir, corpus, seeds[seed], what);
+    return cell_read(c, path, 0);
+}
+
 /* value of `key`, divided by that of `by` unless it is NULL, in the cells `what` of one corpus. */
 static Stat stat_ratio(const char *corpus, const char *what, const char *key, const char *what_by,
                        const char *by) {
@@ -30,15 +39,10 @@ static Stat stat_ratio(const char *corpus, const char *what, const char *key, co
     int n = 0;
     for (int i = 0; i < n_seeds; i++) {
         Cell c;
-        char path[600];
-        snprintf(path, sizeof path, "%s/cells/%s-%s.%s.txt", dir, corpus, seeds[i], what);
-        if (cell_read(&c, path, 0) != 0) continue;
+        if (open_cell(&c, corpus, i, what) != 0) continue;
         x[n] = cell_get(&c, key);
-        if (by) {
-            snprintf(path, sizeof path, "%s/cells/%s-%s.%s.txt", dir, corpus, seeds[i], what_by);
-            if (cell_read(&c, path, 0) != 0) continue;
-            x[n] /= cell_get(&c, by);
-        }
+        if (by && open_cell(&c, corpus, i, what_by) != 0) continue;
+        if (by) x[n] /= cell_get(&c, by);
         sum += x[n++];
     }
     Stat s = {n ? sum / n : (double)NAN, 0, n};
@@ -830,7 +834,8 @@ static void section_look(void) {
 static void put_head(void) {
     fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
-            "standard deviation.%s Options of the trainings:\n\n", n_seeds, n_seeds > 1 ? "s" : "",
+            "standard deviation; what needs only the LM, which all seeds share, is measured once.%s "
+            "Options of the trainings:\n\n", n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");
     for (int i = 0; i < n_corpora; i++) {
