@@ -1,5 +1,5 @@
-# paper.sh BUILD begin | lm CORPUS | pair CORPUS SEED | designs | end - the paper's experiments at toy scale,
-# cell by cell.  `make paper` calls it, several pairs at a time, one thread each.  Environment: OUT,
+# paper.sh BUILD begin | lm CORPUS | pair CORPUS SEED | designs | end - the paper's experiments at
+# toy scale, cell by cell.  `make paper` calls it, several pairs at a time, one thread each.  Environment: OUT,
 # the folder of results; QUICK=1, CORPORA, SEEDS; PAPER_people and the like, options of ./train.
 # A cell that is finished, and of these programs, models and corpora, is left as it is; so a run
 # that was stopped goes on where it was.
@@ -18,8 +18,8 @@ folder() { # of a corpus
     if [ "$1" = people ]; then echo out/paper/people; else echo "data/$1"; fi
 }
 
-# model CORPUS SEED NAME OPTIONS [LM]: trains once, with the LM of the model of that name.  The stamp
-# says what it was made by; .begun is that of a training which may be gone on with.
+# model CORPUS SEED NAME OPTIONS [LM]: trains once, with the LM of the model of that name.  The
+# stamp says what it was made by; .begun is that of a training which may be gone on with.
 model() {
     data=$(folder "$1") name=$3 file=$out/models/$3.safetensors lm=/dev/null
     eval "options=\"\${PAPER_$1:-} \$4\""
@@ -79,8 +79,8 @@ begin() {
     done
 }
 
-# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2; and all that needs
-# nothing else.
+# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2; and all that
+# needs nothing else.
 lm() { # CORPUS
     at="$1-lm $1 1"
     model "$1" 1 "$1-lm" '--steps 0'

@@ -834,8 +834,8 @@ static void section_look(void) {
 static void put_head(void) {
     fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
-            "standard deviation; what needs only the LM, which all seeds share, is measured once.%s "
-            "Options of the trainings:\n\n", n_seeds, n_seeds > 1 ? "s" : "",
+            "standard deviation; what needs only the LM, which all seeds share, is measured "
+            "once.%s Options of the trainings:\n\n", n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");
     for (int i = 0; i < n_corpora; i++) {
