@@ -134,9 +134,9 @@ timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as 
 
 # Short trainings on people, each with one thing changed (P + D stay: the LM's window holds both).
 designs() {
-    while read -r name options; do
-        model people 1 "people-1-$name" "--steps 1000 --docs 32 --drop 0 $options" people-lm
-        cells adapt "people-1-$name" people 1 adapt-mac adapt-mac16
+    while read -r design options; do
+        model people 1 "people-1-$design" "--steps 1000 --docs 32 --drop 0 $options" people-lm
+        cells adapt "people-1-$design" people 1 adapt-mac adapt-mac16
     done << END
 base
 drop25 --drop 0.25
