@@ -265,7 +265,7 @@ static void section_cost(void) {
     if (!there("cost-mac-1000000")) return;
     static const char *const heads[] = {"documents", "seconds", "CPU seconds", "memory, MB",
                                         "of it a step's", "whole process, MB"};
-    fputs("\n## 2. Cost of adapting (Figure 2)\n\nThe first seed's model, two threads, nothing "
+    fputs("\n## 2. Cost of adapting (Figure 2)\n\nEncoders as drawn, two threads, nothing "
           "beside them, one process each, the least of three passes. Memory: what the method must "
           "hold (weights; for finetuning gradients and Adam's moments too; for MAC the document "
           "encoder and the bank) and the largest step. The whole process also holds the corpus and "
@@ -489,7 +489,7 @@ static void section_drop(void) {
     static const char *const heads[] = {"with a gradient", "a step's memory, MB", "ms a step"};
     if (!there("drop-75")) return;
     fputs("\n## 5. Backpropagation dropout (Figure 4, Table 3)\n\nA step on 32 documents in one "
-          "bank, three questions on each that has a gradient; the first seed's model, two threads, "
+          "bank, three questions on each that has a gradient; encoders as drawn, two threads, "
           "nothing beside them. What it does to EM: the designs of section 8.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s:\n", corpora[i]);
