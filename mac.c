@@ -358,8 +358,9 @@ static void copy_named(Model *m, const char *new, const Model *from, const char 
     for (int i = 0; i < from->ps.n; i++) {
         const Param *p = from->ps.p[i];
         char twin[2 * MAC_NAME];
-        snprintf(twin, sizeof twin, "%s%s", new, p->name + (strncmp(p->name, old, n) ? 0 : n));
-        Tensor *t = strncmp(p->name, old, n) ? NULL : param_find(&m->ps, twin);
+        if (strncmp(p->name, old, n)) continue;
+        snprintf(twin, sizeof twin, "%s%s", new, p->name + n);
+        Tensor *t = param_find(&m->ps, twin);
         if (t) memcpy(t->data, p->t.data, size_of(t) * sizeof(real));
     }
 }

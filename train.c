@@ -696,7 +696,7 @@ int main(int argc, char **argv) {
         start_mac();
     }
     run_stage("mac", opt_int("steps"), opt("lr"), step_mac);
-    if (opt_int("steps") == 0) save(out_path, 0); /* an LM for --lm */
+    if (state.best < 0) save(out_path, 0); /* no step of it was validated: an LM for --lm */
     if (n_cut)
         fprintf(stderr,
                 "%d documents, questions or answers were longer than the model's window and cut\n",

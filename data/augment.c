@@ -252,8 +252,8 @@ static size_t cut(const char *title, uint64_t *rng) {
     return at;
 }
 
-/* A word of a text that begins with a capital and no sentence, with those behind it: mostly a name,
- * which as such may be one token, and one that no title has.  0: there was none. */
+/* A capitalised word of a text that does not begin a sentence, and those that follow it: mostly a
+ * name, often a single token that no title holds.  0: there was none. */
 static int some_mention(const Augment *g, uint64_t *rng, char *room, size_t n) {
     const char *text = some_doc(g, rng)->text;
     size_t len = strlen(text), i = len > 2 ? rng_next(rng) % (len - 2) : len, from, end;

@@ -217,6 +217,8 @@ mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of
 mutant mac.c '/^void model_share_start(/,/^}/s/q->data\[j\] \*= sharp/(void)j/' "shared start: not sharp"
 mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
 mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
+mutant data/augment.c 's/!(is_low(text\[i\]) && text/!(text/' "names: also what begins a sentence"
+mutant data/augment.c 's/rng_chance(rng, 0.5) && some_m/some_m/' "names: all are mentions"
 mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"
 mutant tests/paper_tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
 mutant tests/paper_tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"

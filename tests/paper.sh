@@ -1,6 +1,7 @@
 # paper.sh BUILD begin | lm CORPUS | pair CORPUS SEED | designs | end - the paper's experiments at
-# toy scale, cell by cell.  `make paper` calls it, several pairs at a time, one thread each.  Environment: OUT,
-# the folder of results; QUICK=1, CORPORA, SEEDS; PAPER_people and the like, options of ./train.
+# toy scale, cell by cell.  `make paper` calls it, several pairs at a time, one thread each.
+# Environment: OUT, the folder of results; QUICK=1, CORPORA, SEEDS; PAPER_people and the like,
+# options of ./train.
 # A cell that is finished, and of these programs, models and corpora, is left as it is; so a run
 # that was stopped goes on where it was.
 set -eu
