@@ -48,7 +48,8 @@ static Option options[] = {
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",
-     0.8, 0, 1, 0},
+     0.65, 0, 1, 0},
+    {"pace", "share of meta-training from one such doubling to the next at least", 0.0375, 0, 1, 0},
     {"drop", "share of docs without questions and gradient (backpropagation dropout)", 0.75, 0,
      0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
@@ -452,6 +453,8 @@ static int draw_group(void) {
 
 /* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
 static int alone(void) { return (int)(opt("alone") * opt("steps")); }
+/* Banks that grow faster than the answers get used to them lose the answers again. */
+static int pace(void) { return (int)(opt("pace") * opt("steps") + 0.5); }
 static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
@@ -574,7 +577,8 @@ static void step_mac(void) {
         if (guidance() > 0) state.mass += (s.mass - state.mass) * (real)0.02;
         if (group == largest) state.answer += (s.answer - state.answer) * rate;
         int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
-        int grow = state.step % 50 == 49 && guidance() > 0 && 2 * largest <= most;
+        int due = pace() < 2 || state.step % pace() == pace() - 1;
+        int grow = due && guidance() > 0 && 2 * largest <= most;
         if (grow && state.mass > (real)opt("harder")) state.group *= 2;
     }
 }
