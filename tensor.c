@@ -119,6 +119,7 @@ typedef rbits ivec __attribute__((vector_size(VBYTES)));
 #define PIO2_B 0x1.0b4611a6p-34
 #define PIO2_C 0x1.3198a2e037073p-69
 #define EXP_MIN (-745.2)
+#define WEIGHT_MIN (-400)
 #define EXP_MAX 709.8
 #define EXP_TERMS 13
 #define LOG_TERMS 11
@@ -134,6 +135,7 @@ typedef rbits ivec __attribute__((vector_size(VBYTES)));
 #define PIO2_B 0x1.fb4p-12f
 #define PIO2_C 0x1.4442d18p-24f
 #define EXP_MIN (-103.98f)
+#define WEIGHT_MIN (-55)
 #define EXP_MAX 88.73f
 #define EXP_TERMS 7
 #define LOG_TERMS 5
@@ -307,10 +309,17 @@ static real row_max(const real *x, int n) {
     return m[0];
 }
 
+/* e^x of a softmax, where the largest x is 0: what is too small for the sum to notice is exactly 0.
+ * Products with it would be denormal numbers, which take a processor ten times as long. */
+INLINE real weight_exp(real x) {
+    real y = real_exp(x < WEIGHT_MIN ? WEIGHT_MIN : x);
+    return x < WEIGHT_MIN ? 0 : y;
+}
+
 /* y = softmax(x); y may be x. */
 static void row_softmax(real *y, const real *x, int n) {
     real m = row_max(x, n);
-    for (int i = 0; i < n; i++) y[i] = real_exp(x[i] - m);
+    for (int i = 0; i < n; i++) y[i] = weight_exp(x[i] - m);
     real scale = 1 / row_sum(y, n);
     for (int i = 0; i < n; i++) y[i] *= scale;
 }
@@ -1291,7 +1300,7 @@ static void xent_job(void *ctx, int lo, int hi, int thread) { /* items: rows */
     for (int r = lo; r < hi; r++) {
         const real *x = s->x + (size_t)r * (size_t)s->V;
         real m = row_max(x, s->V), *p = s->dx + (size_t)r * (size_t)s->V;
-        for (int v = 0; v < s->V; v++) p[v] = real_exp(x[v] - m);
+        for (int v = 0; v < s->V; v++) p[v] = weight_exp(x[v] - m);
         real sum = row_sum(p, s->V), scale = s->w[r] / sum;
         s->loss[r] = s->w[r] * (m + real_log(sum) - x[s->target[r]]);
         for (int v = 0; v < s->V; v++) p[v] *= scale;
@@ -1599,7 +1608,7 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
         for (int r = 0; r < R; r++) sum[r] = 0;
         for (int t = j; t < j + s->a.T; t++) {
             real *p = c->p + (size_t)t * (size_t)R, inv = c->inv[t];
-            for (int r = 0; r < R; r++) p[r] = real_exp(p[r] - top[r]);
+            for (int r = 0; r < R; r++) p[r] = weight_exp(p[r] - top[r]);
             for (int r = 0; r < R; r++) sum[r] += p[r];
             for (int r = 0; r < R; r++) p[r] *= inv;
         }

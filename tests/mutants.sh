@@ -53,6 +53,7 @@ mutant tensor.c 's/return q & 2 ? -y : y/return q \& 1 ? -y : y/' "sin: the wron
 mutant tensor.c 's/real_sqrt(-2 \* real_log/real_sqrt(-1 * real_log/' "normal: its variance"
 mutant tensor.c 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
 mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the minimum"
+mutant tensor.c 's/return x < WEIGHT_MIN ? 0 : y/return y/' "softmax: denormal numbers to come"
 
 # threads, tape
 mutant tensor.c 's/? end : lo + pool.grain, t)/? end : lo + pool.grain - 1, t)/' \

@@ -650,6 +650,19 @@ static void softmax_values(Tape *tp) {
     near("neglog", p, 0, want);
 }
 
+/* What is far below the largest is 0, not something whose products are denormal. */
+static void softmax_small(Tape *tp) {
+    double edge = sizeof(real) == 8 ? 400 : 55;
+    Tensor *x = tape_tensor(tp, 1, 3);
+    x->data[0] = 3, x->data[1] = (real)(4 - edge), x->data[2] = (real)(2 - edge);
+    Tensor *y = op_softmax(tp, x);
+    CHECK(y && fabs((double)y->data[1] / exp(1 - edge) - 1) < 1e-5, "softmax: a small weight");
+    CHECK(y && y->data[2] == 0, "softmax: a weight of %g", y ? (double)y->data[2] : 0);
+    x->data[1] = (real)NAN;
+    y = op_softmax(tp, x);
+    CHECK(y && isnan(y->data[1]), "softmax hides a NaN");
+}
+
 static void test_values(Tape *tp) {
     tape_reset(tp);
     norm_values(tp, 6, 5, 1, 1);
@@ -657,6 +670,7 @@ static void test_values(Tape *tp) {
     norm_values(tp, 4, 16, 2, (real)0.003); /* so small that eps matters */
     act_values(tp);
     softmax_values(tp);
+    softmax_small(tp);
     Tensor *a = random_tensor(tp, 7, 3, 7, 1), *b = random_tensor(tp, 2, 3, 8, 1);
     Tensor *y = op_rows(tp, a, b, (int[]){8, 0, 6, 7, 0}, 5), *z = op_cols(tp, a, 1, 2);
     const real *want[] = {b->data + 3, a->data, a->data + 18, b->data, a->data};
