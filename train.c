@@ -453,9 +453,10 @@ static int draw_group(void) {
 
 /* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
 static int alone(void) { return (int)(opt("alone") * opt("steps")); }
+static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
+
 /* Banks that grow faster than the answers get used to them lose the answers again. */
 static int pace(void) { return (int)(opt("pace") * opt("steps") + 0.5); }
-static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
@@ -567,7 +568,7 @@ static void step_mac(void) {
     if (state.step == alone() && opt("share-start") > 0) model_share(model);
     for (int i = 0; i < parts; i++) {
         MacStats s;
-        int group, largest = state.group;
+        int group;
         tape_reset(tape);
         Tensor *loss = mac_batch_loss(&s, &group);
         if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
@@ -575,12 +576,12 @@ static void step_mac(void) {
         state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
         real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
         if (guidance() > 0) state.mass += (s.mass - state.mass) * (real)0.02;
-        if (group == largest) state.answer += (s.answer - state.answer) * rate;
-        int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
-        int due = pace() < 2 || state.step % pace() == pace() - 1;
-        int grow = due && guidance() > 0 && 2 * largest <= most;
-        if (grow && state.mass > (real)opt("harder")) state.group *= 2;
+        if (group == state.group) state.answer += (s.answer - state.answer) * rate;
     }
+    int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
+    int due = pace() < 2 || state.step % pace() == pace() - 1;
+    int grow = due && guidance() > 0 && 2 * state.group <= most;
+    if (grow && state.mass > (real)opt("harder")) state.group *= 2;
 }
 
 static void checkpoint(const char *stage, int steps) {

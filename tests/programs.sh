@@ -47,7 +47,8 @@ check "every departure off" train --steps-lm 4 --steps 4 --guidance 0 --share-st
 check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --steps 4 --drop 0.5 \
     --accumulate 2 --decay 0.01 --group 2 --harder 0 --out "$dir/drop"
 for pace in 0.5 0.75; do # a bank of two documents after two of the four steps, or three
-    check "pace $pace" train --steps-lm 2 --steps 4 --harder 0 --alone 0 --pace $pace --out "$dir/p$pace"
+    check "pace $pace" train --steps-lm 2 --steps 4 --harder 0 --alone 0 --pace $pace \
+        --out "$dir/p$pace"
 done
 check "the pace of banks is not kept" sh -c "! cmp -s '$dir/p0.5' '$dir/p0.75'"
 # without guidance, all that --alone can change is when the encoders are made alike again
