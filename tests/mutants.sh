@@ -181,6 +181,8 @@ mutant mac.c 's/^                          b->guidance);/                       
 mutant tensor.c 's/m\[r\] = top\[r\], l\[r\] \*= sum\[r\]/m[r] = top[r]/' "stream: the sum forgets to shrink"
 mutant tensor.c 's/\*p = c->p + (size_t)j \* (size_t)R, inv = c->inv\[j\]/*p = c->p + (size_t)j * (size_t)R, inv = 1/' \
     "stream: scores without sigma"
+mutant tensor.c 's/p\[r\] = weight_exp(p\[r\] - top\[r\])/p[r] = real_exp(p[r] - top[r])/' \
+    "stream: denormal numbers to come"
 mutant tensor.c 's/if (!s->Wk) center_rows(out, out/if (0) center_rows(out, out/' "stream: the mean stays"
 mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stream: slabs by threads"
 mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \

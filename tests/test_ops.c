@@ -1024,6 +1024,26 @@ static void stream_case(Tape *tp, int N, int G, int made, int B, int by_head) {
               docs[i / K][i % K]);
 }
 
+/* Two documents, opposite to each other: what a query along the first gives to the second. */
+static real stream_second(Tape *tp, double apart) {
+    real got[2] = {0};
+    for (int i = 0; i < 2 * ST_D; i++) stream_x[i] = 0;
+    stream_x[0] = stream_x[ST_D + 1] = 1, stream_x[1] = stream_x[ST_D] = -1;
+    Stream s = {.N = 2, .D = ST_D, .T = 1, .read = stream_read, .G = 1, .R = 1, .B = 1, .by_head = 1,
+                .received = got};
+    tape_reset(tp);
+    Tensor *q = tape_tensor(tp, 1, ST_D);
+    q->data[0] = (real)(apart / (4 * sqrt(ST_D / 2.0))), q->data[1] = -q->data[0];
+    return op_stream_attention(tp, q, &s) ? got[1] : (real)NAN;
+}
+
+static void test_stream_small(Tape *tp) {
+    double edge = sizeof(real) == 8 ? 400 : 55;
+    double near = (double)stream_second(tp, edge - 1), far = (double)stream_second(tp, edge + 1);
+    CHECK(fabs(near / exp(1 - edge) - 1) < 0.02, "stream: a small weight is %g", near);
+    CHECK(far == 0, "stream: a weight of %g", far);
+}
+
 static void test_stream(Tape *tp) {
     uint64_t seed = 17;
     for (int i = 0; i < ST_N * ST_D; i++) stream_x[i] = rng_normal(&seed) * (i % 7 ? 1 : 3) + 1;
@@ -1090,6 +1110,7 @@ int main(void) {
     test_adam();
     test_schedule();
     test_stream(tp);
+    test_stream_small(tp);
     test_half();
     tape_free(tp);
     return check_done("test_ops");
