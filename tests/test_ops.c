@@ -1029,8 +1029,8 @@ static real stream_second(Tape *tp, double apart) {
     real got[2] = {0};
     for (int i = 0; i < 2 * ST_D; i++) stream_x[i] = 0;
     stream_x[0] = stream_x[ST_D + 1] = 1, stream_x[1] = stream_x[ST_D] = -1;
-    Stream s = {.N = 2, .D = ST_D, .T = 1, .read = stream_read, .G = 1, .R = 1, .B = 1, .by_head = 1,
-                .received = got};
+    Stream s = {.N = 2, .D = ST_D, .T = 1, .read = stream_read, .G = 1, .R = 1, .B = 1,
+                .by_head = 1, .received = got};
     tape_reset(tp);
     Tensor *q = tape_tensor(tp, 1, ST_D);
     q->data[0] = (real)(apart / (4 * sqrt(ST_D / 2.0))), q->data[1] = -q->data[0];
