@@ -365,7 +365,16 @@ static void copy_named(Model *m, const char *new, const Model *from, const char 
     }
 }
 
-void model_copy_lm(Model *m, const Model *from) { copy_named(m, "base_lm.", from, "base_lm."); }
+/* Real tokens stand at positions P, P+1, ...: where P is another, their embeddings move with it. */
+void model_copy_lm(Model *m, const Model *from) {
+    copy_named(m, "base_lm.", from, "base_lm.");
+    for (int i = 0, S = m->c.S, d = m->c.d; i < S; i++) {
+        int was = i - m->c.P + from->c.P;
+        if (was >= 0 && was < S)
+            memcpy(m->lm->wpe->data + i * d, from->lm->wpe->data + was * d,
+                   (size_t)d * sizeof(real));
+    }
+}
 
 void model_share(Model *m) {
     copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");

@@ -236,7 +236,8 @@ void     model_free(Model *m);
 int      model_save(const Model *m, StWriter *w, int moments);  /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
-void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, L, S, V           */
+void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, L, H, S, V; its P
+                                                    may be another                               */
 void     model_share(Model *m);                  /* question encoder = document encoder, keys =
                                                     queries                                      */
 void     model_share_start(Model *m, real sharp);/* the same, with queries multiplied by sharp

@@ -220,6 +220,7 @@ mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of
 mutant mac.c '/^void model_share_start(/,/^}/s/q->data\[j\] \*= sharp/(void)j/' "shared start: not sharp"
 mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
 mutant train.c 's/opt("pace") \* opt("steps")/50/' "train: banks at a pace of their own"
+mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"
 mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
 mutant data/augment.c 's/!(is_low(text\[i\]) && text/!(text/' "names: also what begins a sentence"
 mutant data/augment.c 's/rng_chance(rng, 0.5) && some_m/some_m/' "names: all are mentions"

@@ -103,7 +103,10 @@ pair() { # CORPUS SEED: everything but what must run alone
         for method in question shuffled mac diverse; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-mac
         for other in people wnnames factbook; do
-            [ "$other" = "$1" ] || cells adapt $at "ood-mac-$other" "ood-question-$other"
+            [ "$other" = "$1" ] && continue
+            for method in mac question uniform; do
+                cells adapt "$1-$2" "$other" "$2" "ood-$method-$other"
+            done
         done
         say "$1, seed $2: the bank"
         for cut in prune average nearest slots codes; do

@@ -333,6 +333,25 @@ static void test_lm(int which) {
     model_free(m);
 }
 
+/* An LM that another model takes over reads the same, also where its prefix has another length. */
+static void test_copied_lm(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 4);
+    Fixture f;
+    fixture(&f, &c, 3, 3, 2);
+    tape_reset(tp);
+    Tensor *want = lm_hidden(m, tp, f.qa, 3, NULL, NULL);
+    for (c.P = 1; c.P < 4; c.P++) {
+        Model *other = noisy_model(&c, 5);
+        model_copy_lm(other, m);
+        Tensor *h = lm_hidden(other, tp, f.qa, 3, NULL, NULL);
+        CHECK(want && h && !memcmp(h->data, want->data, numel(want) * sizeof(real)),
+              "the LM taken over reads otherwise with P = %d", c.P);
+        model_free(other);
+    }
+    model_free(m);
+}
+
 /* One row of the prefix that is not zero, each in turn: position p, layer l, key or value. */
 static void test_prefix_layout(void) {
     MacConfig c = config(0);
@@ -1493,6 +1512,7 @@ int main(int argc, char **argv) {
     for (int which = 0; which < 3; which++)
         test_lm(which), test_token_networks(which), test_encoders(which);
     test_prefix_layout();
+    test_copied_lm();
     test_mac_grad(0, 1, 4, 0);
     test_mac_grad(0, 2, 2, (real)0.1);
     test_mac_grad(1, 4, 3, (real)0.1);
