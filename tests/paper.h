@@ -39,7 +39,7 @@ void  lab_open(Lab *l, char **argv);             /* argv: program DIR CORPUS NAM
 void  lab_close(Lab *l);
 void  lab_path(const Lab *l, char *to, size_t n, const char *folder, const char *what);
 int   lab_cell(const Lab *l, Cell *c, const char *what);         /* 1: it is finished already    */
-void  lab_keep(const Cell *c);                   /* writes it                                    */
+void  lab_keep(Cell *c);                         /* writes it, and how long it took              */
 void  lab_say(const Lab *l, const char *format, ...);            /* progress: a line on stderr   */
 
 Ids   lab_ids(Lab *l, Prompt prompt, const char *text, int cap); /* in the tape's arena          */
@@ -75,11 +75,12 @@ void  tune_salient(Tokenizer *tok, const Ids *x, char *salient);
 size_t tune_size(const Model *m);                /* numbers in the LM                            */
 void  tune_copy(Model *m, real *buffer, int what);   /* TUNE_...: all the LM's numbers           */
 enum { TUNE_SAVE, TUNE_LOAD, TUNE_TAKE_GRAD };   /* TAKE_GRAD: and zero them                     */
-Camels *camels_new(const Lab *l, const char *path);  /* path NULL: not yet trained               */
+Camels *camels_new(const Lab *l, const char *ending, int trained);  /* of the lab's models       */
 void  camels_free(Camels *c);
 int   camels_save(const Camels *c, const char *path, char *err);
 int   camels_weights(Camels *c, Tape *tp, const Ids *x, int B, real *w);     /* of [sum n-1]     */
-real  camels_step(Camels *c, Lab *l, const real *theta0, int restart);       /* the outer loss   */
+/* The outer loss; names and answers are drawn anew with probability `anew`. */
+real  camels_step(Camels *c, Lab *l, const real *theta0, int restart, double anew);
 void  tune_on_questions(Lab *l, Cell *c);        /* the QA-tuned LM that all baselines start from*/
 /* One pass over documents first..last-1, one step of Adam each. */
 void  tune_stream(Lab *l, const Corpus *c, int first, int last, Weigh kind, Camels *camels,

@@ -28,6 +28,7 @@ model() {
     stamp=$(echo "$options $2" \
         | cat - "$lm" "$build/train" "$data/train.jsonl" "$data/valid.jsonl" | cksum)
     if [ -f "$file" ] && [ "$(cat "$file.stamp" 2> /dev/null)" = "$stamp $(cksum < "$file")" ]; then
+        trained
         return
     fi
     if [ -f "$file.last" ] && [ "$(cat "$file.begun" 2> /dev/null)" = "$stamp" ]; then
@@ -52,10 +53,13 @@ model() {
         echo "paper: $name: the training stopped; make paper goes on from here" >&2
         exit 1
     fi
-    [ "$lm" = /dev/null ] || printf 'paper cell 0000000000000001\nseconds %s\nend\n' "$seconds" \
-        > "$out/cells/$name.training.txt"
+    trained
     echo "$stamp $(cksum < "$file")" > "$file.stamp.new"
     mv "$file.stamp.new" "$file.stamp"
+}
+trained() { # a cell: how long model() took
+    [ "$lm" = /dev/null ] || printf 'paper cell 0000000000000001\nseconds %s\nend\n' \
+        "$(cat "$file.seconds")" > "$out/cells/$name.training.txt"
 }
 
 # cell PROGRAM NAME CORPUS SEED WHAT: NAME is the model's
@@ -69,7 +73,13 @@ cells() { # cells PROGRAM NAME CORPUS SEED WHAT...
 begin() {
     mkdir -p "$out/cells" "$out/models"
     rm -f "$out/index.md" # until all its cells are there
-    [ -f out/paper/people/test.jsonl ] || "$build/run" people --out out/paper/people
+    rm -rf out/paper/people.new # a cut or an older one is replaced, the same one stays
+    "$build/run" people --out out/paper/people.new
+    diff -rq out/paper/people.new out/paper/people > /dev/null 2>&1 || {
+        rm -rf out/paper/people
+        mv out/paper/people.new out/paper/people
+    }
+    rm -rf out/paper/people.new
     for corpus in people wnnames factbook $CORPORA; do
         for split in train valid test; do
             file=$(folder "$corpus")/$split.jsonl
@@ -80,31 +90,28 @@ begin() {
     done
 }
 
-# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2; and all that
-# needs nothing else.
+# The LM of a corpus, which all seeds share, as the paper's are all given one GPT-2.
 lm() { # CORPUS
-    at="$1-lm $1 1"
     model "$1" 1 "$1-lm" '--steps 0'
-    say "$1: finetuning on the stream"
-    # shellcheck disable=SC2086  # $at is three words
-    {
-        cells adapt $at tune camels rate-uniform rate-salient rate-camels passes
-        for method in none uniform salient camels gold; do cells adapt $at "adapt-$method"; done
-        cells adapt $at keep-uniform keep-salient keep-camels
-    }
+    cell adapt "$1-lm" "$1" 1 adapt-gold
 }
 
 pair() { # CORPUS SEED: everything but what must run alone
     at="$1-$2 $1 $2"
     model "$1" "$2" "$1-$2" '' "$1-lm"
-    say "$1, seed $2: MAC"
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086  # $at is three words
     {
+        say "$1, seed $2: finetuning on the stream"
+        cells adapt $at tune camels rate-uniform rate-salient rate-camels
+        for method in none uniform salient camels; do cells adapt $at "adapt-$method"; done
+        cells adapt $at keep-uniform keep-salient keep-camels
+        [ "$1-$2" != "$1-${SEEDS%% *}" ] || cells adapt $at passes
+        say "$1, seed $2: MAC"
         for method in question shuffled mac diverse; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-mac
         for other in people wnnames factbook; do
             [ "$other" = "$1" ] && continue
-            for method in mac question uniform; do
+            for method in question uniform mac; do
                 cells adapt "$1-$2" "$other" "$2" "ood-$method-$other"
             done
         done
@@ -137,6 +144,8 @@ timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as 
 }
 
 # Short trainings on people, each with one thing changed (P + D stay: the LM's window holds both).
+# T 4 and T 16 beside P4: with P 2 the prefix has room for 8 vectors only.  Where fewer documents
+# have questions, a step takes several batches, so that as many are asked.
 designs() {
     while read -r design options; do
         model people 1 "people-1-$design" "--steps 1000 --docs 32 --drop 0 $options" people-lm
@@ -144,17 +153,17 @@ designs() {
     done << END
 base
 drop25 --drop 0.25
-drop50 --drop 0.5
-drop75 --drop 0.75
+drop50 --drop 0.5 --accumulate 2
+drop75 --drop 0.75 --accumulate 4
 enconly2 --enc_only 1
 enconly4 --enc_only 1 --enc_L 4
-T4 --T 4
-T16 --T 16
+T4 --T 4 --P 4 --D 190
+T16 --T 16 --P 4 --D 190
 P1 --P 1 --D 193
 P4 --P 4 --D 190
 B1 --agg_B 1
 B4 --agg_B 4
-docs8 --docs 8
+docs8 --docs 8 --accumulate 4
 docs128 --docs 128 --drop 0.75
 END
 }

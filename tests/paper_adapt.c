@@ -28,10 +28,16 @@ static const Method *method_find(const char *name) {
 static const double rates[] = {1.5625e-6, 6.25e-6, 2.5e-5, 1e-4, 4e-4, 1.6e-3, 6.4e-3};
 #define RATES 7
 
-/* What another cell has measured; the shell script has made it before. */
+/* What another cell of this model has measured; the shell script has made it before.  On another's
+ * corpus it is of other files, and so by something else than this process. */
+static int elsewhere;
 static double other_cell(const char *what, const char *key) {
+    char path[512], ending[100];
     Cell c;
-    if (!lab_cell(&lab, &c, what)) paper_die("the cell %s is needed first", what);
+    snprintf(ending, sizeof ending, ".%s.txt", what);
+    lab_path(&lab, path, sizeof path, "cells", ending);
+    if (cell_read(&c, path, elsewhere ? 0 : lab.made_by) != 0)
+        paper_die("the cell %s is needed first", what);
     return cell_get(&c, key);
 }
 
@@ -53,11 +59,9 @@ static void tuned_lm(void) { /* the QA-tuned LM takes the place of the model's o
 }
 
 static void open_camels(void) {
-    char path[512];
     if (other_cell("camels", "file") != file_number(".camels.safetensors"))
         paper_die("%s: CaMeLS' weights are not those that were measured", lab.name);
-    lab_path(&lab, path, sizeof path, "models", ".camels.safetensors");
-    camels = camels_new(&lab, path);
+    camels = camels_new(&lab, ".camels.safetensors", 1);
 }
 
 static Adam fresh_adam(double rate) { /* moments at zero */
@@ -71,14 +75,16 @@ static Adam fresh_adam(double rate) { /* moments at zero */
 static void train_camels(Cell *c) {
     char path[512], err[MAC_ERR];
     tuned_lm();
-    camels = camels_new(&lab, NULL);
+    camels = camels_new(&lab, ".qa.safetensors", 0);
+    double anew = other_cell("tune", "anew");
     real *theta0 = paper_need(malloc(tune_size(lab.m) * sizeof *theta0));
     double sum = 0, began = mac_seconds();
     int steps = lab.quick ? 60 : 600;
     tune_copy(lab.m, theta0, TUNE_SAVE);
     param_freeze(&lab.m->ps, "base_lm.", 0);
     for (int step = 0; step < steps; step++) {
-        sum += (double)camels_step(camels, &lab, theta0, step % 4 == 0); /* every 24 documents */
+        int restart = step % 4 == 0; /* every 24 documents */
+        sum += (double)camels_step(camels, &lab, theta0, restart, anew);
         if (step % 100 == 99)
             lab_say(&lab, "CaMeLS, step %d: loss %.4f", step + 1, sum / (step + 1));
     }
@@ -91,9 +97,11 @@ static void train_camels(Cell *c) {
     free(theta0);
 }
 
-/* The learning rate that answers most of valid's questions after a pass over valid's documents. */
+/* The learning rate that answers most of the questions about the first 200 documents of valid after
+ * a pass over them. */
 static void choose_rate(Cell *c, const Method *m) {
     double best = -1, rate = 0;
+    int docs = lab.valid.n_docs < 200 ? lab.valid.n_docs : 200;
     real *start = paper_need(malloc(tune_size(lab.m) * sizeof *start));
     tuned_lm();
     tune_copy(lab.m, start, TUNE_SAVE);
@@ -103,8 +111,8 @@ static void choose_rate(Cell *c, const Method *m) {
         Score s = {0, 0, 0, 0};
         tune_copy(lab.m, start, TUNE_LOAD);
         Adam adam = fresh_adam(rates[i]);
-        tune_stream(&lab, &lab.valid, 0, lab.valid.n_docs, m->weigh, camels, &adam);
-        lab_ask(&lab, &lab.valid, 0, lab.valid.n_docs, &(Asking){0}, &s);
+        tune_stream(&lab, &lab.valid, 0, docs, m->weigh, camels, &adam);
+        lab_ask(&lab, &lab.valid, 0, docs, &(Asking){0}, &s);
         double f1 = s.f1 / (s.n ? s.n : 1);
         snprintf(key, sizeof key, "f1.at.%g", rates[i]);
         cell_put(c, key, f1);
@@ -211,7 +219,8 @@ static void cost(Cell *c, const Method *m, int n, int wide) { /* wide 0: the mod
     double took = INFINITY, cpu = INFINITY, state;
     if (n > lab.test.n_docs) n = lab.test.n_docs;
     if (wide) widen(wide);
-    Adam adam = mac ? adam_default(0) : wide ? fresh_adam(1e-4) : start_tuning(m);
+    Adam adam = mac ? adam_default(0) : fresh_adam(1e-4); /* weights and rate change no cost */
+    if (m->weigh == WEIGH_CAMELS) camels = camels_new(&lab, ".safetensors", 0);
     tape_free(lab.tp); /* what was read so far is no part of the cost */
     lab.tp = paper_need(tape_new(0));
     for (int pass = 0; pass < 3; pass++) {
@@ -275,6 +284,9 @@ int main(int argc, char **argv) {
     c.n = 0;
     lab_say(&lab, "%s", what);
     sscanf(what, "%19[^-]-%19[^-]-%d", kind, name, &n);
+    elsewhere = !strcmp(kind, "ood");
+    if (elsewhere && strcmp(strrchr(what, '-') + 1, strrchr(lab.corpus, '/') + 1))
+        paper_die("%s is asked of %s", what, lab.corpus);
     if (!strcmp(what, "tune")) {
         tune_on_questions(&lab, &c);
         cell_put(&c, "file", file_number(".qa.safetensors"));

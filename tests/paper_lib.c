@@ -91,8 +91,10 @@ int lab_cell(const Lab *l, Cell *c, const char *what) {
     return cell_read(c, path, l->made_by) == 0;
 }
 
-void lab_keep(const Cell *c) {
+static double opened;
+void lab_keep(Cell *c) {
     char err[MAC_ERR];
+    cell_put(c, "took", mac_seconds() - opened); /* seconds: for whoever wants to make it shorter */
     if (cell_write(c, err) != 0) paper_die("%s", err);
 }
 
@@ -134,6 +136,7 @@ static void open_model(Lab *l) {
 }
 
 void lab_open(Lab *l, char **argv) {
+    opened = mac_seconds();
     *l = (Lab){.dir = argv[1], .corpus = argv[2], .name = argv[3], .seed = atoi(argv[4]),
                .quick = atoi(argv[5])};
     l->made_by = file_print(MAC_FNV, argv[0]);

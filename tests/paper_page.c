@@ -23,7 +23,8 @@ static int words(char *text, const char **word) {
 /* ==== numbers over the seeds ================================================================= */
 typedef struct { double mean, spread; int n; } Stat;
 
-/* The cell of one seed, or of the LM that all seeds share: then it is measured once, as seed 0. */
+/* The cell of one seed, or of the LM that all seeds share: then it is measured once, as the first
+ * seed's. */
 static int open_cell(Cell *c, const char *corpus, int seed, const char *what) {
     char path[600];
     snprintf(path, sizeof path, "%s/cells/%s-lm.%s.txt", dir, corpus, what);
@@ -32,7 +33,8 @@ static int open_cell(Cell *c, const char *corpus, int seed, const char *what) {
     return cell_read(c, path, 0);
 }
 
-/* value of `key`, divided by that of `by` unless it is NULL, in the cells `what` of one corpus. */
+/* value of `key` in the cells `what` of one corpus, divided by that of `by` in the cells `what_by`
+ * unless these are NULL. */
 static Stat stat_ratio(const char *corpus, const char *what, const char *key, const char *what_by,
                        const char *by) {
     double x[MOST], sum = 0, square = 0;
@@ -41,8 +43,8 @@ static Stat stat_ratio(const char *corpus, const char *what, const char *key, co
         Cell c;
         if (open_cell(&c, corpus, i, what) != 0) continue;
         x[n] = cell_get(&c, key);
-        if (by && open_cell(&c, corpus, i, what_by) != 0) continue;
-        if (by) x[n] /= cell_get(&c, by);
+        if (what_by && open_cell(&c, corpus, i, what_by) != 0) continue;
+        if (what_by) x[n] /= cell_get(&c, by);
         sum += x[n++];
     }
     Stat s = {n ? sum / n : (double)NAN, 0, n};
@@ -59,6 +61,61 @@ static void put_stat(Stat s, int decimals, double scale) {
     if (!s.n) fputs(" - |", page);
     else if (s.n == 1) fprintf(page, " %.*f |", decimals, s.mean * scale);
     else fprintf(page, " %.*f +- %.*f |", decimals, s.mean * scale, decimals, s.spread * scale);
+}
+
+static double most_of(const char *what, const char *key) { /* of all corpora and seeds */
+    double most = -INFINITY;
+    for (int i = 0; i < n_corpora * n_seeds; i++) {
+        Cell c;
+        if (open_cell(&c, corpora[i / n_seeds], i % n_seeds, what) != 0) continue;
+        double x = cell_get(&c, key);
+        if (!(x <= most)) most = x; /* NaN shows */
+    }
+    return most;
+}
+
+/* ==== verdicts: of each corpus, then of all =================================================== */
+enum { FAILS = -1, OPEN = 0, HOLDS = 1 };
+static struct { const char *corpus[MOST]; int is[MOST], n; } verdict;
+
+/* Is a above b?  Open where they differ by less than the seeds do. */
+static int above(Stat a, Stat b) {
+    double apart = a.mean - b.mean, spread = hypot(a.spread, b.spread);
+    if (fabs(apart) <= spread || apart == 0) return OPEN;
+    return apart > 0 ? HOLDS : FAILS; /* NaN, which was not measured: fails */
+}
+
+static int both(int x, int y) { return x < y ? x : y; }
+
+static void judge(const char *corpus, int is) {
+    verdict.corpus[verdict.n] = corpus;
+    verdict.is[verdict.n++] = is;
+}
+
+static void put_verdict(void) { /* the row's end */
+    static const struct { int is; const char *text; } words_of[] = {
+        {HOLDS, "holds"}, {FAILS, "does not hold"}, {OPEN, "undecided"}};
+    int parts = 0;
+    fputs(" |", page);
+    for (int k = 0; k < 3; k++) {
+        int n = 0;
+        for (int i = 0; i < verdict.n; i++) n += verdict.is[i] == words_of[k].is;
+        if (!n) continue;
+        fprintf(page, "%s %s", parts++ ? ";" : "", words_of[k].text);
+        for (int i = 0; n < verdict.n && i < verdict.n; i++)
+            if (verdict.is[i] == words_of[k].is) fprintf(page, " %s", verdict.corpus[i]);
+    }
+    fputs(" |\n", page);
+    verdict.n = 0;
+}
+
+/* "0.123 +- 0.004" */
+static const char *shown(Stat s) {
+    static char text[8][40];
+    static int next;
+    char *to = text[next++ % 8];
+    snprintf(to, sizeof text[0], s.n > 1 ? "%.3f +- %.3f" : "%.3f", s.mean, s.spread);
+    return to;
 }
 
 static int there(const char *what) { /* in any corpus */
@@ -108,27 +165,27 @@ static int best_baseline(const char *corpus, const char *before, const char *key
 }
 
 static void claim_adapt(void) {
+    static const char *const keys[] = {"em", "f1"}, *const what[] = {"EM", "F1"};
     if (!there("adapt-mac")) return;
-    int holds = 1;
     fputs("| MAC answers more than every finetuning baseline after one stream (EM and F1) | "
           "StreamingQA, DistilGPT2: F1 10.18, best baseline (CaMeLS) 5.79 |", page);
     for (int i = 0; i < n_corpora; i++) {
-        int best = best_baseline(corpora[i], "adapt", "f1");
-        if (best < 0) continue;
-        char cell[40];
-        snprintf(cell, sizeof cell, "adapt-%s", rows[best].cell);
-        int em = best_baseline(corpora[i], "adapt", "em");
-        char cell_em[40];
-        snprintf(cell_em, sizeof cell_em, "adapt-%s", rows[em].cell);
-        double mac = stat_of(corpora[i], "adapt-mac", "f1").mean;
-        double other = stat_of(corpora[i], cell, "f1").mean;
-        holds &= mac > other
-                 && stat_of(corpora[i], "adapt-mac", "em").mean
-                        > stat_of(corpora[i], cell_em, "em").mean;
-        fprintf(page, " %s: F1 %.3f, best baseline (%s) %.3f;", corpora[i], mac, rows[best].what,
-                other);
+        int is = HOLDS;
+        fprintf(page, " %s:", corpora[i]);
+        for (int k = 0; k < 2; k++) {
+            int best = best_baseline(corpora[i], "adapt", keys[k]);
+            if (best < 0) continue;
+            char cell[40];
+            snprintf(cell, sizeof cell, "adapt-%s", rows[best].cell);
+            Stat mac = stat_of(corpora[i], "adapt-mac", keys[k]);
+            Stat other = stat_of(corpora[i], cell, keys[k]);
+            is = both(is, above(mac, other));
+            fprintf(page, " %s %s, best baseline (%s) %s;", what[k], shown(mac), rows[best].what,
+                    shown(other));
+        }
+        judge(corpora[i], is);
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 /* Finetuning again and again on the same documents: it learns their text; and answers? */
@@ -161,8 +218,8 @@ static void section_adapt(void) {
     fputs("\n## 1. Online adaptation (Table 1)\n\nThe stream is the test split; afterwards all its "
           "questions are asked, without their documents. Uniform, Salient Spans and CaMeLS start "
           "from the same QA-tuned LM, one step of Adam a document; their learning rate is the one "
-          "of seven that answers valid best. Empty and shuffled memory are MAC's; shuffled: each "
-          "half of the questions asks the documents of the other. Diverse beam search: 12 beams in "
+          "of seven that answers valid (200 documents) best. Empty and shuffled memory are MAC's; "
+          "shuffled: each half of the questions asks the documents of the other. Diverse beam search: 12 beams in "
           "4 groups, penalty 10, as in the official evaluation; all else is answered greedily.\n",
           page);
     for (int i = 0; i < n_corpora; i++) {
@@ -238,7 +295,6 @@ static void put_wide(const char *corpus) {
 
 static void claim_cost(void) {
     if (!there("cost-mac-1000000")) return;
-    int holds = 1;
     fputs("| MAC adapts at least ten times faster than Uniform, in less memory | GPT2-XL, 1,665 "
           "documents: 2.5 against 28.3 min; 13.5 against 41.3 GB |", page);
     for (int i = 0; i < n_corpora; i++) {
@@ -250,15 +306,15 @@ static void claim_cost(void) {
                                   "bytes").mean;
         double more = stat_ratio(corpora[i], "cost-mac64-1000000", "bytes", "cost-uniform-1000000",
                                  "bytes").mean;
-        if (!(times == times)) continue;
-        holds &= (times >= 10 && bytes < 1) || (many >= 10 && more < 1);
+        int is = (times >= 10 && bytes < 1) || (many >= 10 && more < 1);
+        judge(corpora[i], is ? HOLDS : FAILS);
         fprintf(page, " %s: %.1f times faster with %.2f of the memory, 64 at a time %.1f with "
                 "%.1f; beside an LM of %.1f times the encoder's size %.0f times with %.2f;",
                 corpora[i], times, bytes, many, more,
                 stat_ratio(corpora[i], "wide-mac-256", "lm", "wide-mac-256", "encoder").mean,
                 wide_ratio(corpora[i], 256, "seconds"), 1 / wide_ratio(corpora[i], 256, "bytes"));
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 static void section_cost(void) {
@@ -271,13 +327,14 @@ static void section_cost(void) {
           "encoder and the bank) and the largest step. The whole process also holds the corpus and "
           "everything else that was loaded.\n", page);
     for (int i = 0; i < n_corpora; i++) {
-        SvgLine line[MOST];
-        double x[MOST][COUNTS], y[MOST][COUNTS];
+        SvgLine line[MOST], held[MOST];
+        double x[MOST][COUNTS], y[MOST][COUNTS], z[MOST][COUNTS];
         char file[60], title[100];
         fprintf(page, "\n%s:\n", corpora[i]);
         put_heads("method", heads, 6);
         for (int m = 0; costs[m].cell; m++) {
             line[m] = (SvgLine){costs[m].what, x[m], y[m], 0};
+            held[m] = (SvgLine){costs[m].what, x[m], z[m], 0};
             for (int k = 0; k < COUNTS; k++) {
                 char cell[60];
                 snprintf(cell, sizeof cell, "cost-%s-%d", costs[m].cell, counts[k]);
@@ -291,12 +348,16 @@ static void section_cost(void) {
                 put_stat(stat_of(corpora[i], cell, "process"), 0, 1e-6);
                 fputs("\n", page);
                 x[m][line[m].n] = n.mean;
+                z[m][held[m].n++] = stat_of(corpora[i], cell, "bytes").mean / 1e6;
                 y[m][line[m].n++] = stat_of(corpora[i], cell, "seconds").mean;
             }
         }
         snprintf(file, sizeof file, "cost-%s.svg", corpora[i]);
         snprintf(title, sizeof title, "Time to adapt, %s", corpora[i]);
         put_figure(file, title, "documents", "seconds", line, 5);
+        snprintf(file, sizeof file, "memory-%s.svg", corpora[i]);
+        snprintf(title, sizeof title, "Memory to adapt, %s", corpora[i]);
+        put_figure(file, title, "documents", "MB", held, 5);
         put_wide(corpora[i]);
     }
 }
@@ -312,7 +373,6 @@ static double kept_in_the_end(const char *corpus, const char *method) {
 
 static void claim_keep(void) {
     if (!there("keep-mac")) return;
-    int holds = 1;
     fputs("| MAC keeps over 95% of its F1 on the first documents, finetuning less | GPT2-XL: "
           "96.2%, CaMeLS 70.8%, Uniform 73%, Salient 67% |", page);
     for (int i = 0; i < n_corpora; i++) {
@@ -322,15 +382,14 @@ static void claim_keep(void) {
             double x = rows[r].baseline ? kept_in_the_end(corpora[i], rows[r].cell) : -1;
             if (x > most) most = x, best = r;
         }
-        if (!(mac == mac)) continue;
-        holds &= mac > 0.95 && mac > most;
         char cell[40];
         snprintf(cell, sizeof cell, "keep-%s", rows[best].cell);
+        judge(corpora[i], mac > 0.95 && mac > most ? HOLDS : FAILS);
         fprintf(page, " %s: %.1f%% of F1 %.3f, best baseline (%s) %.1f%% of %.3f;", corpora[i],
                 100 * mac, stat_of(corpora[i], "keep-mac", "f1.0").mean, rows[best].what,
                 100 * most, stat_of(corpora[i], cell, "f1.0").mean);
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 static void section_keep(void) {
@@ -379,46 +438,60 @@ static const int groups[] = {0, 2, 4, 16, 64, 256};
 
 static void claim_hierarchy(void) {
     if (!there("hierarchy-16")) return;
-    int holds = 1;
     fputs("| groups of M = 16 keep the accuracy | GPT2-XL, ArchivalQA: 93.2% of it, 65.6% less "
           "memory |", page);
     for (int i = 0; i < n_corpora; i++) {
-        double share = stat_ratio(corpora[i], "hierarchy-16", "em", "hierarchy-0", "em").mean;
-        if (!(share == share)) continue;
-        holds &= share >= 0.9;
-        fprintf(page, " %s: %.1f%% of the EM;", corpora[i], 100 * share);
+        const char *c = corpora[i];
+        double share = stat_ratio(c, "hierarchy-16", "em", "hierarchy-0", "em").mean;
+        double memory = stat_ratio(c, "hierarchy-16", "apart", "hierarchy-0", "apart").mean;
+        judge(c, share >= 0.9 ? HOLDS : FAILS);
+        fprintf(page, " %s: %.1f%% of the EM, %.1f%% less memory;", c, 100 * share,
+                100 * (1 - memory));
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 static void claim_streaming(void) {
-    double worst = 0, small = 0, large = 0;
-    int n = 0;
-    for (int i = 0; i < n_corpora; i++) {
-        Stat s = stat_of(corpora[i], "streaming-10000", "error.streaming");
-        if (!s.n) continue;
-        if (!(s.mean <= worst)) worst = s.mean;
-        small = stat_of(corpora[i], "streaming-1000", "peak.streaming").mean;
-        large = stat_of(corpora[i], "streaming-10000", "peak.streaming").mean;
-        n++;
-    }
-    if (!n) return;
+    double error = most_of("streaming-10000", "error.streaming"), growth = 0;
+    if (isinf(error)) return; /* not there */
     fprintf(page, "| streaming aggregation: the same numbers to 1e-6 at K = 10,000, flat memory | "
-            "not in the paper | off from double by %.1g; %.0f KB at K = 1,000, %.0f KB at 10,000 | "
-            "%s |\n",
-            worst, small / 1e3, large / 1e3,
-            worst <= 1e-6 && large < 1.5 * small ? "holds" : "does not hold");
+            "not in the paper | at most %.1g from the plain one in double, %.1g from it in float;",
+            error, most_of("streaming-10000", "difference"));
+    for (int i = 0; i < n_corpora; i++) {
+        double small = stat_of(corpora[i], "streaming-1000", "peak.streaming").mean;
+        double large = stat_of(corpora[i], "streaming-10000", "peak.streaming").mean;
+        if (!(large / small <= growth)) growth = large / small;
+        fprintf(page, " %s: %.0f KB at K = 1,000, %.0f KB at 10,000;", corpora[i], small / 1e3,
+                large / 1e3);
+    }
+    judge("", error <= 1e-6 && growth < 1.5 ? HOLDS : FAILS);
+    put_verdict();
+}
+
+/* Memory of aggregating by the size of groups; the first point is that of all documents at once. */
+static void put_groups(const char *corpus, double *x, double *y, int n) {
+    char file[60], title[100];
+    for (int i = 1; i < n; i++) { /* M = K to the end */
+        double a = x[i - 1], b = y[i - 1];
+        x[i - 1] = x[i], y[i - 1] = y[i], x[i] = a, y[i] = b;
+    }
+    SvgLine line = {"a group at a time", x, y, n};
+    snprintf(file, sizeof file, "groups-%s.svg", corpus);
+    snprintf(title, sizeof title, "Memory of aggregating, %s", corpus);
+    put_figure(file, title, "log2 of the documents in a group", "KB", &line, 1);
 }
 
 static void section_hierarchy(void) {
-    static const char *const heads[] = {"EM", "F1", "ms a question", "peak memory, KB"};
+    static const char *const heads[] = {"EM", "F1", "ms a question", "memory, KB",
+                                        "of a group at a time, KB"};
     static const char *const more[] = {"error, streaming", "error, plain", "between them",
                                        "streaming, KB", "plain, KB", "streaming, ms", "plain, ms"};
     if (!there("hierarchy-16")) return;
-    fputs("\n## 4. Hierarchical and streaming aggregation (Figure 5)\n\nA question at a time. Peak "
-          "memory: all that answering takes beside model and bank; all groups of a round are held "
-          "at once, where the paper works through them one by one. As in the official code each "
-          "round begins with the question's own vectors and reads the results of the round before "
+    fputs("\n## 4. Hierarchical and streaming aggregation (Figure 5)\n\nA question at a time. "
+          "Memory: the most that answering takes beside model and bank, where mac_answer holds all "
+          "groups of a round at once; and what aggregation alone takes when they are worked "
+          "through one by one, as in the paper, all scores of a group in memory. As in the "
+          "official code each round begins with the question's own vectors and reads the results of the round before "
           "as if they were documents. But a result is the question's vectors plus what was read, "
           "alike for all groups, and no document: the aggregator was never trained to tell such "
           "apart (the official code can train for it, and by default does not). What the two "
@@ -429,19 +502,26 @@ static void section_hierarchy(void) {
         fprintf(page, "\n%s, a bank of %.0f documents, %.0f questions spread over them:\n",
                 corpora[i], stat_of(corpora[i], "hierarchy-0", "documents").mean,
                 stat_of(corpora[i], "hierarchy-0", "questions").mean);
-        put_heads("groups", heads, 4);
+        put_heads("groups", heads, 5);
+        double x[GROUPS], y[GROUPS];
+        int n = 0;
         for (int k = 0; k < GROUPS; k++) {
             char cell[40];
             snprintf(cell, sizeof cell, "hierarchy-%d", groups[k]);
-            if (!stat_of(corpora[i], cell, "em").n) continue;
+            double K = stat_of(corpora[i], cell, "documents").mean;
+            if (!(groups[k] < K)) continue;
+            x[n] = log2(groups[k] ? groups[k] : K);
+            y[n++] = 1e-3 * stat_of(corpora[i], cell, "apart").mean;
             if (groups[k]) fprintf(page, "| M = %d |", groups[k]);
-            else fputs("| none: streaming, exact |", page);
+            else fprintf(page, "| none: streaming, exact; at a time: M = K = %.0f |", K);
             put_stat(stat_of(corpora[i], cell, "em"), 3, 1);
             put_stat(stat_of(corpora[i], cell, "f1"), 3, 1);
             put_stat(stat_of(corpora[i], cell, "seconds"), 2, 1e3);
             put_stat(stat_of(corpora[i], cell, "peak"), 0, 1e-3);
+            put_stat(stat_of(corpora[i], cell, "apart"), 0, 1e-3);
             fputs("\n", page);
         }
+        put_groups(corpora[i], x, y, n);
         double groups_n = stat_of(corpora[i], "rounds-16", "groups").mean;
         fprintf(page, "\nThe first %.0f documents in groups of 16: the right one gets %.3f of the "
                 "attention in its group (evenly: %.3f), its group then %.3f among %.0f (evenly: "
@@ -473,16 +553,14 @@ static void section_hierarchy(void) {
 /* ==== experiment 5 =========================================================================== */
 static void claim_drop(void) {
     if (!there("drop-75")) return;
-    int holds = 1;
     fputs("| backpropagation dropout of 75% saves memory in training | LLaMA-2: one document in 32 "
           "GB without, several with it |", page);
     for (int i = 0; i < n_corpora; i++) {
         double share = stat_ratio(corpora[i], "drop-75", "peak", "drop-0", "peak").mean;
-        if (!(share == share)) continue;
-        holds &= share < 0.75;
+        judge(corpora[i], share < 0.75 ? HOLDS : FAILS);
         fprintf(page, " %s: %.2f of a step's memory;", corpora[i], share);
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 static void section_drop(void) {
@@ -494,6 +572,8 @@ static void section_drop(void) {
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s:\n", corpora[i]);
         put_heads("dropped", heads, 3);
+        double x[4], y[4];
+        char file[60], title[100];
         for (int percent = 0; percent < 100; percent += 25) {
             char cell[40];
             snprintf(cell, sizeof cell, "drop-%d", percent);
@@ -502,30 +582,36 @@ static void section_drop(void) {
             put_stat(stat_of(corpora[i], cell, "peak"), 1, 1e-6);
             put_stat(stat_of(corpora[i], cell, "seconds"), 1, 1e3);
             fputs("\n", page);
+            x[percent / 25] = percent;
+            y[percent / 25] = stat_of(corpora[i], cell, "peak").mean / 1e6;
         }
+        SvgLine line = {"a step", x, y, 4};
+        snprintf(file, sizeof file, "drop-%s.svg", corpora[i]);
+        snprintf(title, sizeof title, "Memory of a training step, %s", corpora[i]);
+        put_figure(file, title, "documents without gradient, %", "MB", &line, 1);
     }
 }
 
 /* ==== experiment 6 =========================================================================== */
 static void claim_retrieve(void) {
     if (!there("retrieve-both-5")) return;
-    int holds = 1;
-    fputs("| MAC adds to retrieval (F1, the best of one, three, five documents on either side) | "
-          "LLaMA-2, ArchivalQA: 74.89 against 71.83 |", page);
+    fputs("| MAC adds to retrieval (F1 with BM25's best one, three, five documents) | "
+          "LLaMA-2, ArchivalQA, five: 74.89 against 71.83 |", page);
     for (int i = 0; i < n_corpora; i++) {
-        double both = -1, alone = -1;
+        int least = HOLDS, most = FAILS;
+        fprintf(page, " %s:", corpora[i]);
         for (int k = 1; k <= 5; k += 2) {
-            char cell[40];
-            snprintf(cell, sizeof cell, "retrieve-both-%d", k);
-            both = fmax(both, stat_of(corpora[i], cell, "f1").mean);
-            snprintf(cell, sizeof cell, "retrieve-bm25-%d", k);
-            alone = fmax(alone, stat_of(corpora[i], cell, "f1").mean);
+            char with[40], alone[40];
+            snprintf(with, sizeof with, "retrieve-both-%d", k);
+            snprintf(alone, sizeof alone, "retrieve-bm25-%d", k);
+            Stat x = stat_of(corpora[i], with, "f1"), y = stat_of(corpora[i], alone, "f1");
+            int is = above(x, y);
+            least = both(least, is), most = is > most ? is : most;
+            fprintf(page, " %s against %s%s", shown(x), shown(y), k < 5 ? "," : ";");
         }
-        if (both < 0) continue;
-        holds &= both > alone;
-        fprintf(page, " %s: %.3f against %.3f;", corpora[i], both, alone);
+        judge(corpora[i], least == FAILS ? FAILS : most); /* nowhere worse, somewhere better */
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 static void section_retrieve(void) {
@@ -573,18 +659,16 @@ static Stat limited(const char *corpus, int cut, int percent, const char *key) {
 
 static void claim_limited(void) {
     if (!there("limited-nearest-75")) return;
-    int holds = 1;
     fputs("| averaging nearest neighbours keeps a limited bank best | called well preserving at "
           "1,250 of 1,665 (a figure) |", page);
     for (int i = 0; i < n_corpora; i++) {
-        double f1[3];
-        for (int k = 0; k < 3; k++) f1[k] = limited(corpora[i], k, 75, "f1").mean;
-        if (!(f1[2] == f1[2])) continue;
-        holds &= f1[2] >= f1[0] && f1[2] >= f1[1];
-        fprintf(page, " %s, 75%% kept: F1 %.3f; pruned %.3f, averaged at random %.3f;", corpora[i],
-                f1[2], f1[0], f1[1]);
+        Stat f1[3];
+        for (int k = 0; k < 3; k++) f1[k] = limited(corpora[i], k, 75, "f1");
+        judge(corpora[i], both(above(f1[2], f1[0]), above(f1[2], f1[1])));
+        fprintf(page, " %s, 75%% kept: F1 %s; pruned %s, averaged at random %s;", corpora[i],
+                shown(f1[2]), shown(f1[0]), shown(f1[1]));
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 static void section_limited(void) {
@@ -630,10 +714,11 @@ static const struct { const char *cell, *what; } designs[] = {
     {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
     {"enconly2", "encoder with T learned tokens, 2 layers"},
     {"enconly4", "the same, 4 layers (as many as encoder and decoder)"},
-    {"T4", "T 4"}, {"T16", "T 16"}, {"P1", "P 1"}, {"P4", "P 4"}, {"B1", "agg_B 1"},
-    {"B4", "agg_B 4"}, {"docs8", "8 documents a step"},
+    {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
+    {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
     {"docs128", "128 documents, 96 without gradient"},
-    {"drop25", "25% without a gradient (section 5)"}, {"drop50", "50%"}, {"drop75", "75%"},
+    {"drop25", "25% without a gradient (section 5)"}, {"drop50", "50%, twice 32 documents a step"},
+    {"drop75", "75%, four times 32"},
     {NULL, NULL}};
 
 /* One of the short trainings: there is one seed of them. */
@@ -644,12 +729,32 @@ static double design(const char *name, const char *cell, const char *key) {
     return cell_read(&c, path, 0) == 0 ? cell_get(&c, key) : (double)NAN;
 }
 
+static int designed(void) { /* they are part of people's runs */
+    int people = 0;
+    for (int i = 0; i < n_corpora; i++) people |= !strcmp(corpora[i], "people");
+    return people && !isnan(design("base", ".adapt-mac", "em"));
+}
+
+static void claim_designs(void) {
+    if (!designed()) return;
+    double decoder = design("base", ".adapt-mac", "em");
+    double none = design("enconly4", ".adapt-mac", "em");
+    fprintf(page, "| an encoder-decoder amortizes better than an encoder with learned tokens | "
+            "GPT2-XL: better (a table that is an image) | people, a short training, one run: EM "
+            "%.3f against %.3f |", decoder, none);
+    judge("people", decoder > none ? HOLDS : FAILS);
+    put_verdict();
+}
+
 static void section_designs(void) {
     static const char *const heads[] = {"EM, banks of 16", "EM, all documents",
                                         "seconds of training"};
-    if (isnan(design("base", ".adapt-mac", "em"))) return;
+    if (!designed()) return;
     fputs("\nDesigns: people, seed 1, 1,000 steps each, the first row's settings but for what is "
-          "named. One run of each: small differences say nothing.\n", page);
+          "named. One run of each: small differences say nothing. With P 1 half of the eight "
+          "vectors find a place in the prefix, so T is varied beside P 4. Where fewer documents "
+          "have questions, a step takes several batches, so that as many are asked (but for 25%: "
+          "three quarters).\n", page);
     put_heads("design", heads, 3);
     for (int i = 0; designs[i].cell; i++)
         fprintf(page, "| %s | %.3f | %.3f | %.0f |\n", designs[i].what,
@@ -658,27 +763,48 @@ static void section_designs(void) {
                 design(designs[i].cell, ".training", "seconds"));
 }
 
-static void section_elsewhere(void) {
-    static const char *const tests[] = {"people", "wnnames", "factbook"};
-    fputs("\n## 8. Other corpora, other designs\n\nTrained on one corpus, adapted to another's "
-          "test: EM / F1, and behind them those of the same model with an empty memory. The "
-          "tokenizer is the first corpus', in which another's texts are longer; what is longer "
-          "than the window is cut.\n\n| trained on |", page);
-    for (int k = 0; k < 3; k++) fprintf(page, " %s |", tests[k]);
-    fputs("\n|---|---|---|---|\n", page);
+static const char *const tests[] = {"people", "wnnames", "factbook"};
+
+/* F1 on another corpus' test, or on the own one. */
+static Stat on_test(const char *corpus, int test, const char *method) {
+    char cell[40];
+    int own = !strcmp(corpus, tests[test]);
+    snprintf(cell, sizeof cell, own ? "adapt-%s" : "ood-%s-%s", method, tests[test]);
+    return stat_of(corpus, cell, "f1");
+}
+
+static void claim_elsewhere(void) {
+    if (!there("adapt-mac")) return;
+    fputs("| adapted to a corpus it was not trained on, MAC beats finetuning (F1) | StreamingQA to "
+          "SQuAD and ArchivalQA, GPT2-XL: above CaMeLS (a table that is an image) |", page);
     for (int i = 0; i < n_corpora; i++) {
-        fprintf(page, "| %s |", corpora[i]);
+        int least = HOLDS;
+        fprintf(page, " from %s:", corpora[i]);
         for (int k = 0; k < 3; k++) {
-            int own = !strcmp(corpora[i], tests[k]);
-            char mac[40], empty[40];
-            snprintf(mac, sizeof mac, own ? "adapt-mac" : "ood-mac-%s", tests[k]);
-            snprintf(empty, sizeof empty, own ? "adapt-question" : "ood-question-%s", tests[k]);
-            fprintf(page, " %.3f / %.3f (%.3f / %.3f) |", stat_of(corpora[i], mac, "em").mean,
-                    stat_of(corpora[i], mac, "f1").mean, stat_of(corpora[i], empty, "em").mean,
-                    stat_of(corpora[i], empty, "f1").mean);
+            if (!strcmp(corpora[i], tests[k])) continue;
+            Stat mac = on_test(corpora[i], k, "mac"), tuned = on_test(corpora[i], k, "uniform");
+            least = both(least, above(mac, tuned));
+            fprintf(page, " to %s %s, Uniform %s;", tests[k], shown(mac), shown(tuned));
         }
-        fputs("\n", page);
+        judge(corpora[i], least);
     }
+    put_verdict();
+}
+
+static void section_elsewhere(void) {
+    static const char *const methods[] = {"mac", "question", "uniform"};
+    static const char *const what[] = {"MAC", "MAC, empty memory", "Uniform"};
+    fputs("\n## 8. Other corpora, other designs\n\nTrained on one corpus, adapted to another's "
+          "test: F1. The tokenizer is the first corpus', in which another's texts are longer; what "
+          "is longer than the window is cut. Uniform has the learning rate that was chosen on the "
+          "first corpus.\n", page);
+    put_heads("trained on, method", tests, 3);
+    for (int i = 0; i < n_corpora; i++)
+        for (int m = 0; m < 3; m++) {
+            fprintf(page, "| %s, %s |", corpora[i], what[m]);
+            for (int k = 0; k < 3; k++) put_stat(on_test(corpora[i], k, methods[m]), 3, 1);
+            fputs("\n", page);
+        }
     section_designs();
 }
 
@@ -691,22 +817,25 @@ static int same_share(double a, double b, double n) {
 
 static void claim_unlearning(void) {
     if (!there("adapt-mac") || !stat_of(corpora[0], "unlearning", "equal").n) return;
-    int holds = 1;
     fputs("| a forgotten document is gone, the others stay | not in the paper |", page);
     for (int i = 0; i < n_corpora; i++) {
-        double equal = stat_of(corpora[i], "unlearning", "equal").mean;
-        double before = stat_of(corpora[i], "unlearning", "before.forgotten.em").mean;
-        double after = stat_of(corpora[i], "unlearning", "after.forgotten.em").mean;
-        double nothing = stat_of(corpora[i], "unlearning", "nothing.forgotten.em").mean;
-        double kept_before = stat_of(corpora[i], "unlearning", "before.others.em").mean;
-        double kept_after = stat_of(corpora[i], "unlearning", "after.others.em").mean;
-        double n = stat_of(corpora[i], "unlearning", "nothing.forgotten.questions").mean;
-        holds &= equal == 1 && same_share(after, nothing, n) && kept_after >= kept_before - 0.01;
-        fprintf(page, " %s: EM %.3f to %.3f (question only %.3f), others %.3f to %.3f, file %s;",
-                corpora[i], before, after, nothing, kept_before, kept_after,
+        const char *c = corpora[i], *cell = "unlearning";
+        double equal = stat_of(c, cell, "equal").mean;
+        double before = stat_of(c, cell, "before.forgotten.em").mean;
+        double after = stat_of(c, cell, "after.forgotten.em").mean;
+        double nothing = stat_of(c, cell, "nothing.forgotten.em").mean;
+        double kept_before = stat_of(c, cell, "before.others.em").mean;
+        double kept_after = stat_of(c, cell, "after.others.em").mean;
+        double n = stat_of(c, cell, "nothing.forgotten.questions").mean;
+        int gone = equal == 1 && same_share(after, nothing, n)
+                   && fabs(kept_after - kept_before) < 0.01;
+        int known = !same_share(before, nothing, n); /* what nobody knew cannot be forgotten */
+        judge(c, !gone ? FAILS : known ? HOLDS : OPEN);
+        fprintf(page, " %s: EM %.3f to %.3f (question only %.3f), others %.3f to %.3f, file %s;", c,
+                before, after, nothing, kept_before, kept_after,
                 equal == 1 ? "as if never learned" : "differs");
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold");
+    put_verdict();
 }
 
 static void section_unlearning(void) {
@@ -749,18 +878,17 @@ static double looked_each(const char *corpus, int rank) { /* a document of that 
 
 static void claim_look(void) {
     if (!stat_of(corpora[0], "look", "documents").n) return;
-    int holds = 1;
     fputs("| attention goes to the right document, the rest of it rather to similar ones | "
           "GPT2-Large, 5 others: on the right one among random ones, spread over BM25's neighbours "
           "(a figure) |", page);
     for (int i = 0; i < n_corpora; i++) {
         double right = looked_each(corpora[i], 0), near = looked_each(corpora[i], 1);
         double far = looked_each(corpora[i], LOOK_RANKS - 1);
-        holds &= right > near && near > far;
+        judge(corpora[i], right > near && near > far ? HOLDS : FAILS);
         fprintf(page, " %s: %.3f on the right one, %.4f on the most similar, %.5f on a dissimilar "
                 "one;", corpora[i], right, near, far);
     }
-    fprintf(page, " | %s |\n", holds ? "holds" : "does not hold here");
+    put_verdict();
 }
 
 /* The questions of the map, whose text stands in the corpus only. */
@@ -835,7 +963,9 @@ static void put_head(void) {
     fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
             "standard deviation; what needs only the LM, which all seeds share, is measured "
-            "once.%s Options of the trainings:\n\n", n_seeds, n_seeds > 1 ? "s" : "",
+            "once (the document in the context, costs). Undecided: the seeds differ by more, or "
+            "there was nothing to forget.%s Options of the trainings:\n\n",
+            n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");
     for (int i = 0; i < n_corpora; i++) {
@@ -858,7 +988,8 @@ int main(int argc, char **argv) {
     page = paper_need(fopen(beside, "w"));
     put_head();
     claim_adapt(), claim_cost(), claim_keep(), claim_hierarchy(), claim_streaming();
-    claim_drop(), claim_retrieve(), claim_limited(), claim_unlearning(), claim_look();
+    claim_drop(), claim_retrieve(), claim_limited(), claim_elsewhere(), claim_designs();
+    claim_unlearning(), claim_look();
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
     section_drop(), section_retrieve(), section_limited(), section_elsewhere();
     section_unlearning(), section_look();

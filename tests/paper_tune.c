@@ -151,14 +151,14 @@ void tune_salient(Tokenizer *tok, const Ids *x, char *salient) {
 #define CAMELS_DOCS 6      /* documents of a step, each with a question                           */
 #define CAMELS_ETA 5e-4f   /* of the inner step: plain gradient descent                           */
 
-/* Body: the LM as it is; then d -> 128, GELU, -> 1, softplus.  The last layer begins at zero, so
+/* Body: the LM of a file; then d -> 128, GELU, -> 1, softplus.  The last layer begins at zero, so
  * that all weights begin at log(2)/3. */
-Camels *camels_new(const Lab *l, const char *path) {
-    char err[MAC_ERR], from[512];
+Camels *camels_new(const Lab *l, const char *ending, int trained) {
+    char err[MAC_ERR], path[512];
     Camels *c = paper_need(calloc(1, sizeof *c));
     uint64_t rng = (uint64_t)l->seed + 7;
-    lab_path(l, from, sizeof from, "models", ".qa.safetensors");
-    StFile *f = st_open(path ? path : from, err);
+    lab_path(l, path, sizeof path, "models", ending);
+    StFile *f = st_open(path, err);
     c->body = f ? model_load(f, err) : NULL;
     if (!c->body) paper_die("%s", err);
     int d = c->body->c.d;
@@ -168,10 +168,10 @@ Camels *camels_new(const Lab *l, const char *path) {
     c->b2 = paper_need(param_new(&c->head, "weigher.out.bias", 1, 1));
     for (int i = 0; i < CAMELS_HIDDEN * d; i++)
         c->w1->data[i] = rng_normal(&rng) / (real)sqrt(3.0 * d);
-    if (path && params_load(&c->head, f, 0, err) != 0) paper_die("%s", err);
+    if (trained && params_load(&c->head, f, 0, err) != 0) paper_die("%s", err);
     st_close(f);
     param_freeze(&c->body->ps, "", 1);
-    if (!path) param_freeze(&c->body->ps, LM, 0);
+    if (!trained) param_freeze(&c->body->ps, LM, 0);
     return c;
 }
 
@@ -243,12 +243,12 @@ static Ids kept(int **at, Ids x) { /* a copy that outlives the step */
     return (Ids){*at, x.n};
 }
 
-static void camels_draw(Lab *l, Augment *aug, uint64_t *rng, CamelsBatch *b) {
+static void camels_draw(Lab *l, Augment *aug, double anew, uint64_t *rng, CamelsBatch *b) {
     tape_reset(l->tp);
     for (int i = 0; i < CAMELS_DOCS;) {
         AugDoc d;
         int doc = rng_below(rng, l->train.n_docs), other = rng_below(rng, l->train.n_docs);
-        if (aug_draw(aug, doc, l->train.docs[other].title, 0.8, 0.8, rng, &d) != 0)
+        if (aug_draw(aug, doc, l->train.docs[other].title, anew, anew, rng, &d) != 0)
             paper_die("out of memory");
         int k = d.n ? rng_below(rng, d.n) : 0;
         Ids x = lab_ids(l, prompt_document, d.text, l->m->c.D);
@@ -278,7 +278,7 @@ static real answers_loss(Lab *l, const CamelsBatch *b, real *g) {
 
 /* One outer step.  The official code takes the documents one after another, six inner steps; here
  * they are one step, to first order the same, for which the influence is exact. */
-real camels_step(Camels *c, Lab *l, const real *theta0, int restart) {
+real camels_step(Camels *c, Lab *l, const real *theta0, int restart, double anew) {
     static Augment *aug;
     static uint64_t rng;
     if (!aug) aug = paper_need(aug_new(&l->train)), rng = (uint64_t)l->seed + 11;
@@ -287,7 +287,7 @@ real camels_step(Camels *c, Lab *l, const real *theta0, int restart) {
     CamelsBatch b;
     int n = 0;
     if (restart) tune_copy(l->m, (real *)(uintptr_t)theta0, TUNE_LOAD);
-    camels_draw(l, aug, &rng, &b);
+    camels_draw(l, aug, anew, &rng, &b);
     for (int i = 0; i < CAMELS_DOCS; i++) n += b.x[i].n - 1;
     real *w = paper_need(malloc(2 * (size_t)n * sizeof *w)), *influence = w + n;
     tape_reset(l->tp);
@@ -315,9 +315,9 @@ real camels_step(Camels *c, Lab *l, const real *theta0, int restart) {
 }
 
 /* ==== from questions, and along the stream =================================================== */
-/* Mean loss of n answers to training questions drawn at random, or, aug NULL, to valid's from
- * `first` on. */
-static Tensor *questions_loss(Lab *l, Augment *aug, uint64_t *rng, int first, int n) {
+/* Mean loss of n answers to training questions drawn at random, documents' names and answers drawn
+ * anew with probability `anew`; aug NULL: to valid's from `first` on. */
+static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, int first, int n) {
     tape_reset(l->tp);
     Ids *x = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *x));
     char **asked = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *asked));
@@ -327,7 +327,7 @@ static Tensor *questions_loss(Lab *l, Augment *aug, uint64_t *rng, int first, in
         const Qa *qa = aug ? NULL : &l->valid.qas[first + i];
         int doc = aug ? rng_below(rng, l->train.n_docs) : 0;
         int other = aug ? rng_below(rng, l->train.n_docs) : 0;
-        if (aug && aug_draw(aug, doc, l->train.docs[other].title, 0.8, 0.8, rng, &d) != 0)
+        if (aug && aug_draw(aug, doc, l->train.docs[other].title, anew, anew, rng, &d) != 0)
             paper_die("out of memory");
         if (d.n == 0) { aug_drop(&d); continue; }
         int k = aug ? rng_below(rng, d.n) : 0;
@@ -345,7 +345,7 @@ static double valid_loss(Lab *l) {
     int batches = 0;
     tape_record(l->tp, 0);
     for (int at = 0; at + 32 <= l->valid.n_qas && batches < 16; at += 32, batches++) {
-        Tensor *loss = questions_loss(l, NULL, NULL, at, 32);
+        Tensor *loss = questions_loss(l, NULL, 0, NULL, at, 32);
         if (!loss) paper_die("%s", tape_error(l->tp));
         sum += (double)loss->data[0];
     }
@@ -354,38 +354,54 @@ static double valid_loss(Lab *l) {
     return sum / batches;
 }
 
-/* Questions and answers alone, until valid's loss has not fallen for four looks: the paper's
- * baselines all start from an LM that was tuned in this way. */
+typedef struct { double anew, loss; int step; real *theta; } Tuned; /* the best so far */
+
+/* Until valid's loss has not fallen for four looks. */
+static void tune_with(Lab *l, Augment *aug, double anew, Tuned *best) {
+    Adam adam = adam_default((real)5e-4);
+    uint64_t rng = (uint64_t)l->seed + 3;
+    double lowest = INFINITY;
+    int waited = 0, most = l->quick ? 200 : 1000;
+    for (int step = 1; step <= most && waited < 4; step++) {
+        if (tape_backward(l->tp, questions_loss(l, aug, anew, &rng, 0, 32)) != 0)
+            paper_die("%s", tape_error(l->tp));
+        adam_step(&l->m->ps, &adam);
+        if (step % 50) continue;
+        double loss = valid_loss(l);
+        lab_say(l, "QA tuning, drawn anew %g, step %d: loss on valid %.4f", anew, step, loss);
+        waited = loss < lowest ? 0 : waited + 1;
+        lowest = fmin(loss, lowest);
+        if (!(loss < best->loss)) continue;
+        best->anew = anew, best->loss = loss, best->step = step;
+        tune_copy(l->m, best->theta, TUNE_SAVE);
+    }
+}
+
+/* Questions and answers alone: the paper's baselines all start from an LM that was tuned in this
+ * way.  With the training's true names and answers, or mostly drawn anew as MAC's are: what is
+ * better on valid, for CaMeLS' training too. */
 void tune_on_questions(Lab *l, Cell *c) {
     char path[512], err[MAC_ERR];
     Augment *aug = paper_need(aug_new(&l->train));
-    Adam adam = adam_default((real)5e-4);
-    uint64_t rng = (uint64_t)l->seed + 3;
-    real *best = paper_need(malloc(tune_size(l->m) * sizeof *best));
-    param_freeze(&l->m->ps, LM, 0);
-    double lowest = valid_loss(l);
-    int at = 0, waited = 0, step = 0, most = l->quick ? 200 : 1000;
-    cell_put(c, "loss.before", lowest);
-    tune_copy(l->m, best, TUNE_SAVE);
-    for (; step < most && waited < 4; step++) {
-        if (tape_backward(l->tp, questions_loss(l, aug, &rng, 0, 32)) != 0)
-            paper_die("%s", tape_error(l->tp));
-        adam_step(&l->m->ps, &adam);
-        if (step % 50 != 49) continue;
-        double loss = valid_loss(l);
-        lab_say(l, "QA tuning, step %d: loss on valid %.4f", step + 1, loss);
-        waited++;
-        if (!(loss < lowest)) continue;
-        lowest = loss, at = step + 1, waited = 0;
-        tune_copy(l->m, best, TUNE_SAVE);
+    real *start = paper_need(malloc(2 * tune_size(l->m) * sizeof *start));
+    Tuned best = {0, valid_loss(l), 0, start + tune_size(l->m)};
+    cell_put(c, "loss.before", best.loss);
+    tune_copy(l->m, start, TUNE_SAVE);
+    tune_copy(l->m, best.theta, TUNE_SAVE);
+    for (int i = 0; i < 2; i++) {
+        tune_copy(l->m, start, TUNE_LOAD);
+        param_freeze(&l->m->ps, LM, 1); /* and moments at zero */
+        param_freeze(&l->m->ps, LM, 0);
+        tune_with(l, aug, i ? 0.8 : 0, &best);
     }
-    tune_copy(l->m, best, TUNE_LOAD);
-    cell_put(c, "loss", lowest);
-    cell_put(c, "steps", at);
+    tune_copy(l->m, best.theta, TUNE_LOAD);
+    cell_put(c, "loss", best.loss);
+    cell_put(c, "steps", best.step);
+    cell_put(c, "anew", best.anew);
     lab_path(l, path, sizeof path, "models", ".qa.safetensors");
     StWriter *w = paper_need(st_new());
     if (model_save(l->m, w, 0) != 0 || st_write(w, path, err) != 0) paper_die("%s", path);
-    free(best);
+    free(start);
     aug_free(aug);
 }
 
