@@ -970,7 +970,8 @@ static void put_head(void) {
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
             "standard deviation; what needs only the LM, which all seeds share, is measured "
             "once (the document in the context, costs). Undecided: the seeds differ by more, "
-            "the difference is below 0.01, or there was nothing to forget.%s Options of the trainings:\n\n",
+            "the difference is below 0.01, or there was nothing to forget.%s Options of the "
+            "trainings:\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");
