@@ -155,7 +155,6 @@ base
 drop25 --drop 0.25
 drop50 --drop 0.5 --accumulate 2
 drop75 --drop 0.75 --accumulate 4
-enconly2 --enc_only 1
 enconly4 --enc_only 1 --enc_L 4
 T4 --T 4 --P 4 --D 190
 T16 --T 16 --P 4 --D 190

@@ -79,7 +79,7 @@ static void train_camels(Cell *c) {
     double anew = other_cell("tune", "anew");
     real *theta0 = paper_need(malloc(tune_size(lab.m) * sizeof *theta0));
     double sum = 0, began = mac_seconds();
-    int steps = lab.quick ? 60 : 600;
+    int steps = lab.quick ? 60 : 400;
     tune_copy(lab.m, theta0, TUNE_SAVE);
     param_freeze(&lab.m->ps, "base_lm.", 0);
     for (int step = 0; step < steps; step++) {

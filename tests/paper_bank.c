@@ -43,7 +43,7 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
     Score s = {0, 0, 0, 0};
     Bank *b = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64);
     /* a question at a time: with batches, all their groups would be held at once */
-    int cap = lab.m->c.A, n, most = lab.quick ? 60 : 300;
+    int cap = lab.m->c.A, n, most = lab.quick ? 60 : 200;
     if (most > lab.test.n_docs) most = lab.test.n_docs;
     tape_free(lab.tp);
     lab.tp = paper_need(tape_new(0));

@@ -718,8 +718,7 @@ static void section_limited(void) {
 /* ==== experiment 8 =========================================================================== */
 static const struct { const char *cell, *what; } designs[] = {
     {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
-    {"enconly2", "encoder with T learned tokens, 2 layers"},
-    {"enconly4", "the same, 4 layers (as many as encoder and decoder)"},
+    {"enconly4", "encoder with T learned tokens, 4 layers (as many as encoder and decoder)"},
     {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
     {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
     {"docs128", "128 documents, 96 without gradient"},

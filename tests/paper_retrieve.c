@@ -93,7 +93,7 @@ static Tensor *batch_prefix(const Example *e) {
 
 static void teach_reader(Cell *c) {
     char path[512], err[MAC_ERR];
-    int steps = lab.quick ? 400 : 1500;
+    int steps = lab.quick ? 400 : 1000;
     uint64_t rng = (uint64_t)lab.seed + 23;
     double sum = 0;
     Augment *aug = paper_need(aug_new(&lab.train));
