@@ -1791,13 +1791,13 @@ real adam_step(Params *ps, Adam *o) {
     return finite ? norm : NAN;
 }
 
-/* Linear warm-up, then constant or half a cosine down to a tenth. */
+/* Linear warm-up, then constant or half a cosine down to a hundredth. */
 real lr_schedule(LrKind kind, real lr, int step, int warmup, int total) {
     if (step < warmup) return lr * (real)(step + 1) / (real)warmup;
     if (kind == LR_CONSTANT || total <= warmup) return lr;
     real done = (real)(step - warmup) / (real)(total - warmup);
     if (done > 1) done = 1;
-    return lr * ((real)0.55 + (real)0.45 * exact_cos((real)3.141592653589793 * done));
+    return lr * ((real)0.505 + (real)0.495 * exact_cos((real)3.141592653589793 * done));
 }
 
 /* ==== parameters in files: a group "...%d..." of G tensors has G names ======================= */

@@ -929,7 +929,7 @@ static void test_schedule(void) {
     double pi = 3.14159265358979323846;
     for (int step = 0; step < 130; step++) {
         double done = step < 10 ? 0 : step > 100 ? 1 : (step - 10) / 90.0;
-        double cosine = 2 * (0.1 + 0.9 * 0.5 * (1 + cos(pi * done))), constant = 2;
+        double cosine = 2 * (0.01 + 0.99 * 0.5 * (1 + cos(pi * done))), constant = 2;
         if (step < 10) constant = cosine = 2 * (step + 1) / 10.0;
         double c = (double)lr_schedule(LR_COSINE, 2, step, 10, 100);
         double k = (double)lr_schedule(LR_CONSTANT, 2, step, 10, 100);
