@@ -456,7 +456,10 @@ static int alone(void) { return (int)(opt("alone") * opt("steps")); }
 static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
 
 /* Banks that grow faster than the answers get used to them lose the answers again. */
-static int pace(void) { return (int)(opt("pace") * opt("steps") + 0.5); }
+static int pace(void) {
+    int steps = (int)(opt("pace") * opt("steps") + 0.5);
+    return steps > 1 ? steps : 1;
+}
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
@@ -579,9 +582,8 @@ static void step_mac(void) {
         if (group == state.group) state.answer += (s.answer - state.answer) * rate;
     }
     int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
-    int due = pace() < 2 || state.step % pace() == pace() - 1;
-    int grow = due && guidance() > 0 && 2 * state.group <= most;
-    if (grow && state.mass > (real)opt("harder")) state.group *= 2;
+    int due = state.step % pace() == pace() - 1 && guidance() > 0 && 2 * state.group <= most;
+    if (due && state.mass > (real)opt("harder")) state.group *= 2;
 }
 
 static void checkpoint(const char *stage, int steps) {

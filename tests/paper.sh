@@ -105,7 +105,7 @@ pair() { # CORPUS SEED: everything but what must run alone
         cells adapt $at tune camels rate-uniform rate-salient rate-camels
         for method in none uniform salient camels; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-uniform keep-salient keep-camels
-        [ "$1-$2" != "$1-${SEEDS%% *}" ] || cells adapt $at passes
+        [ "$2" != "${SEEDS%% *}" ] || cells adapt $at passes
         say "$1, seed $2: MAC"
         for method in question shuffled mac diverse; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-mac

@@ -13,7 +13,7 @@ static Lab lab;
 /* Memory of one question's aggregation when groups are worked through one by one, as in the paper,
  * all scores of a group at once; M >= K: of the whole bank. */
 static double apart(const Bank *b, const Qa *qa, int M) {
-    int K = b->K, zero = 0, rounds = 0;
+    int K = b->K, zero = 0, round = 0;
     size_t row = (size_t)b->T * (size_t)b->d;
     real *phi = paper_need(malloc((size_t)K * row * sizeof *phi));
     Tape *tp = paper_need(tape_new(0));
@@ -21,7 +21,7 @@ static double apart(const Bank *b, const Qa *qa, int M) {
     Ids q = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
     bank_read(b, 0, K, phi);
     double results = K > M ? (double)((K + M - 1) / M) * (double)(row * sizeof *phi) : 0;
-    for (int G = K; G > 1 || rounds == 0; K = G, rounds++) {
+    for (int G = K; G > 1 || round == 0; K = G, round++) {
         G = (K + M - 1) / M;
         for (int g = 0; g < G; g++) { /* results take the place of documents already read */
             int n = K - g * M < M ? K - g * M : M;
