@@ -1374,6 +1374,7 @@ typedef struct {
     Tensor *q, *k, *v, *out;
     int width, dh, shared;  /* width = H dh; shared: key ranges overlap, or a bias gets gradient */
     size_t *at, scratch;    /* weights of sequence b start at w[at[b]]; numbers per thread */
+    int *bucket;            /* of every distance that occurs; [0] is that of distance 0 */
     real *w, *dw;           /* [b][H][qn][row_room(kn)]; dw: scratch, per thread */
 } AttnSaved;
 
@@ -1388,6 +1389,13 @@ static int relative_bucket(int relative, int causal) {
     if (n < exact) return side + n;
     while (b + 1 < exact && n >= far[b + 1]) b++;
     return side + exact + b;
+}
+
+/* Buckets of the distances -span to span; the pointer is to that of 0. */
+static int *bucket_table(Tape *tp, int span, int causal) {
+    int *table = tape_alloc(tp, (2 * (size_t)span + 1) * sizeof *table);
+    for (int i = 0; table && i <= 2 * span; i++) table[i] = relative_bucket(i - span, causal);
+    return table ? table + span : NULL;
 }
 
 /* Rows of weights have room for whole vectors.  What lies behind the n weights of a row is made
@@ -1418,7 +1426,7 @@ static void attn_forward_head(const AttnSaved *s, int b, int h) {
         int n = a->causal && kn - qn + i + 1 < kn ? kn - qn + i + 1 : kn, end = row_room(n);
         for (int j = 0; j < n; j++) row[j] *= a->scale;
         for (int j = 0; a->bias && j < n; j++)
-            row[j] += a->bias->data[relative_bucket(j - i - ahead, a->causal) * a->H + h];
+            row[j] += a->bias->data[s->bucket[j - i - ahead] * a->H + h];
         for (int j = n; n > 0 && j < end; j++) row[j] = -INFINITY;
         if (n > 0) row_softmax(row, row, end);
         for (int j = n > 0 ? end : 0; j < ld; j++) row[j] = 0;
@@ -1454,7 +1462,7 @@ static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
         real dot = row_dot(row, d, ld);
         for (int j = 0; j < ld; j++) d[j] = row[j] * (d[j] - dot);
         for (int j = 0; a->bias && a->bias->grad && j < kn; j++)
-            a->bias->grad[relative_bucket(j - i - ahead, a->causal) * a->H + h] += d[j];
+            a->bias->grad[s->bucket[j - i - ahead] * a->H + h] += d[j];
         for (int j = 0; j < ld; j++) d[j] *= a->scale;
     }
     if (s->q->grad)
@@ -1505,7 +1513,7 @@ static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const At
     size_t *at = tape_alloc(tp, (size_t)(a->B + 1) * sizeof *at);
     int *n = tape_alloc(tp, 6 * (size_t)a->B * sizeof *n);
     if (!s || !at || !n) return NULL;
-    int shared = a->bias && a->bias->grad;
+    int shared = a->bias && a->bias->grad, span = 0;
     const int *from[6] = {a->q0, a->qn, a->k0, a->kn, a->t0, a->tn};
     for (int i = 0; i < 6; i++) /* the caller's arrays need not live until backward */
         if (from[i]) memcpy(n + i * a->B, from[i], (size_t)a->B * sizeof *n);
@@ -1517,9 +1525,12 @@ static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const At
         size_t cells = (size_t)a->qn[b] * (size_t)row_room(a->kn[b]);
         at[b + 1] = at[b] + cells * (size_t)a->H;
         if (cells > s->scratch) s->scratch = cells;
+        if (a->qn[b] > span) span = a->qn[b];
+        if (a->kn[b] > span) span = a->kn[b];
         if (b && a->k0[b] < a->k0[b - 1] + a->kn[b - 1]) shared = 1;
     }
     s->shared = shared;
+    if (a->bias) s->bucket = bucket_table(tp, span, a->causal);
     s->a.mass = a->t0 ? tape_tensor(tp, rows_of(q), a->H) : NULL;
     s->out = tape_tensor(tp, rows_of(q), cols_of(q));
     s->w = arena_raw(tp, at[a->B] * sizeof(real));
