@@ -728,19 +728,26 @@ Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B) {
 }
 
 /* ==== training =============================================================================== */
+/* Backpropagation dropout: nothing is kept of these n documents but their vectors, [n*T, d]. */
+static Tensor *encode_dropped(Model *m, Tape *tp, const Ids *docs, int n) {
+    Tensor *kept = tape_tensor(tp, n * m->c.T, m->c.d);
+    TapeMark mark = tape_mark(tp);
+    int was = tape_record(tp, 0);
+    Tensor *phi = mac_encode(m, tp, docs, n);
+    if (kept && phi) memcpy(kept->data, phi->data, (size_t)(n * m->c.T * m->c.d) * sizeof(real));
+    tape_record(tp, was);
+    tape_release(tp, mark);
+    return phi ? kept : NULL;
+}
+
 /* Document i belongs to bank i % banks, so that those with a gradient (the first n_grad) are spread
  * over all banks; the banks' vectors then lie behind one another. */
 static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
-    int T = m->c.T, banks = b->n_docs / b->group, at = 0, free_docs = b->n_docs - b->n_grad;
+    int T = m->c.T, banks = b->n_docs / b->group, at = 0, dropped = b->n_docs - b->n_grad;
     int *idx = int_array(tp, b->n_docs * T);
-    if (!idx) return NULL;
     Tensor *phi = mac_encode(m, tp, b->docs, b->n_grad), *constant = NULL;
-    if (free_docs > 0) { /* backpropagation dropout: nothing is kept of these but their vectors */
-        int was = tape_record(tp, 0);
-        constant = mac_encode(m, tp, b->docs + b->n_grad, free_docs);
-        tape_record(tp, was);
-        if (!constant) return NULL;
-    }
+    if (dropped > 0) constant = encode_dropped(m, tp, b->docs + b->n_grad, dropped);
+    if (!idx || tape_error(tp)[0]) return NULL;
     for (int bank = 0; bank < banks; bank++)
         for (int i = bank; i < b->n_docs; i += banks)
             for (int t = 0; t < T; t++) idx[at++] = i * T + t;

@@ -100,6 +100,9 @@ typedef struct Node {                            /* one recorded op; the tape is
 Tape   *tape_new(size_t limit);                  /* bytes that a step may take; 0: all there is  */
 void    tape_free(Tape *tp);
 void    tape_reset(Tape *tp);                    /* forgets the step: its tensors are gone       */
+typedef struct { void *block; size_t used, held; int n_nodes; } TapeMark;
+TapeMark tape_mark(const Tape *tp);              /* where the step stands                        */
+void    tape_release(Tape *tp, TapeMark mark);   /* forgets what it has made since               */
 int     tape_record(Tape *tp, int on);           /* 0: forward only, no gradient; the old value  */
 int     tape_backward(Tape *tp, Tensor *loss);   /* fills the gradients, once                    */
 const char *tape_error(const Tape *tp);          /* "" or the first failure since tape_reset     */

@@ -598,6 +598,22 @@ void tape_reset(Tape *tp) {
     else if (BLOCK_BYTES > 0 && size > 0) block_new(tp, size + size / 4);
 }
 
+TapeMark tape_mark(const Tape *tp) {
+    return (TapeMark){tp->current, tp->current ? tp->current->used : 0, tp->held, tp->n_nodes};
+}
+
+void tape_release(Tape *tp, TapeMark m) {
+    while (tp->blocks != m.block) {
+        Block *newest = tp->blocks;
+        tp->blocks = newest->next;
+        free(newest);
+    }
+    tp->current = m.block;
+    if (tp->current) tp->current->used = m.used;
+    tp->held = m.held;
+    tp->n_nodes = m.n_nodes;
+}
+
 int tape_record(Tape *tp, int on) {
     int was = tp->record;
     tp->record = on;

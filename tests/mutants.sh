@@ -167,8 +167,12 @@ mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \
 mutant mac.c 's/.scale = 1 \/ (real)sqrt((double)m->c.agg_dh)/.scale = 1/' "aggregator: the scale"
 mutant mac.c 's/tp, phi, w->norm_c.w, w->norm_c.b/tp, phi, w->norm.w, w->norm.b/' \
     "aggregator: the norm of the bank"
-mutant mac.c '/^static Tensor \*batch_banks/,/^}/s/tape_record(tp, 0)/tape_record(tp, 1)/' \
+mutant mac.c '/^static Tensor \*batch_banks/,/^}/s/encode_dropped(/mac_encode(/' \
     "batch: dropped documents get gradient"
+mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//' \
+    "batch: dropped documents keep their memory"
+mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
+mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
 mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
 mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
 mutant mac.c 's/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' "guidance: of recitals too"

@@ -717,6 +717,17 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
     model_free(m);
 }
 
+/* The most bytes that a loss about document 0 takes, beside n - 1 documents without gradient. */
+static size_t dropped_peak(Model *m, Fixture *f, int n) {
+    MacStats s;
+    Tape *own = tape_new(0);
+    f->b.n_docs = n, f->b.n_grad = 1, f->b.group = 1;
+    CHECK(tape_backward(own, mac_loss(m, own, &f->b, &s)) == 0, "dropped: %s", tape_error(own));
+    size_t peak = tape_peak(own);
+    tape_free(own);
+    return peak;
+}
+
 /* A document without gradient changes the loss, but its encoding gets none: same as frozen. */
 static void test_dropped(void) {
     MacConfig c = config(0);
@@ -737,6 +748,9 @@ static void test_dropped(void) {
     CHECK(hash[0][0] != hash[1][0], "dropping documents does not change the encoder's gradient");
     CHECK(hash[0][1] == hash[1][1] && hash[0][2] == hash[1][2],
           "but it does change the LM's, or the loss");
+    memset(f.doc_of, 0, sizeof f.doc_of);
+    size_t one = dropped_peak(m, &f, 1), four = dropped_peak(m, &f, 4);
+    CHECK(four - one < 12000, "3 dropped documents hold %d bytes", (int)(four - one));
     static const int bad[][3] = {
         {3, 4, 4}, {0, 4, 4}, {4, 0, 4}, {4, 5, 4}}; /* group, n_grad, n_docs */
     for (int k = 0; k < 4; k++) {

@@ -740,6 +740,40 @@ static void test_tape(Tape *tp) {
     params_free(&ps);
 }
 
+/* What stood before the mark stays, what came since is off the tape, and its memory free again:
+ * small things of it and large ones, of blocks of their own. */
+static void test_release(void) {
+    Params ps = {NULL, 0};
+    Tensor *p = param_new(&ps, "p", 2, 2, 3);
+    Tape *tp = tape_new(0);
+    real grad[2][6];
+    size_t peak = 0;
+    const Tensor *place = NULL;
+    fill(p->data, 6, 1);
+    for (int k = 0; k < 2; k++) {
+        tape_reset(tp), memset(p->grad, 0, sizeof grad[k]);
+        Tensor *x = op_act(tp, p, ACT_TANH);
+        for (int i = 0; k && i < 100; i++) {
+            TapeMark mark = tape_mark(tp);
+            Tensor *y = op_add(tp, x, x, 1), *large = tape_tensor(tp, 1000, 1000);
+            for (int j = 0; j < 6; j++) y->grad[j] = 1;
+            CHECK(large && large->data[999999] == 0, "zeros");
+#ifdef MAC_DEBUG_ARENA
+            place = y; /* there every allocation is a block of its own, freed at once */
+#endif
+            if (i == 0) place = y, peak = tape_peak(tp);
+            CHECK(y == place, "round %d does not stand where the first one stood", i);
+            tape_release(tp, mark);
+        }
+        CHECK(tape_backward(tp, weighted(tp, x)) == 0, "release: %s", tape_error(tp));
+        memcpy(grad[k], p->grad, sizeof grad[k]);
+    }
+    CHECK(!memcmp(grad[0], grad[1], sizeof grad[0]), "released ops leave gradients");
+    CHECK(tape_peak(tp) == peak, "peak %d, then %d", (int)peak, (int)tape_peak(tp));
+    tape_free(tp);
+    params_free(&ps);
+}
+
 static Tensor *small_step(Tape *tp, Tensor *x, Tensor *w) {
     static const int zero = 0, n = 6, target[] = {0, 1, 2, 3, 4, 5};
     Tensor *h = op_layernorm(tp, op_linear(tp, x, w, NULL, 0), op_rows(tp, x, NULL, &zero, 1),
@@ -1104,6 +1138,7 @@ int main(void) {
     test_values(tp);
     test_refused(tp);
     test_tape(tp);
+    test_release();
     test_limit();
     test_params();
     test_threads(tp);
