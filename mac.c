@@ -86,7 +86,8 @@ struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; };
  * absurd sizes in a small file are refused at once; `blank`: a file will bring the values. */
 typedef struct { Params *ps; uint64_t rng; int64_t room; int blank, failed; } Builder;
 
-/* A new weight: ndim sizes, drawn from N(0, std^2), or filled with `fill` when std is 0. */
+/* A new weight, its sizes those of g, rows, cols that are not 0, drawn from N(0, std^2), or filled
+ * with `fill` when std is 0. */
 static Tensor *weight(Builder *b, const char *prefix, const char *name, real std, real fill, int g,
                       int rows, int cols) {
     char full[MAC_NAME];
@@ -386,8 +387,9 @@ void model_share(Model *m) {
 }
 
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
- * before any training.  From nothing, this stands in for it: equal encoders, embeddings that know
- * what the LM knows (scaled to variance 1, as T5's are), keys that start as queries. */
+ * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
+ * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
+ * are). */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = size_of(wte);
@@ -656,8 +658,6 @@ Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
 }
 
 /* ==== aggregator [E3]: a question picks from the bank ======================================== */
-/* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
- * hold, so the order of documents does not matter. */
 static Tensor *agg_query(Tape *tp, const AggBlock *w, Tensor *q) {
     return op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0);
 }
@@ -670,6 +670,8 @@ static Tensor *agg_rest(Tape *tp, const AggBlock *w, Tensor *q, Tensor *attended
                   1);
 }
 
+/* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
+ * hold, so the order of documents does not matter. */
 static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
     Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
     Tensor *wq = agg_query(tp, w, q), *wk = op_linear(tp, c, w->k, NULL, 0);

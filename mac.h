@@ -7,7 +7,7 @@
  * The shortest program that remembers (tests/test_example.c compiles it word for word):
  *
  *     MacConfig c = mac_config_default();
- *     c.V = 259;                                         // bytes, and the end of the answer
+ *     c.V = 257;                                         // bytes, and the end of the answer
  *     Model *m = model_new(&c, 1);                       // 1: the seed
  *     Tape *tp = tape_new(0);                            // 0: no limit of memory
  *     Bank *bank = bank_new(&m->c, model_fingerprint(m));
@@ -21,12 +21,13 @@
  *   B sequences or questions   S LM window in tokens   d LM width    H heads   dh = width of a head
  *   V vocabulary   e encoder width   L LM layers   K documents in the bank
  *   T vectors per document     P prefix positions per layer          n = P*2L keys and values
+ *   D longest document in tokens; in attention over chunks the width of a row
  * All is row-major.  Sequences of unequal length lie behind one another as rows of one [N, d]
  * tensor ("ragged": N is the sum of the lengths), so there is no padding and nothing to mask.
  *
  * Errors: functions that take a Tape return NULL or -1 and leave one sentence in tape_error();
- * later calls with a NULL tensor return NULL, so that a model is checked once per step.  The others
- * take `err`, a buffer of MAC_ERR bytes.  Nothing here prints or exits.                          */
+ * ops that are given NULL return NULL, so that it is enough to look at the last result of a step.
+ * What reads or writes files takes `err`, a buffer of MAC_ERR bytes.  Nothing prints or exits.   */
 #ifndef MAC_H
 #define MAC_H
 #include <stddef.h>
@@ -76,11 +77,11 @@ typedef struct {
     real *grad;                                  /* same shape; NULL when nobody needs it        */
 } Tensor;
 
-typedef struct {                                 /* lives as long as the program                 */
+typedef struct {                                 /* outlives the steps: until params_free        */
     char name[MAC_NAME];                         /* with "%d": G tensors shape[1..] in one,      */
     Tensor t;                                    /* G = shape[0], saved under G names            */
     real *m, *v;                                 /* Adam's moments; NULL like grad when frozen   */
-    real square;                                 /* of the last gradient's norm                  */
+    real square;                                 /* sum of squares of the last gradient          */
 } Param;
 typedef struct { Param **p; int n; } Params;
 
@@ -102,8 +103,9 @@ void    tape_free(Tape *tp);
 void    tape_reset(Tape *tp);                    /* forgets the step: its tensors are gone       */
 typedef struct { void *block; size_t used, held; int n_nodes; } TapeMark;
 TapeMark tape_mark(const Tape *tp);              /* where the step stands                        */
-void    tape_release(Tape *tp, TapeMark mark);   /* forgets what it has made since               */
-int     tape_record(Tape *tp, int on);           /* 0: forward only, no gradient; the old value  */
+void    tape_release(Tape *tp, TapeMark mark);   /* forgets what it has made since the mark      */
+int     tape_record(Tape *tp, int on);           /* 0: no gradient, forward only; returns what
+                                                    was before                                   */
 int     tape_backward(Tape *tp, Tensor *loss);   /* fills the gradients, once                    */
 const char *tape_error(const Tape *tp);          /* "" or the first failure since tape_reset     */
 size_t  tape_peak(const Tape *tp);               /* most bytes that a step has held so far       */
@@ -112,8 +114,9 @@ void   *tape_alloc(Tape *tp, size_t bytes);                      /* zeros       
 Tensor *tape_fail(Tape *tp, const char *format, ...);            /* keeps the first; NULL        */
 
 /* ==== tensor.c: differentiable ops ============================================================ */
-/* y[G*R,O] = x[G*R,I] W + b[G,O].  W is [O,I] as in torch.nn.Linear, or [I,O] as in GPT-2 when
- * `in_out` is set, or [G,.,.] for G groups of R rows with weights of their own.  b may be NULL. */
+/* y[G*R,O] = x[G*R,I] W^T + b[G,O] with W [O,I] as in torch.nn.Linear, or x W + b with W [I,O] as
+ * in GPT-2 when `in_out` is set; [G,.,.] for G groups of R rows with weights of their own.  b may
+ * be NULL. */
 Tensor *op_linear(Tape *tp, Tensor *x, Tensor *W, Tensor *b, int in_out);
 Tensor *op_add(Tape *tp, Tensor *a, Tensor *b, real scale);      /* y = a + scale b              */
 Tensor *op_rows(Tape *tp, Tensor *a, Tensor *b, const int *idx, int n); /* y[i] = [a;b][idx[i]]:
@@ -135,8 +138,9 @@ typedef struct {                                 /* multi-head attention over ra
                                                     overlap: questions that share a bank         */
     real scale;                                  /* of q.k: 1/sqrt(dh), or 1 in T5               */
     int causal;                                  /* query i reads keys j <= i + kn - qn          */
-    Tensor *bias;                                /* [32, H] of T5's relative positions, NULL: both
-                                                    sides from row 0 on, or as above if causal   */
+    Tensor *bias;                                /* [32, H] of T5's relative positions, or NULL:
+                                                    key j is at j, query i at i, or, if causal,
+                                                    at i + kn - qn                               */
     const int *t0, *tn;                          /* [B] key rows whose attention mass is asked,  */
     Tensor *mass;                                /* out [Nq,H] of each row of q; NULL            */
 } Attention;
@@ -150,7 +154,8 @@ typedef struct {                                 /* attention over keys that are
     int G, R;                                    /* groups of rows of q, and rows in each        */
     int B, by_head;                              /* questions; heads that a group holds, which
                                                     lie behind one another                       */
-    const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = z   */
+    const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = the
+                                                    normalised rows of x                         */
     real *received;                              /* adds up: [B][N/T] weights of each document,
                                                     summed over rows and groups; NULL: not asked */
 } Stream;
@@ -215,7 +220,8 @@ typedef struct {
     int agg_B, agg_H, agg_dh;                    /* aggregator: blocks, heads, their width       */
     int pre_ff;                                  /* hidden width of the prefix expansion         */
     int D, Q, A;                                 /* longest document, question, answer in tokens */
-    int pad;                                     /* 0; or the official padding: enc_forward      */
+    int pad;                                     /* 0; or tokens that shorter texts are filled up
+                                                    to, as in the official code                  */
     int enc_only;                                /* 0; or 1: no decoder, T tokens are learned    */
 } MacConfig;
 typedef struct { const char *name, *help; size_t offset; int least; } MacField;
@@ -223,7 +229,7 @@ extern const MacField mac_fields[];              /* every field above, the end h
 MacConfig mac_config_default(void);
 int  mac_config_check(const MacConfig *c, char *err);            /* -1: sizes that do not fit    */
 
-typedef struct { const int *id; int n; } Ids;    /* n tokens                                     */
+typedef struct { const int *id; int n; } Ids;
 typedef struct LmWeights LmWeights;
 typedef struct T5Weights T5Weights;
 typedef struct AggWeights AggWeights;
@@ -244,7 +250,7 @@ void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, 
 void     model_share(Model *m);                  /* question encoder = document encoder, keys =
                                                     queries                                      */
 void     model_share_start(Model *m, real sharp);/* the same, with queries multiplied by sharp
-                                                    and the LM's embeddings                      */
+                                                    and, where e = d, the LM's embeddings        */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
@@ -252,8 +258,8 @@ typedef struct LmCache LmCache;                  /* keys and values of what was 
  * stand at positions P, P+1, ... either way.  With a cache, x continues what it holds. */
 Tensor  *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache);
 Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,V]               */
-/* Mean loss of predicting the tokens of x[b] where asked[b][i] is set (NULL: all of them), never
- * the first: over all tokens, or, where `alike` is set, over the means of the sequences. */
+/* Loss of the tokens x[b][i], i > 0, where asked[b][i] is set (NULL: of all).  alike 0: their mean;
+ * 1: the mean over sequences of the mean of each. */
 Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int B, Tensor *prefix,
                  int alike);
 
@@ -284,7 +290,10 @@ typedef struct {                                 /* one step: documents, and que
                                                     is the rest of their own document            */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
 } MacBatch;
-typedef struct { real loss, answer, mass; } MacStats;
+typedef struct {
+    real loss, answer;                           /* with the guidance; without, recitals included*/
+    real mass;                                   /* mean attention on the right document         */
+} MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 
 /* ==== data/bank.c: the memory bank [E2] ====================================================== */

@@ -525,7 +525,7 @@ static Block *block_new(Tape *tp, size_t size) {
     return tp->blocks = b;
 }
 
-/* Memory that lives until tape_reset; its contents are whatever stood there. */
+/* Memory that lives until tape_reset (or a tape_release); its contents are whatever stood there. */
 static void *arena_raw(Tape *tp, size_t bytes) {
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (tp->limit && (bytes > tp->limit || tp->held > tp->limit - bytes))
@@ -968,8 +968,8 @@ static void product(int G, int M, int N, int K, Mat A, size_t sa, Mat B, size_t 
 }
 
 /* ==== ops: each its equation and shapes, backward, forward =================================== */
-/* y[G*R,O] = x[G*R,I] W_g + b_g.  Order: b, then the products in order of i.
- * dx = dy W^T, dW = x^T dy, db = sum over rows of dy, from top to bottom. */
+/* y[G*R,O] = x[G*R,I] W_g + b_g, W_g [I,O], or the transpose of [O,I].  Order: b, then the products
+ * in order of i.  dx = dy W^T, dW = x^T dy, db = sum over rows of dy, from top to bottom. */
 typedef struct { int G, R, I, O, in_out; const real *dy; real *db; } Linear;
 
 /* Jobs over columns take LANES of them as one item. */

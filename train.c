@@ -54,7 +54,7 @@ static Option options[] = {
      0.99, 0},
     {"accumulate", "batches per step", 1, 1, 1024, 0},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
-    {"names", "names to draw from; those that the corpus lacks are made of the parts of two", 4096,
+    {"names", "names to draw from; those that the corpus lacks are made up", 4096,
      0, 1e9, 0},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
@@ -108,6 +108,7 @@ static void usage(const char *format, const char *what) {
 }
 
 static void parse(int argc, char **argv) {
+    const char *sized = NULL;
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         if (!strcmp(name, "--help") || !strcmp(name, "-h")) { help(); exit(0); }
@@ -126,9 +127,10 @@ static void parse(int argc, char **argv) {
         if (*end || end == value || !(x >= (o ? o->least : 0) && x <= (o ? o->most : 1 << 20)))
             usage("the value of %s is no number, or too small or too large", name);
         if (o) o->value = x, o->given = 1;
-        else *size = (int)x;
+        else *size = (int)x, sized = name;
     }
     if (!out_path) usage("--out is missing%s", "");
+    if (resume && sized) usage("%s cannot change: the sizes are the resumed model's", sized);
     if (!resume && !data_dir) usage("--data is missing%s", "");
 }
 
@@ -140,12 +142,12 @@ enum { GOLD = -1, NOTHING = 0, ALL = 1 << 30 };
 static const struct { int docs; const char *name; } memories[] = {
     {GOLD, "gold"}, {NOTHING, "none"}, {1, "bank of 1"}, {16, "bank of 16"}, {ALL, "all"}};
 #define MEMORIES 5
-#define CURVE (5 + MEMORIES) /* of a point: stage, step, loss, answer loss, attention, EM each */
+#define CURVE (5 + MEMORIES) /* of a point: stage, step, loss, answer, attention, EM each */
 
 typedef struct {
     int stage, step, group;  /* group: the largest bank at present */
     uint64_t rng;
-    real loss, answer, mass; /* running means; answer: at the largest bank */
+    real loss, answer, mass; /* running means, as MacStats; answer: at the largest bank */
     real best;               /* best validation EM with all documents, -1: none yet */
     real *curve;             /* [n_curve][CURVE] */
     int n_curve;
@@ -251,7 +253,7 @@ static void save_last(void) {
     save(path, 1);
 }
 
-/* Options and sizes come from the file, but for those given again on the command line. */
+/* Sizes come from the file, and so do options, but for those given again. */
 static StFile *resume_open(void) {
     char path[1100], err[MAC_ERR];
     last_path(path, sizeof path);
@@ -336,7 +338,7 @@ static void curve_add(const real *em) {
 
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
-    static const char *const name[] = {"loss", "answer loss", "attention, right one"};
+    static const char *const name[] = {"loss", "loss without guidance", "attention, right one"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
     double *at = malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at);
     SvgLine line[2 + MEMORIES];
@@ -442,8 +444,8 @@ static void draw_batch(AugDoc *d, int n, int asked) {
     }
 }
 
-/* The size of this step's banks: a power of two up to the largest, half of the time the largest,
- * so that answering (small banks) and selecting (large ones) are learned together. */
+/* The size of this step's banks: the largest, or, half of the time, any power of two up to it, so
+ * that answering (small banks) and selecting (large ones) are learned together. */
 static int draw_group(void) {
     int powers = 0, largest = state.group, pick = rng_below(&state.rng, 2);
     while (1 << (powers + 1) <= largest) powers++;

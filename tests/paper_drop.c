@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DOCS 32            /* of a step, in one bank; three questions each, as ./train has them   */
+#define DOCS 32            /* of a step, in one bank; three questions each                        */
 #define QUESTIONS 3
 #define STEPS 10
 

@@ -112,6 +112,7 @@ refused 2 "missing" ./train --data data/elements
 refused 1 "no train.jsonl" ./train --data "$dir/none" --out "$dir/x"
 refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --H 4
 refused 1 "nothing to resume" ./train --resume --out "$dir/x"
+refused 2 "sizes are the resumed" ./train --resume --out "$dir/r" --d 16
 refused 1 "such a folder" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/no/x"
 refused 2 "no command" ./run wrong
 check "--help behind a command" sh -c "./run eval --help | grep -q usage"

@@ -6,7 +6,7 @@
 
 static int example(int *length) {
     MacConfig c = mac_config_default();
-    c.V = 259;                                         // bytes, and the end of the answer
+    c.V = 257;                                         // bytes, and the end of the answer
     Model *m = model_new(&c, 1);                       // 1: the seed
     Tape *tp = tape_new(0);                            // 0: no limit of memory
     Bank *bank = bank_new(&m->c, model_fingerprint(m));
