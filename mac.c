@@ -681,13 +681,13 @@ static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, At
 
 /* q: [B*T, d] from the question encoder; phi: [K*T, d]. */
 static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
-    int T = m->c.T;
+    int T = m->c.T, per = r->per ? r->per : T;
     Ragged qs, keys, gold;
-    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0)
+    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, per) != 0)
         return NULL;
     for (int b = 0; b < B; b++) {
-        keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
-        if (r->gold) gold.first[b] = r->gold[b] * T;
+        keys.first[b] = r->doc0[b] * per, keys.n[b] = r->docs[b] * per;
+        if (r->gold) gold.first[b] = r->gold[b] * per;
     }
     Attention a = {.B = B,
                    .H = m->c.agg_H,
@@ -771,20 +771,37 @@ static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all
     return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
 }
 
-/* guidance * -log(attention on the right document), the mean over questions, vectors and heads, is
+/* Question i sees vector i % T of all documents, of a bank whose rows lie vector by vector.  A
+ * vector that reads within a document by what is asked is led astray by a name in its question as
+ * long as only some of the document's vectors hold that name; so each of them shall. */
+static AggReads each_reads(const Model *m, Tape *tp, const MacBatch *b, const AggReads *all) {
+    int K = b->n_docs, n = b->n_q, *at = int_array(tp, 3 * n);
+    Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);
+    for (int i = 0; at && i < n; i++) {
+        int first = i % m->c.T * K;
+        at[i] = first, at[n + i] = K, at[2 * n + i] = first + all->gold[i];
+    }
+    return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .per = 1, .mass = mass};
+}
+
+/* weight * -log(attention on the right document), the mean over questions, vectors and heads, is
  * added to the loss for each block of the aggregator: ours, not the paper's.  A log for each head:
  * under the log of a mean, heads that look elsewhere are let be. */
 static Tensor *guided(Model *m, Tape *tp, const MacBatch *b, Tensor *loss, Tensor *const *mass,
-                      MacStats *stats) {
-    int rows = (b->n_q - b->n_recite) * m->c.T, n = rows * m->c.agg_H, *idx = int_array(tp, rows);
+                      real weight) {
+    int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
     for (int r = 0; idx && r < rows; r++) idx[r] = r;
-    for (int i = 0; i < m->c.agg_B; i++) {
-        for (int j = 0; j < n; j++) stats->mass += mass[i]->data[j] / (real)(n * m->c.agg_B);
-        if (b->guidance > 0)
-            loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)),
-                          b->guidance);
-    }
+    for (int i = 0; i < m->c.agg_B && weight > 0; i++)
+        loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)), weight);
     return loss;
+}
+
+static real mean_mass(const Model *m, const MacBatch *b, Tensor *const *mass) {
+    int n = (b->n_q - b->n_recite) * m->c.T * m->c.agg_H;
+    real sum = 0;
+    for (int i = 0; i < m->c.agg_B; i++)
+        for (int j = 0; j < n; j++) sum += mass[i]->data[j] / (real)(n * m->c.agg_B);
+    return sum;
 }
 
 /* L = NLL of the answer's tokens under LM(x; phi*), and the guidance. */
@@ -796,6 +813,7 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
                              ", %d recite", b->n_docs, b->group, b->n_grad, n, b->n_recite);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
     AggReads r = batch_reads(m, tp, b, 0), all = batch_reads(m, tp, b, 1);
+    AggReads each = each_reads(m, tp, b, &all);
     if (!asked || tape_error(tp)[0]) return NULL;
     for (int i = 0; i < n; i++) {
         asked[i] = tape_alloc(tp, (size_t)b->qa[i].n + 1);
@@ -807,8 +825,12 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
                            prefix_expand(m, tp, phi, n), b->alike);
     if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL;
-    *stats = (MacStats){0, loss->data[0], 0};
-    loss = guided(m, tp, b, loss, own_bank ? r.mass : all.mass, stats);
+    if (b->each > 0
+        && !agg_blocks(m, tp, q, n, transpose_rows(tp, bank, b->n_docs, m->c.T), &each))
+        return NULL;
+    Tensor **mass = own_bank ? r.mass : all.mass;
+    *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
+    loss = guided(m, tp, b, guided(m, tp, b, loss, mass, b->guidance), each.mass, b->each);
     if (loss) stats->loss = loss->data[0];
     return loss;
 }

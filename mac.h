@@ -269,6 +269,7 @@ Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                
 typedef struct {                                 /* which vectors of phi question b attends to   */
     const int *doc0, *docs;                      /* [B] first document and number of documents   */
     const int *gold;                             /* [B] the right one, NULL: not known           */
+    int per;                                     /* vectors of a document in phi; 0: T           */
     Tensor **mass;                               /* out [agg_B] of [B*T,agg_H]: attention on it
                                                     of each vector and head, NULL: not asked     */
 } AggReads;
@@ -289,6 +290,8 @@ typedef struct {                                 /* one step: documents, and que
     int n_recite;                                /* of the questions, the last ones: their answer
                                                     is the rest of their own document            */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
+    real each;                                   /* weight of the same where all that is seen of a
+                                                    document is one vector: i % T for question i */
 } MacBatch;
 typedef struct {
     real loss, answer;                           /* with the guidance; without, recitals included*/

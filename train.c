@@ -43,6 +43,8 @@ static Option options[] = {
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
     {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.4, 0, 100,
      0},
+    {"each", "weight of the same where one vector is all that is seen of a document", 0.4, 0, 100,
+     0},
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
@@ -455,7 +457,7 @@ static int draw_group(void) {
 
 /* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
 static int alone(void) { return (int)(opt("alone") * opt("steps")); }
-static real guidance(void) { return state.step < alone() ? 0 : (real)opt("guidance"); }
+static int guided(void) { return state.step >= alone() && opt("guidance") > 0; }
 
 /* Banks that grow faster than the answers get used to them lose the answers again. */
 static int pace(void) {
@@ -495,7 +497,10 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
         doc[n_q++] = i;
         n_recite++;
     }
-    MacBatch b = {docs, n, n_grad, q, qa, n_q, doc, *group, guidance(), n_recite, opt_int("alike")};
+    MacBatch b = {.docs = docs, .n_docs = n, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n_q,
+                  .doc = doc, .group = *group, .guidance = guided() ? (real)opt("guidance") : 0,
+                  .each = guided() ? (real)opt("each") : 0, .n_recite = n_recite,
+                  .alike = opt_int("alike")};
     return mac_loss(model, tape, &b, stats);
 }
 
@@ -580,11 +585,11 @@ static void step_mac(void) {
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
         state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
         real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
-        if (guidance() > 0) state.mass += (s.mass - state.mass) * (real)0.02;
+        if (guided()) state.mass += (s.mass - state.mass) * (real)0.02;
         if (group == state.group) state.answer += (s.answer - state.answer) * rate;
     }
     int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
-    int due = state.step % pace() == pace() - 1 && guidance() > 0 && 2 * state.group <= most;
+    int due = state.step % pace() == pace() - 1 && guided() && 2 * state.group <= most;
     if (due && state.mass > (real)opt("harder")) state.group *= 2;
 }
 

@@ -291,7 +291,7 @@ static Tensor *mac_batch(Run *r) {
         }
         aug_drop(&d);
     }
-    MacBatch b = {docs, DOCS, DOCS_GRAD, q, qa, n, doc, GROUP, (real)0.1, 1, 1};
+    MacBatch b = {docs, DOCS, DOCS_GRAD, q, qa, n, doc, GROUP, (real)0.1, 1, 1, 0};
     return mac_loss(r->m, r->tp, &b, &stats);
 }
 

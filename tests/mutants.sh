@@ -173,12 +173,15 @@ mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//'
     "batch: dropped documents keep their memory"
 mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
 mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
+mutant mac.c 's/int first = i % m->c.T \* K/int first = 0/' "guidance: among the first vectors only"
+mutant mac.c 's/each.mass, b->each)/mass, b->each)/' "guidance: among whole documents twice"
 mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
 mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
-mutant mac.c 's/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' "guidance: of recitals too"
+mutant mac.c '/^static Tensor \*guided/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
+    "guidance: of recitals too"
 mutant tensor.c 's/WEAVE(x\[i\], x\[i + VL \/ 2\], HIGH)/WEAVE(x[i], x[i + VL \/ 2], LOW)/' \
     "matmul: the transposition"
-mutant mac.c 's/^                          b->guidance);/                          1);/' \
+mutant mac.c 's/loss, mass, b->guidance)/loss, mass, 1)/' \
     "batch: the weight of the guidance"
 
 # bank and answers

@@ -153,7 +153,8 @@ static void run_aggregate(Tape *tp, Case *c) {
     int B;
     Ids *q = sequences(tp, c, "q", &B);
     Tensor *mass[MOST_OUT] = {NULL};
-    AggReads r = {ints(tp, c, "doc0"), ints(tp, c, "n_docs"), ints(tp, c, "gold"), mass};
+    AggReads r = {.doc0 = ints(tp, c, "doc0"), .docs = ints(tp, c, "n_docs"),
+                  .gold = ints(tp, c, "gold"), .mass = mass};
     out(c, "y", agg_forward(c->m, tp, q, B, in(c, "phi"), &r));
     for (int i = 0; i < c->m->c.agg_B; i++) out(c, names[i], mass[i]);
 }
