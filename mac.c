@@ -771,17 +771,20 @@ static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all
     return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
 }
 
-/* Question i sees vector i % T of all documents, of a bank whose rows lie vector by vector.  A
+/* Attention on the right document where question i sees vector i % T of all documents.  A
  * vector that reads within a document by what is asked is led astray by a name in its question as
  * long as only some of the document's vectors hold that name; so each of them shall. */
-static AggReads each_reads(const Model *m, Tape *tp, const MacBatch *b, const AggReads *all) {
+static Tensor **each_mass(Model *m, Tape *tp, const MacBatch *b, Tensor *q, Tensor *bank,
+                          const int *gold) {
     int K = b->n_docs, n = b->n_q, *at = int_array(tp, 3 * n);
     Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);
-    for (int i = 0; at && i < n; i++) {
+    if (!at || !mass) return NULL;
+    for (int i = 0; i < n; i++) {
         int first = i % m->c.T * K;
-        at[i] = first, at[n + i] = K, at[2 * n + i] = first + all->gold[i];
+        at[i] = first, at[n + i] = K, at[2 * n + i] = first + gold[i];
     }
-    return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .per = 1, .mass = mass};
+    AggReads r = {.doc0 = at, .docs = at + n, .gold = at + 2 * n, .per = 1, .mass = mass};
+    return agg_blocks(m, tp, q, n, transpose_rows(tp, bank, K, m->c.T), &r) ? mass : NULL;
 }
 
 /* weight * -log(attention on the right document), the mean over questions, vectors and heads, is
@@ -790,6 +793,7 @@ static AggReads each_reads(const Model *m, Tape *tp, const MacBatch *b, const Ag
 static Tensor *guided(Model *m, Tape *tp, const MacBatch *b, Tensor *loss, Tensor *const *mass,
                       real weight) {
     int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
+    if (!mass) return NULL;
     for (int r = 0; idx && r < rows; r++) idx[r] = r;
     for (int i = 0; i < m->c.agg_B && weight > 0; i++)
         loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)), weight);
@@ -813,7 +817,6 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
                              ", %d recite", b->n_docs, b->group, b->n_grad, n, b->n_recite);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
     AggReads r = batch_reads(m, tp, b, 0), all = batch_reads(m, tp, b, 1);
-    AggReads each = each_reads(m, tp, b, &all);
     if (!asked || tape_error(tp)[0]) return NULL;
     for (int i = 0; i < n; i++) {
         asked[i] = tape_alloc(tp, (size_t)b->qa[i].n + 1);
@@ -825,12 +828,11 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
                            prefix_expand(m, tp, phi, n), b->alike);
     if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL;
-    if (b->each > 0
-        && !agg_blocks(m, tp, q, n, transpose_rows(tp, bank, b->n_docs, m->c.T), &each))
-        return NULL;
-    Tensor **mass = own_bank ? r.mass : all.mass;
+    Tensor **mass = own_bank ? r.mass : all.mass, **each = NULL;
+    if (b->each > 0) each = each_mass(m, tp, b, q, bank, all.gold);
     *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
-    loss = guided(m, tp, b, guided(m, tp, b, loss, mass, b->guidance), each.mass, b->each);
+    loss = guided(m, tp, b, loss, mass, b->guidance);
+    if (b->each > 0) loss = guided(m, tp, b, loss, each, b->each);
     if (loss) stats->loss = loss->data[0];
     return loss;
 }
