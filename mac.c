@@ -828,11 +828,11 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
                            prefix_expand(m, tp, phi, n), b->alike);
     if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL;
-    Tensor **mass = own_bank ? r.mass : all.mass, **each = NULL;
-    if (b->each > 0) each = each_mass(m, tp, b, q, bank, all.gold);
+    Tensor **mass = own_bank ? r.mass : all.mass;
     *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
     loss = guided(m, tp, b, loss, mass, b->guidance);
-    if (b->each > 0) loss = guided(m, tp, b, loss, each, b->each);
+    if (b->each > 0)
+        loss = guided(m, tp, b, loss, each_mass(m, tp, b, q, bank, all.gold), b->each);
     if (loss) stats->loss = loss->data[0];
     return loss;
 }

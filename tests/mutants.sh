@@ -174,7 +174,7 @@ mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//'
 mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
 mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
 mutant mac.c 's/int first = i % m->c.T \* K/int first = 0/' "guidance: among the first vectors only"
-mutant mac.c 's/loss, each, b->each)/loss, mass, b->each)/' "guidance: among whole documents twice"
+mutant mac.c 's/each_mass(m, tp, b, q, bank, all.gold), b->each/mass, b->each/' "guidance: among whole documents twice"
 mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
 mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
 mutant mac.c '/^static Tensor \*guided/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
