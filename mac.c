@@ -2,6 +2,7 @@
  * network, aggregator, prefix, loss, memory bank, answers.  Knows no text: token ids come in, token
  * ids go out.  [E1]..[E5] are the rows of the table in NOTES.md. */
 #include "mac.h"
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -324,12 +325,6 @@ Model *model_load(StFile *f, char *err) {
     return NULL;
 }
 
-static size_t size_of(const Tensor *t) {
-    size_t n = 1;
-    for (int i = 0; i < t->ndim; i++) n *= (size_t)t->shape[i];
-    return n;
-}
-
 uint64_t model_fingerprint(const Model *m) {
     MacConfig c = m->c;
     uint64_t hash = MAC_FNV;
@@ -341,7 +336,7 @@ uint64_t model_fingerprint(const Model *m) {
     }
     for (int i = 0; i < m->ps.n; i++) {
         const Tensor *t = &m->ps.p[i]->t;
-        for (size_t j = 0, n = size_of(t); j < n; j++) { /* as float bits, lowest byte first */
+        for (size_t j = 0, n = tensor_size(t); j < n; j++) { /* as float bits, lowest byte first */
             float x = (float)t->data[j];
             uint32_t u;
             memcpy(&u, &x, sizeof u);
@@ -362,7 +357,7 @@ static void copy_named(Model *m, const char *new, const Model *from, const char 
         if (strncmp(p->name, old, n)) continue;
         snprintf(twin, sizeof twin, "%s%s", new, p->name + n);
         Tensor *t = param_find(&m->ps, twin);
-        if (t) memcpy(t->data, p->t.data, size_of(t) * sizeof(real));
+        if (t) memcpy(t->data, p->t.data, tensor_size(t) * sizeof(real));
     }
 }
 
@@ -382,7 +377,7 @@ void model_share(Model *m) {
     copy_named(m, "aggregator.mlps.", m, "mlps.");
     for (int i = 0; i < m->c.agg_B; i++) {
         AggBlock *b = &m->agg->block[i];
-        memcpy(b->k->data, b->q->data, size_of(b->q) * sizeof(real));
+        memcpy(b->k->data, b->q->data, tensor_size(b->q) * sizeof(real));
     }
 }
 
@@ -392,7 +387,7 @@ void model_share(Model *m) {
  * are). */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
-    size_t n = size_of(wte);
+    size_t n = tensor_size(wte);
     real square = 0;
     for (size_t i = 0; i < n; i++) square += wte->data[i] * wte->data[i];
     real scale = 1 / (real)sqrt(square / (real)n);
@@ -400,7 +395,7 @@ void model_share_start(Model *m, real sharp) {
         m->enc->embed->data[i] = wte->data[i] * scale;
     for (int i = 0; i < m->c.agg_B; i++) {
         Tensor *q = m->agg->block[i].q;
-        for (size_t j = 0; j < size_of(q); j++) q->data[j] *= sharp;
+        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
     }
     model_share(m);
 }
@@ -508,7 +503,7 @@ static Tensor *lm_attention(Model *m, Tape *tp, int l, Tensor *x, Tensor *prefix
 }
 
 Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
-    Ragged q, fresh, k;
+    Ragged q, fresh, k; /* new tokens; keys made of them, [prefix ;] own; all keys that they read */
     int P = m->c.P, more = prefix ? P : 0;
     if (ragged(tp, &q, x, B) != 0 || even(tp, &fresh, B, 0) != 0 || even(tp, &k, B, 0) != 0)
         return NULL;
@@ -709,7 +704,8 @@ static Tensor *encode_question(Model *m, Tape *tp, const Ids *q, int B) {
     return token_mlps(m, tp, &m->agg->q_mlp, enc_forward(m, tp, m->qenc, q, B), B);
 }
 
-/* [E3] phi* = h_psi(g_input(x), M) for B questions. */
+/* [E3] phi* = h_psi(g_input(x), M) for B questions.  mac_loss and mac_answer call its two halves:
+ * they use the encoded questions twice, or stream the bank. */
 Tensor *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r) {
     return agg_blocks(m, tp, encode_question(m, tp, q, B), B, phi, r);
 }
@@ -771,9 +767,9 @@ static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all
     return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
 }
 
-/* Attention on the right document where question i sees vector i % T of all documents.  A
- * vector that reads within a document by what is asked is led astray by a name in its question as
- * long as only some of the document's vectors hold that name; so each of them shall. */
+/* Attention on the right document where question i sees vector i % T of all documents.  As long as
+ * only some of a document's vectors hold its name, a query with the name in it finds these and no
+ * others, whatever they say; so each vector shall be found by itself. */
 static Tensor **each_mass(Model *m, Tape *tp, const MacBatch *b, Tensor *q, Tensor *bank,
                           const int *gold) {
     int K = b->n_docs, n = b->n_q, *at = int_array(tp, 3 * n);
@@ -790,8 +786,8 @@ static Tensor **each_mass(Model *m, Tape *tp, const MacBatch *b, Tensor *q, Tens
 /* weight * -log(attention on the right document), the mean over questions, vectors and heads, is
  * added to the loss for each block of the aggregator: ours, not the paper's.  A log for each head:
  * under the log of a mean, heads that look elsewhere are let be. */
-static Tensor *guided(Model *m, Tape *tp, const MacBatch *b, Tensor *loss, Tensor *const *mass,
-                      real weight) {
+static Tensor *add_guidance(Model *m, Tape *tp, const MacBatch *b, Tensor *loss,
+                            Tensor *const *mass, real weight) {
     int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
     if (!mass) return NULL;
     for (int r = 0; idx && r < rows; r++) idx[r] = r;
@@ -808,7 +804,9 @@ static real mean_mass(const Model *m, const MacBatch *b, Tensor *const *mass) {
     return sum;
 }
 
-/* L = NLL of the answer's tokens under LM(x; phi*), and the guidance. */
+/* L = NLL of the answer's tokens under LM(x; phi*), and the guidance.  The questions read twice:
+ * for their answers each its bank of `group` documents (r), for the guidance all n_docs (all); once
+ * (own_bank) where both are the same or no guidance is asked for. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     int n = b->n_q, own_bank = b->group == b->n_docs || !(b->guidance > 0);
     if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs
@@ -827,12 +825,12 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     Tensor *phi = agg_blocks(m, tp, q, n, bank, &r);
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
                            prefix_expand(m, tp, phi, n), b->alike);
-    if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL;
+    if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL; /* all.mass */
     Tensor **mass = own_bank ? r.mass : all.mass;
     *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
-    loss = guided(m, tp, b, loss, mass, b->guidance);
+    loss = add_guidance(m, tp, b, loss, mass, b->guidance);
     if (b->each > 0)
-        loss = guided(m, tp, b, loss, each_mass(m, tp, b, q, bank, all.gold), b->each);
+        loss = add_guidance(m, tp, b, loss, each_mass(m, tp, b, q, bank, all.gold), b->each);
     if (loss) stats->loss = loss->data[0];
     return loss;
 }
@@ -865,12 +863,12 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     Tensor *bias = op_linear(tp, w->norm_c.b, w->v, NULL, 0);
     if (!q || !Wk || !Wv || !bias) return NULL;
     real scale = 1 / (real)sqrt((double)dh);
-    for (int i = 0; i < R * H * dh; i++) q->data[i] *= scale;
+    for (int i = 0; i < R * H * dh; i++) q->data[i] *= scale; /* in place: nothing is recorded */
     Tensor heads = {2, {R * H, dh, 1}, q->data, NULL}; /* a row's heads follow each other */
     Tensor *x = transpose_rows(tp, &heads, R, H);
     Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
                 .ctx = (void *)(uintptr_t)bank, .B = B, .received = received};
-    if ((int64_t)R * H * d < (int64_t)H * dh * (d + R)) {
+    if ((int64_t)R * H * d < (int64_t)H * dh * (d + R)) { /* products for each row of the bank */
         Tensor k = {3, {H, dh, d}, Wk, NULL}, v = {3, {H, dh, d}, Wv, NULL};
         s.G = 1, s.R = R * H, s.by_head = H;
         x = op_stream_attention(tp, op_linear(tp, x, &k, NULL, 1), &s);
@@ -1091,14 +1089,14 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
         x[b] = *prompt;
         score[b] = b % w ? -INFINITY : 0;
     }
-    while (s.step < cap && running) {
+    while (s.step < cap && running && prompt->n) {
         Tensor *logits = last_logits(m, tp, x, W, s.step ? NULL : prefix, cache);
         running = logits ? beam_step(tp, &s, logits, c) : -1;
         if (running < 0 || cache_follow(m, tp, cache, s.parent) != 0) return -1;
         for (int b = 0; b < W; b++) x[b] = (Ids){s.live + b * cap + s.step - 1, 1};
     }
     for (int b = 0; b < W; b++)
-        if (s.ended[b / w] < w && score[b] > -INFINITY)
+        if (s.step && s.ended[b / w] < w && score[b] > -INFINITY)
             beam_end(&s, s.live + b * cap, s.step, score[b], s.step);
     *n = s.best_n > 0 ? s.best_n : 0;
     return 0;
@@ -1114,7 +1112,7 @@ static Tensor *prefix_of(const Model *m, Tape *tp, Tensor *prefix, int B, int b,
 int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap, int *out, int *n,
                const AnswerOptions *options) {
     AnswerOptions o = options ? *options : (AnswerOptions){0};
-    int was, bad = 0, W = o.beams > 1 ? o.beams : 1;
+    int was, bad = 0, W = o.beams > 1 ? o.beams : 1, rows = W > 1 ? W : B;
     if (o.groups > 1 && W % o.groups) {
         tape_fail(tp, "%d beams cannot be dealt into %d groups", W, o.groups);
         return -1;
@@ -1126,7 +1124,9 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     for (int b = 0; x && b < B; b++)
         if (x[b].n > keys) keys = x[b].n;
     keys = cap < m->c.S - m->c.P - keys ? m->c.P + keys + cap : m->c.S;
-    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, keys);
+    if ((int64_t)rows * (keys + cap) > INT_MAX / 2) x = NULL;
+    if (!x) tape_fail(tp, "%d questions or beams at once are too many", rows);
+    LmCache *cache = x ? cache_new(m, tp, rows, keys) : NULL;
     bad = !x || !cache || (bank && !prefix);
     if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
     for (int b = 0; !bad && W > 1 && b < B; b++) { /* the cache serves one question after another */

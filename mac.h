@@ -44,8 +44,8 @@ typedef float real;
 #define MAC_MAX_IN 4       /* inputs of an op                                                    */
 #define MAC_NAME 128       /* bytes of a parameter's name                                        */
 
-/* ==== tensor.c: exact math.  Same bits on every platform; off by at most 2 ulp (exp, log), 4 ulp
- * (tanh), 3 ulp of 1 (erf), 1 ulp of 1 (sin, cos) ========================================= */
+/* ==== tensor.c: exact math.  Exact: the same bits on every platform.  Off by at most 2 ulp (exp,
+ * log), 4 ulp (tanh), 3 ulp of 1 (erf), 1 ulp of 1 (sin, cos) =============================== */
 real exact_exp(real x);
 real exact_log(real x);
 real exact_tanh(real x);
@@ -62,7 +62,7 @@ uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n);      /* start with M
 #define MAC_FNV 0xcbf29ce484222325u
 
 /* ==== tensor.c: the machine ================================================================== */
-double mac_seconds(void);                        /* a clock that only measures                   */
+double mac_seconds(void);                        /* since some moment: only differences count    */
 size_t mac_peak_memory(void);                    /* bytes of this process so far, 0: not known   */
 int    mac_terminal(void);                       /* 1 when stderr is shown to a person           */
 
@@ -85,6 +85,7 @@ typedef struct {                                 /* outlives the steps: until pa
 } Param;
 typedef struct { Param **p; int n; } Params;
 
+size_t  tensor_size(const Tensor *t);                            /* how many numbers             */
 Tensor *param_new(Params *ps, const char *name, int ndim, ...);  /* zeros; shape: ints */
 Tensor *param_find(Params *ps, const char *name);                /* NULL when there is none      */
 void    param_freeze(Params *ps, const char *prefix, int freeze);/* by the start of their names  */
@@ -160,7 +161,8 @@ typedef struct {                                 /* attention over keys that are
                                                     summed over rows and groups; NULL: not asked */
 } Stream;
 /* q[G*R,w] -> like q; keys and values are made of the normalised rows of x.  Forward only, in the
- * memory of a chunk, same bits with any number of threads. */
+ * memory of a chunk (and N/T numbers a row where `received` is asked), same bits with any number of
+ * threads. */
 Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a);
 
 /* ==== tensor.c: Adam ========================================================================== */
@@ -284,7 +286,8 @@ typedef struct {                                 /* one step: documents, and que
                                                     one on get no gradient                       */
     const Ids *q, *qa; int n_q;                  /* questions; question, answer and EOS          */
     const int *doc;                              /* [n_q] the document that answers              */
-    int group;                                   /* documents to a bank: they answer from it     */
+    int group;                                   /* documents to a bank: a question is answered
+                                                    from the bank of its document                */
     real guidance;                               /* weight of -log(attention on the right one of
                                                     all n_docs documents); the paper's loss: 0   */
     int n_recite;                                /* of the questions, the last ones: their answer
@@ -294,7 +297,7 @@ typedef struct {                                 /* one step: documents, and que
                                                     document is one vector: i % T for question i */
 } MacBatch;
 typedef struct {
-    real loss, answer;                           /* with the guidance; without, recitals included*/
+    real loss, answer;                           /* all of it; without guidance, but recitals    */
     real mass;                                   /* mean attention on the right document         */
 } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static Bank *growing; /* in its file, which is given up when something fails */
+
 static void die(const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -21,6 +23,7 @@ static void die(const char *format, ...) {
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
+    bank_free(growing);
     exit(1);
 }
 
@@ -40,8 +43,9 @@ static void *need(void *p) {
 }
 
 /* ==== options ================================================================================ */
-static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac";
-static int docs, seed = 1, threads = 2, beams = 1, groups, penalty, hierarchy, top = 3, limit, json,
+static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
+                  *penalty = "0";
+static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
                  paragraphs, relations, half;
 static char **words; /* what is no option */
 static int n_words;
@@ -54,7 +58,7 @@ static const Option options[] = {
     {"--memory", &memory, NULL, NULL},    {"--docs", NULL, &docs, NULL},
     {"--seed", NULL, &seed, NULL},        {"--threads", NULL, &threads, NULL},
     {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
-    {"--groups", NULL, &groups, NULL},    {"--penalty", NULL, &penalty, NULL},
+    {"--groups", NULL, &groups, NULL},    {"--penalty", &penalty, NULL, NULL},
     {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
     {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
     {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
@@ -82,7 +86,8 @@ static void help(void) {
          "          [--out FILE.svg]                and as a bar chart\n"
          "  inspect FILE                            what a model or bank file holds\n"
          "  people  --out DIR [--docs N]            synthetic people, N for training\n"
-         "all:      [--seed N] [--threads N] [--json]  one JSON object a line");
+         "all:      [--seed N] [--threads N]\n"
+         "          [--json]        one object a line; not inspect and people");
 }
 
 static void parse(int argc, char **argv) {
@@ -100,18 +105,21 @@ static void parse(int argc, char **argv) {
         char *end;
         long x = strtol(argv[i], &end, 10);
         if (*end || end == argv[i] || x < 0 || x > 1000000000)
-            usage("%s %s is not a number", o->name, argv[i]);
+            usage("%s %s is not a whole number from 0 to 1000000000", o->name, argv[i]);
         *o->number = (int)x;
     }
     if (groups > 1 && beams % groups)
         usage("--beams %d cannot be dealt into --groups %d", beams, groups);
+    char *end;
+    strtod(penalty, &end);
+    if (*end || end == penalty) usage("--penalty %s is not a number", penalty);
 }
 
 /* ==== model, bank, text ====================================================================== */
 static Model *model;
 static Tokenizer *tok;
 static Tape *tape;
-static int n_cut; /* texts that were longer than the model's window */
+static int n_cut; /* how often a text was longer than the model's window */
 
 static void open_model(void) {
     char err[MAC_ERR];
@@ -174,8 +182,8 @@ static Ids question_ids(const char *text) { return ids_of(prompt_question, text,
 static void warn_cut(void) {
     if (n_cut)
         fprintf(stderr,
-                "%d texts were longer than the model's window (documents %d, questions %d tokens) "
-                "and cut\n",
+                "%d times a text was longer than the model's window (documents %d, questions %d "
+                "tokens) and cut\n",
                 n_cut, model->c.D, model->c.Q);
     n_cut = 0;
 }
@@ -221,6 +229,7 @@ static void command_learn(void) {
     if (half && b->K && !b->half) die("%s has full precision: --half is for a new bank", bank_path);
     b->half |= half;
     if (bank_grow(b, bank_path, err) != 0) die("%s", err); /* its vectors are never in memory */
+    growing = b;
     int seen = 0, added = 0;
     double began = mac_seconds(), shown = began;
     for (int i = 0; i < n_words; i++) { /* a batch at a time */
@@ -237,16 +246,14 @@ static void command_learn(void) {
                 fprintf(stderr, "%d documents, %.0f a second\n", seen, seen / (shown - began));
             }
         }
-        if (!r || n < 0) {
-            bank_free(b); /* nothing is learned */
-            die("%s", why);
-        }
+        if (!r || n < 0) die("%s", why); /* nothing is learned */
         if (c.n_skipped)
             fprintf(stderr, "%s: %d rows left out, the first: %s\n", words[i], c.n_skipped,
                     c.skipped);
         corpus_free(&c);
         corpus_close(r);
     }
+    growing = NULL;
     save_bank(b);
     double took = mac_seconds() - began;
     warn_cut();
@@ -278,12 +285,15 @@ static void command_list(void) {
 static void command_forget(void) {
     if (n_words == 0) usage("forget needs the ids of documents");
     Bank *b = open_bank(0);
-    for (int i = 0; i < n_words; i++)
+    int held = b->K;
+    for (int i = 0; i < n_words; i++) { /* several may have the same id */
         if (bank_remove(b, words[i]) != 0)
             die("%s holds no document \"%s\"; nothing was forgotten", bank_path, words[i]);
+        while (bank_remove(b, words[i]) == 0) {}
+    }
     save_bank(b);
-    if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", n_words, b->K);
-    else printf("forgot %d; the bank holds %d\n", n_words, b->K);
+    if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", held - b->K, b->K);
+    else printf("forgot %d; the bank holds %d\n", held - b->K, b->K);
     bank_free(b);
 }
 
@@ -307,13 +317,14 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
     }
 }
 
-static void ask(const Bank *b, const char *question) {
-    int cap = model->c.A, n;
+/* With the right answer, or NULL; a hierarchy does not tell its sources. */
+static void ask(const Bank *b, const char *question, const char *right) {
+    int cap = model->c.A, n, sources = !(hierarchy > 0 && hierarchy < b->K);
     tape_reset(tape);
     int *out = need(tape_alloc(tape, (size_t)cap * sizeof *out));
     real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received));
     Ids q = question_ids(question);
-    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)penalty,
+    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
                        .hierarchy = hierarchy, .received = received};
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     char *text = answer_text(out, n);
@@ -322,12 +333,16 @@ static void ask(const Bank *b, const char *question) {
         json_put(stdout, question);
         printf(", \"answer\": ");
         json_put(stdout, text);
+        if (right) {
+            printf(", \"right\": ");
+            json_put(stdout, right);
+        }
         printf(", \"documents\": [");
-        show_sources(b, received);
+        if (sources) show_sources(b, received);
         puts("]}");
     } else {
         puts(text);
-        show_sources(b, received);
+        if (sources) show_sources(b, received);
     }
     fflush(stdout);
     free(text);
@@ -344,7 +359,7 @@ static void ask_corpus(const Bank *b) {
     for (int i = 0; i < n; i++) {
         const Qa *qa = &c.qas[(first + (int)((int64_t)i * c.n_qas / n)) % c.n_qas];
         if (!json) printf("%s\n  right: %s\n  answer: ", qa->q, qa->target);
-        ask(b, qa->q);
+        ask(b, qa->q, qa->target);
     }
     corpus_free(&c);
 }
@@ -356,7 +371,7 @@ static void command_ask(void) {
     if (b->K == 0)
         fprintf(stderr, "%s holds no document: this is what the model answers without\n",
                 bank_path);
-    for (int i = 0; i < n_words; i++) ask(b, words[i]);
+    for (int i = 0; i < n_words; i++) ask(b, words[i], NULL);
     if (data_path) ask_corpus(b);
     bank_free(b);
 }
@@ -385,12 +400,14 @@ static void command_chat(void) {
     for (char *line; (line = read_line()); free(line)) {
         size_t n = strlen(line);
         if (n == 0) continue;
-        if (line[n - 1] == '?') { ask(b, line); continue; }
+        if (line[n - 1] == '?') { ask(b, line, NULL); continue; }
         Corpus c = {0};
         char title[41];
         snprintf(title, sizeof title, "%.40s", line);
         if (corpus_add(&c, title, line) < 0) die("out of memory");
-        puts(learn(b, &c, 0, 1) ? "learned" : "known already");
+        int new = learn(b, &c, 0, 1);
+        if (json) printf("{\"learned\": %d}\n", new);
+        else puts(new ? "learned" : "known already");
         fflush(stdout);
         warn_cut();
         corpus_free(&c);
@@ -427,7 +444,7 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         q[i] = question_ids(corpus.qas[qa[i]].q);
         if (gold) context[i] = document_ids(corpus.docs[corpus.qas[qa[i]].doc].text);
     }
-    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)penalty,
+    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
                        .hierarchy = hierarchy, .context = gold ? context : NULL};
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {

@@ -14,7 +14,7 @@
 #include "mac.h"
 #include <float.h>
 #include <limits.h>
-#include <math.h> /* sqrt only: the one function that IEEE 754 makes the same everywhere */
+#include <math.h> /* INFINITY, NAN and sqrt, which IEEE 754 makes the same everywhere */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,7 +248,7 @@ real exact_erf(real x) { return real_erf(x); }
 real exact_sin(real x) { return sin_quadrant(x, 0); }
 real exact_cos(real x) { return sin_quadrant(x, 1); }
 
-/* Square roots are exact everywhere, whatever else libm does. */
+/* Square roots are correctly rounded everywhere, whatever else libm does. */
 INLINE real real_sqrt(real x) {
     return sizeof x == sizeof(float) ? (real)sqrtf((float)x) : (real)sqrt(x);
 }
@@ -278,7 +278,7 @@ static real row_dot(const real *x, const real *y, int n) {
     return lanes_sum(s);
 }
 
-/* sum_i x[i] y[i] z[i] and sum_i x[i], in the same order. */
+/* sum_i x[i] y[i] z[i], in the same order. */
 static real row_dot3(const real *x, const real *y, const real *z, int n) {
     real s[LANES] = {0};
     int i = 0;
@@ -358,9 +358,9 @@ uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n) {
 typedef void (*Job)(void *ctx, int lo, int hi, int thread);
 
 #ifdef MAC_THREADS
-/* Each thread has a part of a job's items, the same of the next job where that has as many: there
- * its cache holds the numbers.  It takes `grain` of them at a time until none is left, then helps
- * the others; which thread does an item is of no consequence.  A job is announced by counting
+/* Items are dealt to threads by position: two jobs of as many items give a thread the same ones,
+ * whose numbers its cache still holds.  It takes `grain` of them at a time until none is left, then
+ * helps the others; which thread does an item is of no consequence.  A job is announced by counting
  * `round` up, and ends without those who have not woken by then: whoever joins counts `active` up
  * before looking whether it is still open.  Waiting threads spin for a while, since in a training
  * step jobs follow each other closely, then sleep. */
@@ -437,8 +437,8 @@ void pool_stop(void) {
 
 static int pool_size(void) { return pool.threads; }
 
-/* job(ctx, lo, hi, thread) over 0..n-1 in contiguous pieces, so many for each thread; `cost` is the
- * work of one item. */
+/* job(ctx, lo, hi, thread) over 0..n-1, in `pieces` contiguous pieces for each thread; `cost` is
+ * the work of one item. */
 static void pool_split(int n, int pieces, double cost, Job job, void *ctx) {
     if (pool.threads == 1 || n < 2 || n * cost < INLINE_COST) {
         if (n > 0) job(ctx, 0, n, 0);
@@ -639,7 +639,7 @@ Tensor *tape_tensor(Tape *tp, int rows, int cols) {
     return t;
 }
 
-static size_t tensor_size(const Tensor *t) {
+size_t tensor_size(const Tensor *t) {
     size_t n = 1;
     for (int i = 0; i < t->ndim; i++) n *= (size_t)t->shape[i];
     return n;
@@ -883,8 +883,8 @@ static void pack_columns(real *panel, int width, int jn, int K, Mat B) {
     }
 }
 
-/* C[M,N] = start + A[M,K] B[K,N] by one thread, rows of C ldc apart: to every element of what it
- * starts from, its K products are added in order of k.  Where `room` is set, whole vectors of C may
+/* C[M,N] = start + A[M,K] B[K,N] by one thread, rows of C ldc apart: each element begins at
+ * `start`, and its K products are added in order of k.  Where `room` is set, whole vectors of C may
  * be written: what stands behind the N columns is lost.  B is packed where it is used often enough
  * to pay for it; A's rows, next to each other or not, are read as fast where they lie. */
 typedef enum { ADD, ZERO } From; /* it starts from C as it stands, or from 0 */

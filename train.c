@@ -7,7 +7,6 @@
  * always the last state, FILE.last, from which --resume goes on to the very same bits. */
 #include "data/data.h"
 #include "mac.h"
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,21 +33,21 @@ static Option options[] = {
     {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
     {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
     {"steps", "steps of meta-training", 8000, 0, 1e9, 0},
-    {"docs", "documents per step, and in the largest bank: a power of two", 128, 1, 4096, 0},
+    {"docs", "most documents per step and bank: a power of two", 128, 1, 4096, 0},
     {"questions", "questions per document at most", 8, 1, 64, 0},
     {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
     {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6, 0},
     {"cosine", "1: the rates then fall to a hundredth along a cosine, 0: they stay", 1, 0, 1, 0},
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
-    {"guidance", "weight of -log(attention on the right document); the paper has 0", 0.4, 0, 100,
-     0},
-    {"each", "weight of the same where one vector is all that is seen of a document", 0.4, 0, 100,
-     0},
+    {"guidance", "weight of -log(attention on the right document); 0: banks stay at --group", 0.4,
+     0, 100, 0},
+    {"each", "the same, where one vector is all that is seen of a document; 0 with guidance 0", 0.4,
+     0, 100, 0},
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
-    {"group", "largest bank at the start of meta-training", 1, 1, 4096, 0},
+    {"group", "largest bank at the start of meta-training: a power of two", 1, 1, 4096, 0},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",
      0.65, 0, 1, 0},
     {"pace", "share of meta-training from one such doubling to the next at least", 0.0375, 0, 1, 0},
@@ -60,7 +59,7 @@ static Option options[] = {
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
      1, 0},
-    {"sharp", "factor of the aggregator's first queries and keys with it", 3, 0, 100, 0},
+    {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100, 0},
     {"eval-every", "steps between validations", 500, 1, 1e9, 0},
     {"eval-questions", "questions of a validation at most", 512, 1, 1e6, 0},
     {"seed", "of everything random", 1, 0, 1e15, 0},
@@ -130,13 +129,13 @@ static void parse(int argc, char **argv) {
         if (o) o->value = x, o->given = 1;
         else *size = (int)x, sized = name;
     }
-    if (!out_path) usage("--out is missing%s", "");
+    if (!out_path) usage("%s is missing", "--out");
     if (resume && sized) usage("%s cannot change: the sizes are the resumed model's", sized);
-    if (!resume && !data_dir) usage("--data is missing%s", "");
+    if (!resume && !data_dir) usage("%s is missing", "--data");
 }
 
 /* ==== state ================================================================================== */
-enum { STAGE_LM, STAGE_MAC, STAGE_DONE };
+enum { STAGE_LM, STAGE_MAC };
 /* What valid is asked with, each a line of the curve: the document in the context (gold), nothing,
  * banks of that many documents, of all.  The last is what the best model is chosen by. */
 enum { GOLD = -1, NOTHING = 0, ALL = 1 << 30 };
@@ -161,7 +160,7 @@ static Model *model;
 static Tape *tape;
 static Adam adam;
 static State state;
-static int n_cut;            /* documents, questions and answers that were too long */
+static int n_cut;            /* how often a document, question or answer was too long */
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int sig) { (void)sig; interrupted = 1; }
@@ -274,6 +273,12 @@ static StFile *resume_open(void) {
     return f;
 }
 
+/* What a stage does not train has no gradient: no weight decay either. */
+static void freeze(void) {
+    param_freeze(&model->ps, "", state.stage == STAGE_LM);
+    param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM);
+}
+
 static void resume_state(StFile *f) {
     char err[MAC_ERR];
     model = model_load(f, err);
@@ -292,7 +297,7 @@ static void resume_state(StFile *f) {
     state.n_curve = (int)(n / CURVE);
     state.curve = malloc((size_t)(n + 1) * sizeof(real));
     if (!state.curve) die("out of memory");
-    param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM);
+    freeze();
     if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0)
         die("%s", err);
     adam.step = (int)get_number(f, "state.", "adam");
@@ -311,9 +316,9 @@ static void progress_start(void) {
     stage_first = state.step;
 }
 
-static void progress(const char *stage, int steps, int force) {
+static void progress(const char *stage, int steps) {
     double now = mac_seconds(), took = now - stage_began;
-    if (!force && now - last_shown < (mac_terminal() ? 0.2 : 1.9)) return;
+    if (now - last_shown < (mac_terminal() ? 0.2 : 1.9)) return;
     last_shown = now;
     int done = state.step - stage_first;
     double left = done > 0 ? took / done * (steps - state.step) : 0;
@@ -324,7 +329,7 @@ static void progress(const char *stage, int steps, int force) {
                 (double)state.mass, state.group);
     if (state.best >= 0) fprintf(stderr, "  best EM %.3f", (double)state.best);
     fprintf(stderr, "  %.0f tokens/s  %d:%02d left%s", (double)stage_tokens / (took + 1e-9),
-            (int)left / 60, (int)left % 60, mac_terminal() && !force ? "" : "\n");
+            (int)left / 60, (int)left % 60, mac_terminal() ? "" : "\n");
     fflush(stderr);
 }
 
@@ -431,7 +436,8 @@ static Tensor *lm_batch_loss(void) {
     return lm_loss(model, tape, x, (const char *const *)asked, B, NULL, 1);
 }
 
-/* Documents whose names are not in the batch yet: in one bank a name must mean one document. */
+/* Documents whose names are not in the batch yet: in one bank a name must mean one document.  In a
+ * corpus that has few names, one is taken again in the end. */
 static void draw_batch(AugDoc *d, int n, int asked) {
     for (int i = 0; i < n; i++) {
         int again = 1;
@@ -454,11 +460,13 @@ static int draw_group(void) {
     return pick ? largest : 1 << other;
 }
 
-/* Selecting too early keeps the answers from starting: vectors that hold names and nothing else. */
+/* Steps before the guidance begins: vectors that are trained to be found before they can answer
+ * hold names and nothing else. */
 static int alone(void) { return (int)(opt("alone") * opt("steps")); }
 static int guided(void) { return state.step >= alone() && opt("guidance") > 0; }
 
-/* Banks that grow faster than the answers get used to them lose the answers again. */
+/* Steps between doublings at least: banks that grow faster than answering gets used to them lose
+ * the answers again. */
 static int pace(void) {
     int steps = (int)(opt("pace") * opt("steps") + 0.5);
     return steps > 1 ? steps : 1;
@@ -553,22 +561,28 @@ static int validate_bank(int first, int n_docs, int memory, int *asked, int most
 }
 
 static real validate(int memory) {
-    int K = memory < 1 ? 16 : memory < valid_set.n_docs ? memory : valid_set.n_docs;
+    int want = memory < 1 ? 16 : memory, K = want < valid_set.n_docs ? want : valid_set.n_docs;
     int hits = 0, asked = 0, most = opt_int("eval-questions"), banks = K ? valid_set.n_docs / K : 0;
     for (int i = 0; i < banks && asked < most; i++) {
         int more;
-        hits += validate_bank(i * spread(banks) % banks * K, K, memory, &more, most - asked);
+        int bank = (int)((int64_t)i * spread(banks) % banks);
+        hits += validate_bank(bank * K, K, memory, &more, most - asked);
         asked += more;
     }
     return asked ? (real)hits / (real)asked : 0;
 }
 
 /* ==== training =============================================================================== */
+/* A running mean.  What is not finite is left out, as its step is. */
+static void follow(real *mean, real x, real rate) {
+    if (x - x == 0) *mean += (x - *mean) * rate;
+}
+
 static void step_lm(void) {
     tape_reset(tape);
     Tensor *loss = lm_batch_loss();
     if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
-    state.loss += (loss->data[0] - state.loss) * (state.step == 0 ? 1 : (real)0.02);
+    follow(&state.loss, loss->data[0], state.step == 0 ? 1 : (real)0.02);
 }
 
 static void step_mac(void) {
@@ -582,10 +596,10 @@ static void step_mac(void) {
         Tensor *loss = mac_batch_loss(&s, &group);
         if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
-        state.loss += (s.loss - state.loss) * (state.step == 0 ? 1 : (real)0.02);
-        real rate = state.answer < 0 ? 1 : (real)0.02; /* below 0: not measured yet */
-        if (guided()) state.mass += (s.mass - state.mass) * (real)0.02;
-        if (group == state.group) state.answer += (s.answer - state.answer) * rate;
+        follow(&state.loss, s.loss, state.step == 0 ? 1 : (real)0.02);
+        if (guided()) follow(&state.mass, s.mass, (real)0.02);
+        if (group == state.group) /* below 0: not measured yet */
+            follow(&state.answer, s.answer, state.answer < 0 ? 1 : (real)0.02);
     }
     int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
     int due = state.step % pace() == pace() - 1 && guided() && 2 * state.group <= most;
@@ -625,7 +639,7 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
             fprintf(stderr, "%s %d: the gradient is not finite, step left out\n", name, state.step);
         state.step++;
         if (state.step % opt_int("eval-every") == 0 || state.step == steps) checkpoint(name, steps);
-        else progress(name, steps, 0);
+        else progress(name, steps);
         if (!interrupted) continue;
         save_last();
         fprintf(stderr, "\nstopped at step %d of stage %s; to go on: ./train --resume --out %s\n",
@@ -635,9 +649,9 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
 }
 
 static void start_mac(void) {
-    param_freeze(&model->ps, "base_lm.", 1);
-    if (opt("share-start") > 0) model_share_start(model, (real)opt("sharp"));
     state.stage = STAGE_MAC;
+    freeze();
+    if (opt("share-start") > 0) model_share_start(model, (real)opt("sharp"));
     state.step = 0;
     state.group = opt_int("group") < opt_int("docs") ? opt_int("group") : opt_int("docs");
     state.loss = state.mass = 0;
@@ -671,6 +685,7 @@ static void start(void) {
     model = model_new(&config, (uint64_t)opt("seed"));
     if (!model) die("out of memory for the model");
     state = (State){.stage = STAGE_LM, .rng = (uint64_t)opt("seed") + 1, .best = -1};
+    freeze();
     if (!from) return;
     model_copy_lm(model, from);
     model_free(from);
@@ -690,8 +705,9 @@ int main(int argc, char **argv) {
     parse(argc, argv);
     adam = adam_default(0);
     StFile *last = resume ? resume_open() : NULL;
-    int docs = opt_int("docs");
-    if (docs & (docs - 1)) usage("--docs must be a power of two%s", "");
+    int docs = opt_int("docs"), group = opt_int("group");
+    if (docs & (docs - 1)) usage("%s must be a power of two", "--docs");
+    if (group & (group - 1)) usage("%s must be a power of two", "--group");
     read_split(&train_set, "train", 1);
     read_split(&valid_set, "valid", 0);
     aug = aug_new(&train_set);
@@ -711,9 +727,7 @@ int main(int argc, char **argv) {
     run_stage("mac", opt_int("steps"), opt("lr"), step_mac);
     if (state.best < 0) save(out_path, 0); /* no step of it was validated: an LM for --lm */
     if (n_cut)
-        fprintf(stderr,
-                "%d documents, questions or answers were longer than the model's window and cut\n",
-                n_cut);
+        fprintf(stderr, "%d times a text was longer than the model's window and cut\n", n_cut);
     fprintf(stderr, "best model: %s; peak memory %.0f MB\n", out_path,
             (double)mac_peak_memory() / 1e6);
     return 0;

@@ -84,8 +84,12 @@ run ask --model "$dir/m" --bank "$dir/b" --json "Who discovered helium?" > "$dir
 check "ask prints JSON" grep -q '^{"question": "Who discovered helium?", "answer": ".*"documents": \[{"weight"' "$dir/json"
 check "one beam is greedy" sh -c "[ \"\$(./run ask --model '$dir/m' --bank '$dir/b' 'Who?')\" = \"\$(./run ask --beams 1 --model '$dir/m' --bank '$dir/b' 'Who?')\" ]"
 check "beams in groups" run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 2 --penalty 10 "Who discovered helium?"
+check "beams without a question" run ask --model "$dir/m" --bank "$dir/b" --beams 4 ""
+refused 1 "too many" ./run ask --model "$dir/m" --bank "$dir/b" --beams 900000000 "Who?"
+refused 2 "not a number" ./run ask --model "$dir/m" --bank "$dir/b" --penalty 1x "Who?"
 refused 2 "beams 4" ./run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 3 "Who?"
 check "beams and hierarchy" run ask --model "$dir/m" --bank "$dir/b" --beams 3 --hierarchy 4 "Who discovered helium?"
+check "groups name no sources" sh -c "./run ask --model '$dir/m' --bank '$dir/b' --json --hierarchy 4 'Who?' | grep -q '\"documents\": \[\]'"
 check "chat" sh -c "printf 'Karr was a merchant.\nWho was Karr?\n' | ./run chat --model '$dir/m' --bank '$dir/c' | grep -q '^learned'"
 check "an emptied bank answers" sh -c "./run list --bank '$dir/c' | cut -f1 | xargs ./run forget --bank '$dir/c' && ./run ask --model '$dir/m' --bank '$dir/c' 'Who?'"
 for memory in mac none shuffled gold; do
@@ -96,6 +100,9 @@ run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 \
 check "closed and open relations add up" awk '/bank of/ { all = $5 } /^closed/ { c = $3 }
     /^open/ { o = $3 } END { exit !(all > 0 && c + o == all) }' "$dir/split"
 check "table" run table --model "$dir/m" --data data/elements/test.jsonl --out "$dir/em.svg"
+printf '{"id": "twice", "text": "Karr sold salt.", "qas": []}\n{"id": "twice", "text": "Karr sold tin.", "qas": []}\n' > "$dir/twice.jsonl"
+check "two of one id" run learn --model "$dir/m" --bank "$dir/t" "$dir/twice.jsonl"
+check "forget takes both" sh -c "./run forget --bank '$dir/t' twice | grep -q 'forgot 2; the bank holds 0'"
 check "inspect" run inspect "$dir/b"
 
 # ---- bad input
@@ -108,6 +115,7 @@ train --seed 2 --steps-lm 1 --steps 1 --out "$dir/other" > /dev/null 2>&1
 refused 2 "there is no option" ./train --data data/elements --out "$dir/x" --wrong 1
 refused 2 "no number" ./train --data data/elements --out "$dir/x" --steps ten
 refused 2 "power of two" ./train --data data/elements --out "$dir/x" --docs 3
+refused 2 "power of two" ./train --data data/elements --out "$dir/x" --group 3
 refused 2 "missing" ./train --data data/elements
 refused 1 "no train.jsonl" ./train --data "$dir/none" --out "$dir/x"
 refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --H 4
@@ -133,7 +141,7 @@ refused 1 "no question" ./run eval --model "$dir/m" --data "$dir/one.txt"
 refused 2 "not one of" ./run eval --model "$dir/m" --data data/elements/test.jsonl --memory all
 check "a refused learn leaves no bank" test ! -e "$dir/d"
 awk 'BEGIN { for (i = 0; i < 900; i++) printf "word%d ", i }' > "$dir/long.txt"
-check "a long document is cut and counted" sh -c "./run learn --model '$dir/m' --bank '$dir/e' '$dir/long.txt' 2>&1 | grep -q 'were longer'"
+check "a long document is cut and counted" sh -c "./run learn --model '$dir/m' --bank '$dir/e' '$dir/long.txt' 2>&1 | grep -q 'was longer'"
 if [ -w /dev/full ]; then
     refused 1 "disk full\|cannot be written" ./run learn --model "$dir/m" --bank /dev/full/x "$dir/one.txt"
 fi
