@@ -176,9 +176,9 @@ CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
-PAPER_wnnames  = --steps-lm 2500 --steps 3000 --alone 0.33 --harder 0.3 --pace 0.05
+PAPER_wnnames  = --steps-lm 2500 --steps 2200 --alone 0.4 --harder 0.3 --pace 0.05
 PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 4 \
-    --steps-lm 2000 --steps 1000 --alone 0.5 --harder 0.6
+    --steps-lm 2000 --steps 500 --alone 0.5 --harder 0.6
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
 PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)
 PAPER_OUT    = out/paper
@@ -193,7 +193,7 @@ PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$
     PAPER_factbook='$(PAPER_factbook)' sh tests/paper.sh $(B)
 paper: train run $(EXPERIMENTS)
 	@$(PAPER_STEP) begin
-	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PAPER_PAIRS) $(PAPER_MORE)
+	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PAPER_MORE) $(PAPER_PAIRS)
 	@$(PAPER_STEP) end
 paper-lm-%:
 	@$(PAPER_STEP) lm $*

@@ -30,7 +30,7 @@ typedef struct {
     Model *m;
     Tokenizer *tok;
     Tape *tp;
-    Corpus train, valid, test;   /* quick: the beginnings of valid and test                      */
+    Corpus train, valid, test;   /* documents in an order of the seed's; quick: the first ones   */
     int cut;                     /* texts so far that were longer than the model's window        */
 } Lab;
 void  paper_die(const char *format, ...);
@@ -45,9 +45,10 @@ void  lab_say(const Lab *l, const char *format, ...);            /* progress: a 
 Ids   lab_ids(Lab *l, Prompt prompt, const char *text, int cap); /* in the tape's arena          */
 Ids   lab_pair(Lab *l, const char *question, const char *answer, int *asked_from);
 Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch);    /* a new bank       */
-/* Questions of documents first..last-1.  bank NULL: the LM alone; gold: their document in its
- * context. */
-typedef struct { const Bank *bank; int gold, beams, groups; real penalty; } Asking;
+/* Questions of documents first..last-1, all or one of each.  bank NULL: the LM alone; gold: their
+ * document in its context. */
+typedef struct { const Bank *bank; int one, gold, beams, groups; real penalty; } Asking;
+int   lab_one(const Corpus *c, int doc);         /* of a document that has questions: that one   */
 void  lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum);
 void  lab_put_score(Cell *c, const char *before, const Score *s);
 
@@ -56,6 +57,10 @@ static const struct { int from, to; const char *name; } look_ranks[] = {
     {0, 0, "the right one"}, {1, 1, "nearest other"}, {2, 4, "2 to 4"}, {5, 16, "5 to 16"},
     {17, 64, "17 to 64"}, {65, 1 << 30, "further"}};
 enum { LOOK_RANKS = 6, LOOK_ROWS = 5, LOOK_COLUMNS = 20 };       /* of the heat map              */
+
+/* ---- paper_adapt.c to paper_page.c: costs are noted after so many documents, and all ---- */
+enum { COST_MARKS = 4 };
+static const int cost_marks[] = {100, 200, 400, 1 << 30};
 
 /* ---- paper_tune.c: finetuning the LM on a stream, the paper's baselines ---- */
 typedef enum { WEIGH_UNIFORM, WEIGH_SALIENT, WEIGH_CAMELS } Weigh;

@@ -20,7 +20,7 @@ folder() { # of a corpus
 }
 
 # model CORPUS SEED NAME OPTIONS [LM]: trains once, with the LM of the model of that name.  The
-# stamp says what it was made by; .begun is that of a training which may be gone on with.
+# stamp says what it was made by; .begun is that of a training which is not at its end.
 model() {
     data=$(folder "$1") name=$3 file=$out/models/$3.safetensors lm=/dev/null
     eval "options=\"\${PAPER_$1:-} \$4\""
@@ -56,6 +56,7 @@ model() {
     trained
     echo "$stamp $(cksum < "$file")" > "$file.stamp.new"
     mv "$file.stamp.new" "$file.stamp"
+    rm -f "$file.begun" "$file.last"
 }
 trained() { # a cell: how long model() took
     [ "$lm" = /dev/null ] || printf 'paper cell 0000000000000001\nseconds %s\nend\n' \
@@ -96,6 +97,16 @@ lm() { # CORPUS
     cell adapt "$1-lm" "$1" 1 adapt-gold
 }
 
+once() { # of one seed: finetuning again and again, and other corpora, to which nothing carries over
+    cells adapt $at passes
+    for other in people wnnames factbook; do
+        [ "$other" = "$1" ] && continue
+        for method in question uniform mac gold; do
+            cells adapt "$1-$2" "$other" "$2" "ood-$method-$other"
+        done
+    done
+}
+
 pair() { # CORPUS SEED: everything but what must run alone
     at="$1-$2 $1 $2"
     model "$1" "$2" "$1-$2" '' "$1-lm"
@@ -105,17 +116,13 @@ pair() { # CORPUS SEED: everything but what must run alone
         cells adapt $at tune camels rate-uniform rate-salient rate-camels
         for method in none uniform salient camels; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-uniform keep-salient keep-camels
-        [ "$2" != "${SEEDS%% *}" ] || cells adapt $at passes
         say "$1, seed $2: MAC"
         for method in question shuffled mac diverse; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-mac
-        for other in people wnnames factbook; do
-            [ "$other" = "$1" ] && continue
-            for method in question uniform mac; do
-                cells adapt "$1-$2" "$other" "$2" "ood-$method-$other"
-            done
-        done
+        if [ "$2" = "${SEEDS%% *}" ]; then once "$1" "$2"
+        else rm -f "$out/cells/$1-$2.passes.txt" "$out/cells/$1-$2.ood-"*.txt; fi
         say "$1, seed $2: the bank"
+        cells limit $at limited-prune-100
         for cut in prune average nearest slots codes; do
             for percent in 75 50 25 10; do cells limit $at "limited-$cut-$percent"; done
         done
@@ -131,13 +138,10 @@ pair() { # CORPUS SEED: everything but what must run alone
 timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as long as trained ones
     say "$1: seconds and memory"
     export PAPER_THREADS=2
-    at="$1-lm $1 1" counts='100 200 400 1000000'
-    [ "$quick" = 0 ] || counts='50 100 1000000'
+    at="$1-lm $1 1"
     # shellcheck disable=SC2086
     {
-        for method in uniform salient camels mac mac64; do
-            for n in $counts; do cells adapt $at "cost-$method-$n"; done
-        done
+        for method in uniform salient camels mac mac64; do cells adapt $at "cost-$method"; done
         cells adapt $at wide-uniform-128 wide-mac-128 wide-uniform-256 wide-mac-256
         cells drop $at drop-0 drop-25 drop-50 drop-75
     }
@@ -145,16 +149,17 @@ timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as 
 
 # Short trainings on people, each with one thing changed (P + D stay: the LM's window holds both).
 # T 4 and T 16 beside P4: with P 2 the prefix has room for 8 vectors only.  Where fewer documents
-# have questions, a step takes several batches, so that as many are asked.
+# have questions, a step takes several batches, or there are more steps, so that as many are asked.
 designs() {
     while read -r design options; do
-        model people 1 "people-1-$design" "--steps 1000 --docs 32 --drop 0 $options" people-lm
+        model people 1 "people-1-$design" "--steps 800 --docs 32 --drop 0 $options" people-lm
         cells adapt "people-1-$design" people 1 adapt-mac adapt-mac16
     done << END
 base
-drop25 --drop 0.25
+drop25 --drop 0.25 --steps 1066
 drop50 --drop 0.5 --accumulate 2
 drop75 --drop 0.75 --accumulate 4
+own --guidance 0 --recite 0 --alike 0 --share-start 0 --group 32
 enconly4 --enc_only 1 --enc_L 4
 T4 --T 4 --P 4 --D 190
 T16 --T 16 --P 4 --D 190

@@ -107,12 +107,26 @@ void lab_say(const Lab *l, const char *format, ...) {
     va_end(args);
 }
 
-/* One split; quick: its first `most` documents, and of the questions those that belong to them. */
+/* Corpora are sorted: wnnames has its places first, then its people.  A stream has no order, and
+ * the first 200 documents stand for all.  The questions stay where they are. */
+static void shuffle(Corpus *c, int seed) {
+    uint64_t rng = (uint64_t)seed + 41;
+    for (int i = c->n_docs - 1; i > 0; i--) {
+        int j = rng_below(&rng, i + 1);
+        Doc d = c->docs[i];
+        c->docs[i] = c->docs[j], c->docs[j] = d;
+    }
+    for (int i = 0; i < c->n_docs; i++)
+        for (int k = 0; k < c->docs[i].n_qas; k++) c->qas[c->docs[i].qas[k]].doc = i;
+}
+
+/* One split; quick: `most` of its documents, and of the questions those that belong to them. */
 static void read_split(Lab *l, Corpus *c, const char *split, int most) {
     char path[512], err[DATA_ERR];
     snprintf(path, sizeof path, "%s/%s.jsonl", l->corpus, split);
     l->made_by = file_print(l->made_by, path);
     if (corpus_read(c, path, err) != 0) paper_die("%s", err);
+    shuffle(c, l->seed);
     for (int i = c->n_docs; l->quick && i > most; i--) {
         Doc *d = &c->docs[i - 1];
         free(d->id), free(d->title), free(d->text), free(d->qas);
@@ -224,10 +238,15 @@ static void ask_batch(Lab *l, const Corpus *c, const int *qa, int n, const Askin
     }
 }
 
+int lab_one(const Corpus *c, int doc) {
+    return c->docs[doc].qas[doc % c->docs[doc].n_qas];
+}
+
 void lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum) {
     int batch[ASK_BATCH], n = 0;
     for (int k = first; k < last; k++)
         for (int i = 0; i < c->docs[k].n_qas; i++) {
+            if (how->one && c->docs[k].qas[i] != lab_one(c, k)) continue;
             batch[n++] = c->docs[k].qas[i];
             if (n < ASK_BATCH) continue;
             ask_batch(l, c, batch, n, how, sum);

@@ -171,7 +171,7 @@ static double encode(Bank *b, int left, uint64_t *rng) {
 }
 
 /* ==== one cell =============================================================================== */
-/* The first `docs` documents of a split are learned, what the bank holds is cut, and asked for. */
+/* The first `docs` documents of a split are learned, the bank is cut, each of them is asked for. */
 static double limit_bank(const Corpus *c, int docs, Cut cut, int percent, double alike, Score *s,
                          int *held) {
     Bank *b = lab_learn(&lab, c, 0, docs, 64);
@@ -188,7 +188,7 @@ static double limit_bank(const Corpus *c, int docs, Cut cut, int percent, double
         else merge_rows(b, j, i);
     }
     *s = (Score){0, 0, 0, 0};
-    lab_ask(&lab, c, 0, docs, &(Asking){.bank = b}, s);
+    lab_ask(&lab, c, 0, docs, &(Asking){.bank = b, .one = 1}, s);
     *held = b->K;
     if (cut != CUT_CODES) bytes = (double)b->K * (double)row_of(b) * (double)sizeof(real);
     bank_free(b);

@@ -87,6 +87,13 @@ static int above(Stat a, Stat b) {
 
 static int both(int x, int y) { return x < y ? x : y; }
 
+/* Does MAC answer from its memory?  Where it does not, what becomes of its answers says nothing. */
+static int knows(const char *corpus) {
+    Stat mac = stat_of(corpus, "adapt-mac", "em");
+    return above(mac, stat_of(corpus, "adapt-none", "em")) == HOLDS
+           && above(mac, stat_of(corpus, "adapt-shuffled", "em")) == HOLDS;
+}
+
 static void judge(const char *corpus, int is) {
     verdict.corpus[verdict.n] = corpus;
     verdict.is[verdict.n++] = is;
@@ -249,9 +256,13 @@ static void section_adapt(void) {
         for (int r = 0; rows[r].cell; r++) {
             char cell[40];
             snprintf(cell, sizeof cell, "rate-%s", rows[r].cell);
-            Stat s = stat_of(corpora[i], cell, "rate");
-            if (s.n) fprintf(page, " %s %.3g%s", rows[r].what, s.mean,
-                             s.n > 1 ? " (mean over seeds);" : ";");
+            if (!stat_of(corpora[i], cell, "rate").n) continue;
+            fprintf(page, " %s", rows[r].what);
+            for (int k = 0; k < n_seeds; k++) {
+                Cell c;
+                if (open_cell(&c, corpora[i], k, cell) != 0) continue;
+                fprintf(page, " %.3g%s", cell_get(&c, "rate"), k < n_seeds - 1 ? "," : ";");
+            }
         }
         put_passes(corpora[i]);
     }
@@ -261,8 +272,7 @@ static void section_adapt(void) {
 static const struct { const char *cell, *what; } costs[] = {
     {"uniform", "Uniform"}, {"salient", "Salient Spans"}, {"camels", "CaMeLS"},
     {"mac", "MAC, one at a time"}, {"mac64", "MAC, 64 at a time"}, {NULL, NULL}};
-static const int counts[] = {50, 100, 200, 400, 1000000};
-#define COUNTS 5
+#define ALL "3" /* the last of the cost_marks */
 
 static double wide_ratio(const char *corpus, int d, const char *key) { /* Uniform's to MAC's */
     char uniform[40], mac[40];
@@ -286,70 +296,73 @@ static void put_wide(const char *corpus) {
         fprintf(page, "| %d |", widths[i]);
         put_stat(stat_of(corpus, mac, "lm"), 0, 1);
         put_stat(stat_of(corpus, mac, "encoder"), 0, 1);
-        put_stat(stat_of(corpus, uniform, "seconds"), 3, 1);
-        put_stat(stat_of(corpus, mac, "seconds"), 3, 1);
-        fprintf(page, " %.1f | %.2f |\n", wide_ratio(corpus, widths[i], "seconds"),
-                1 / wide_ratio(corpus, widths[i], "bytes"));
+        put_stat(stat_of(corpus, uniform, "seconds." ALL), 3, 1);
+        put_stat(stat_of(corpus, mac, "seconds." ALL), 3, 1);
+        fprintf(page, " %.1f | %.2f |\n", wide_ratio(corpus, widths[i], "seconds." ALL),
+                1 / wide_ratio(corpus, widths[i], "bytes." ALL));
     }
 }
 
 static void claim_cost(void) {
-    if (!there("cost-mac-1000000")) return;
+    if (!there("cost-mac")) return;
     fputs("| MAC adapts at least ten times faster than Uniform, in less memory | GPT2-XL, 1,665 "
           "documents: 2.5 against 28.3 min; 13.5 against 41.3 GB |", page);
     for (int i = 0; i < n_corpora; i++) {
-        double times = stat_ratio(corpora[i], "cost-uniform-1000000", "seconds", "cost-mac-1000000",
-                                  "seconds").mean;
-        double many = stat_ratio(corpora[i], "cost-uniform-1000000", "seconds",
-                                 "cost-mac64-1000000", "seconds").mean;
-        double bytes = stat_ratio(corpora[i], "cost-mac-1000000", "bytes", "cost-uniform-1000000",
-                                  "bytes").mean;
-        double more = stat_ratio(corpora[i], "cost-mac64-1000000", "bytes", "cost-uniform-1000000",
-                                 "bytes").mean;
+        const char *c = corpora[i], *seconds = "seconds." ALL, *held = "bytes." ALL;
+        double times = stat_ratio(c, "cost-uniform", seconds, "cost-mac", seconds).mean;
+        double many = stat_ratio(c, "cost-uniform", seconds, "cost-mac64", seconds).mean;
+        double bytes = stat_ratio(c, "cost-mac", held, "cost-uniform", held).mean;
+        double more = stat_ratio(c, "cost-mac64", held, "cost-uniform", held).mean;
         int is = (times >= 10 && bytes < 1) || (many >= 10 && more < 1);
-        judge(corpora[i], is ? HOLDS : FAILS);
+        judge(c, is ? HOLDS : FAILS);
         fprintf(page, " %s: %.1f times faster with %.2f of the memory, 64 at a time %.1f with "
                 "%.1f; beside an LM of %.1f times the encoder's size %.0f times with %.2f;",
-                corpora[i], times, bytes, many, more,
-                stat_ratio(corpora[i], "wide-mac-256", "lm", "wide-mac-256", "encoder").mean,
-                wide_ratio(corpora[i], 256, "seconds"), 1 / wide_ratio(corpora[i], 256, "bytes"));
+                c, times, bytes, many, more,
+                stat_ratio(c, "wide-mac-256", "lm", "wide-mac-256", "encoder").mean,
+                wide_ratio(c, 256, seconds), 1 / wide_ratio(c, 256, held));
     }
     put_verdict();
 }
 
+static Stat cost_at(const char *corpus, const char *method, const char *what, int mark) {
+    char cell[40], key[40];
+    snprintf(cell, sizeof cell, "cost-%s", method);
+    snprintf(key, sizeof key, "%s.%d", what, mark);
+    return stat_of(corpus, cell, key);
+}
+
 static void section_cost(void) {
-    if (!there("cost-mac-1000000")) return;
+    if (!there("cost-mac")) return;
     static const char *const heads[] = {"documents", "seconds", "CPU seconds", "memory, MB",
                                         "of it a step's", "whole process, MB"};
     fputs("\n## 2. Cost of adapting (Figure 2)\n\nEncoders as drawn, two threads, nothing "
-          "beside them, one process each, the least of three passes. Memory: what the method must "
+          "beside them, a process for each method, the least of three passes over all documents, "
+          "noted on the way. Memory: what the method must "
           "hold (weights; for finetuning gradients and Adam's moments too; for MAC the document "
           "encoder and the bank) and the largest step. The whole process also holds the corpus and "
           "everything else that was loaded.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         SvgLine line[MOST], held[MOST];
-        double x[MOST][COUNTS], y[MOST][COUNTS], z[MOST][COUNTS];
+        double x[MOST][COST_MARKS], y[MOST][COST_MARKS], z[MOST][COST_MARKS];
         char file[60], title[100];
         fprintf(page, "\n%s:\n", corpora[i]);
         put_heads("method", heads, 6);
         for (int m = 0; costs[m].cell; m++) {
             line[m] = (SvgLine){costs[m].what, x[m], y[m], 0};
             held[m] = (SvgLine){costs[m].what, x[m], z[m], 0};
-            for (int k = 0; k < COUNTS; k++) {
-                char cell[60];
-                snprintf(cell, sizeof cell, "cost-%s-%d", costs[m].cell, counts[k]);
-                Stat n = stat_of(corpora[i], cell, "documents");
-                if (!n.n) continue;
-                fprintf(page, "| %s | %.0f |", costs[m].what, n.mean);
-                put_stat(stat_of(corpora[i], cell, "seconds"), 3, 1);
-                put_stat(stat_of(corpora[i], cell, "cpu"), 3, 1);
-                put_stat(stat_of(corpora[i], cell, "bytes"), 2, 1e-6);
-                put_stat(stat_of(corpora[i], cell, "step"), 2, 1e-6);
-                put_stat(stat_of(corpora[i], cell, "process"), 0, 1e-6);
+            for (int k = 0; k < COST_MARKS; k++) {
+                double n = cost_at(corpora[i], costs[m].cell, "documents", k).mean;
+                if (isnan(n)) continue; /* the corpus has not so many */
+                fprintf(page, "| %s | %.0f |", costs[m].what, n);
+                put_stat(cost_at(corpora[i], costs[m].cell, "seconds", k), 3, 1);
+                put_stat(cost_at(corpora[i], costs[m].cell, "cpu", k), 3, 1);
+                put_stat(cost_at(corpora[i], costs[m].cell, "bytes", k), 2, 1e-6);
+                put_stat(cost_at(corpora[i], costs[m].cell, "step", k), 2, 1e-6);
+                put_stat(cost_at(corpora[i], costs[m].cell, "process", k), 0, 1e-6);
                 fputs("\n", page);
-                x[m][line[m].n] = n.mean;
-                z[m][held[m].n++] = stat_of(corpora[i], cell, "bytes").mean / 1e6;
-                y[m][line[m].n++] = stat_of(corpora[i], cell, "seconds").mean;
+                x[m][line[m].n] = n;
+                z[m][held[m].n++] = cost_at(corpora[i], costs[m].cell, "bytes", k).mean / 1e6;
+                y[m][line[m].n++] = cost_at(corpora[i], costs[m].cell, "seconds", k).mean;
             }
         }
         snprintf(file, sizeof file, "cost-%s.svg", corpora[i]);
@@ -384,7 +397,7 @@ static void claim_keep(void) {
         }
         char cell[40];
         snprintf(cell, sizeof cell, "keep-%s", rows[best].cell);
-        judge(corpora[i], mac > 0.95 ? HOLDS : FAILS);
+        judge(corpora[i], !knows(corpora[i]) ? OPEN : mac > 0.95 ? HOLDS : FAILS);
         fprintf(page, " %s: %.1f%% of F1 %.3f, best baseline (%s) %.1f%% of %.3f;", corpora[i],
                 100 * mac, stat_of(corpora[i], "keep-mac", "f1.0").mean, rows[best].what,
                 100 * most, stat_of(corpora[i], cell, "f1.0").mean);
@@ -444,7 +457,7 @@ static void claim_hierarchy(void) {
         const char *c = corpora[i];
         double share = stat_ratio(c, "hierarchy-16", "em", "hierarchy-0", "em").mean;
         double memory = stat_ratio(c, "hierarchy-16", "apart", "hierarchy-0", "apart").mean;
-        judge(c, share >= 0.9 ? HOLDS : FAILS);
+        judge(c, !knows(c) ? OPEN : share >= 0.9 ? HOLDS : FAILS);
         fprintf(page, " %s: %.1f%% of the EM, %.1f%% less memory;", c, 100 * share,
                 100 * (1 - memory));
     }
@@ -615,7 +628,10 @@ static void claim_retrieve(void) {
             least = both(least, is), most = is > most ? is : most;
             fprintf(page, " %s against %s%s", shown(x), shown(y), k < 5 ? "," : ";");
         }
-        judge(corpora[i], least == FAILS ? FAILS : most); /* nowhere worse, somewhere better */
+        double fit = stat_of(corpora[i], "retrieve-bm25-3", "fit").mean;
+        if (fit < 2) fprintf(page, " of three %.1f fit into the window;", fit);
+        /* nowhere worse, somewhere better */
+        judge(corpora[i], fit < 2 ? OPEN : least == FAILS ? FAILS : most);
     }
     put_verdict();
 }
@@ -630,9 +646,10 @@ static void section_retrieve(void) {
     if (!there("retrieve-both-5")) return;
     fputs("\n## 6. Retrieval (Table 2)\n\nThe LM was taught on train to read up to five documents "
           "that BM25 finds, half of the time behind MAC's prefix, there sometimes none; all rows "
-          "use this LM. Documents beyond the window of D tokens are left out. Where three do worse "
-          "than the best alone, the LM has not learned to find the one that is asked about.\n",
-          page);
+          "use this LM, and ask one question of each document. In these lessons the memory holds "
+          "the documents asked about and up to 500 others. Documents beyond the window of D tokens "
+          "are left out. Where three do worse than the best alone, the LM has not learned to find "
+          "the one that is asked about.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s, taught in %.0f steps:\n", corpora[i],
                 stat_of(corpora[i], "reader", "steps").mean);
@@ -653,13 +670,12 @@ static const struct { const char *cell, *what; } cuts[] = {
     {"prune", "random pruning"}, {"average", "random averaging"},
     {"nearest", "nearest averaging"}, {"slots", "merged on arrival"},
     {"codes", "codebook"}};
-#define CUTS 5
+enum { SLOTS = 3, CUTS = 5 };
 static const int kept[] = {100, 75, 50, 25, 10};
 
 static Stat limited(const char *corpus, int cut, int percent, const char *key) {
     char cell[60];
-    if (percent == 100) return stat_of(corpus, "adapt-mac", key);
-    snprintf(cell, sizeof cell, "limited-%s-%d", cuts[cut].cell, percent);
+    snprintf(cell, sizeof cell, "limited-%s-%d", cuts[percent < 100 ? cut : 0].cell, percent);
     return stat_of(corpus, cell, key);
 }
 
@@ -679,7 +695,7 @@ static void claim_limited(void) {
 
 static void section_limited(void) {
     if (!there("limited-nearest-75")) return;
-    fputs("\n## 7. A bank of limited size (Figure 7)\n\nEM on all questions of the stream when "
+    fputs("\n## 7. A bank of limited size (Figure 7)\n\nEM on one question of each document when "
           "only a part of the entries is kept: drawn at random, or averaged in pairs drawn at "
           "random, or in pairs of nearest neighbours (cosine). Merged on arrival, as in CAMELoT: "
           "into the most similar entry where it is similar enough (how similar was chosen on "
@@ -692,12 +708,8 @@ static void section_limited(void) {
         char file[60], title[100];
         fprintf(page, "\n%s:\n\n| entries kept | 100%% | 75%% | 50%% | 25%% | 10%% |\n"
                 "|---|---|---|---|---|---|\n| KB |", corpora[i]);
-        for (int k = 0; k < 5; k++) {
-            Stat s = limited(corpora[i], 0, kept[k], k ? "bytes" : "documents");
-            static const char any[] = "limited-prune-75";
-            Stat one = stat_ratio(corpora[i], any, "bytes", any, "kept");
-            put_stat(s, 0, k ? 1e-3 : 1e-3 * one.mean);
-        }
+        for (int k = 0; k < 5; k++)
+            put_stat(limited(corpora[i], 0, kept[k], "bytes"), 0, 1e-3);
         for (int cut = 0; cut < CUTS; cut++) {
             fprintf(page, "\n| %s |", cuts[cut].what);
             for (int k = 0; k < 5; k++) {
@@ -708,6 +720,8 @@ static void section_limited(void) {
             }
             line[cut] = (SvgLine){cuts[cut].what, x, y[cut], 5};
         }
+        fputs("\n| merged on arrival: KB | - |", page);
+        for (int k = 1; k < 5; k++) put_stat(limited(corpora[i], SLOTS, kept[k], "bytes"), 0, 1e-3);
         fputs("\n", page);
         snprintf(file, sizeof file, "limited-%s.svg", corpora[i]);
         snprintf(title, sizeof title, "A limited bank, %s", corpora[i]);
@@ -718,12 +732,14 @@ static void section_limited(void) {
 /* ==== experiment 8 =========================================================================== */
 static const struct { const char *cell, *what; } designs[] = {
     {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
+    {"own", "the paper's own loss (no guidance, no recitals, each token alike), encoders as drawn, "
+            "banks of 32 from the start"},
     {"enconly4", "encoder with T learned tokens, 4 layers (as many as encoder and decoder)"},
     {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
     {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
     {"docs128", "128 documents, 96 without gradient"},
-    {"drop25", "25% without a gradient (section 5)"}, {"drop50", "50%, twice 32 documents a step"},
-    {"drop75", "75%, four times 32"},
+    {"drop25", "25% without a gradient (section 5), 1,066 steps"},
+    {"drop50", "50%, twice 32 documents a step"}, {"drop75", "75%, four times 32"},
     {NULL, NULL}};
 
 /* One of the short trainings: there is one seed of them. */
@@ -747,7 +763,7 @@ static void claim_designs(void) {
     fprintf(page, "| an encoder-decoder amortizes better than an encoder with learned tokens | "
             "GPT2-XL: better (a table that is an image) | people, a short training, one run: EM "
             "%.3f against %.3f |", decoder, none);
-    judge("people", decoder > none ? HOLDS : FAILS);
+    judge("people", fabs(decoder - none) < 0.1 ? OPEN : decoder > none ? HOLDS : FAILS);
     put_verdict();
 }
 
@@ -755,11 +771,11 @@ static void section_designs(void) {
     static const char *const heads[] = {"EM, banks of 16", "EM, all documents",
                                         "seconds of training"};
     if (!designed()) return;
-    fputs("\nDesigns: people, seed 1, 1,000 steps each, the first row's settings but for what is "
+    fputs("\nDesigns: people, seed 1, 800 steps each, the first row's settings but for what is "
           "named. One run of each: small differences say nothing. With P 1 half of the eight "
           "vectors find a place in the prefix, so T is varied beside P 4. Where fewer documents "
-          "have questions, a step takes several batches, so that as many are asked (but for 25%: "
-          "three quarters).\n", page);
+          "have questions, a step takes several batches, or there are more steps, so that as many "
+          "are asked.\n", page);
     put_heads("design", heads, 3);
     for (int i = 0; designs[i].cell; i++)
         fprintf(page, "| %s | %.3f | %.3f | %.0f |\n", designs[i].what,
@@ -797,15 +813,17 @@ static void claim_elsewhere(void) {
 }
 
 static void section_elsewhere(void) {
-    static const char *const methods[] = {"mac", "question", "uniform"};
-    static const char *const what[] = {"MAC", "MAC, empty memory", "Uniform"};
+    static const char *const methods[] = {"mac", "question", "uniform", "gold"};
+    static const char *const what[] = {"MAC", "MAC, empty memory", "Uniform",
+                                       "document in context"};
     fputs("\n## 8. Other corpora, other designs\n\nTrained on one corpus, adapted to another's "
           "test: F1. The tokenizer is the first corpus', in which another's texts are longer; what "
           "is longer than the window is cut. Uniform has the learning rate that was chosen on the "
-          "first corpus.\n", page);
+          "first corpus. Other corpora: the first seed only. Where not even the document in the "
+          "context is read, no memory can help.\n", page);
     put_heads("trained on, method", tests, 3);
     for (int i = 0; i < n_corpora; i++)
-        for (int m = 0; m < 3; m++) {
+        for (int m = 0; m < 4; m++) {
             fprintf(page, "| %s, %s |", corpora[i], what[m]);
             for (int k = 0; k < 3; k++) put_stat(on_test(corpora[i], k, methods[m]), 3, 1);
             fputs("\n", page);
@@ -889,7 +907,7 @@ static void claim_look(void) {
     for (int i = 0; i < n_corpora; i++) {
         double right = looked_each(corpora[i], 0), near = looked_each(corpora[i], 1);
         double far = looked_each(corpora[i], LOOK_RANKS - 1);
-        judge(corpora[i], right > near && near > far ? HOLDS : FAILS);
+        judge(corpora[i], !knows(corpora[i]) ? OPEN : right > near && near > far ? HOLDS : FAILS);
         fprintf(page, " %s: %.3f on the right one, %.4f on the most similar, %.5f on a dissimilar "
                 "one;", corpora[i], right, near, far);
     }
@@ -968,9 +986,11 @@ static void put_head(void) {
     fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
             "standard deviation; what needs only the LM, which all seeds share, is measured "
-            "once (the document in the context, costs). Undecided: the seeds differ by more, "
-            "the difference is below 0.01, or there was nothing to forget.%s Options of the "
-            "trainings:\n\n",
+            "once (the document in the context, costs). Undecided: the seeds differ by more, the "
+            "difference is below 0.01 (one run: 0.1), or MAC does not answer from its memory there "
+            "at all. MAC is trained with what the paper does not have, guidance, recitals and a "
+            "shared start (NOTES.md, Where we depart); without them: section 8, the paper's own "
+            "loss.%s The order of a stream is the seed's. Options of the trainings:\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");

@@ -4,7 +4,8 @@
  *   paper_retrieve DIR CORPUS NAME SEED QUICK WHAT   one cell, see main
  *
  * The LM of a model reads one document.  Here it is first taught to read several, of which one
- * matters, half of the time behind MAC's prefix: the same LM then serves all rows. */
+ * matters, half of the time behind MAC's prefix: the same LM then serves all rows.  The prefix is
+ * drawn from hundreds of documents then too: who has only met good ones would trust bad ones. */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #define MOST 5             /* documents in a context                                            */
 #define BATCH 16
+#define OTHERS 500         /* training documents that a lesson's bank holds beside its own       */
 
 static Lab lab;
 
@@ -44,11 +46,13 @@ static int join(const Ids *doc, int n, const int *order, Ids *out) {
 /* ==== teaching the LM to read several ======================================================== */
 typedef struct { Ids doc, q, x; char *asked; } Example;
 
-/* A training question, its document with other answers, and what BM25 finds beside it, up to `most`
- * documents, 0: the question alone; not what bears the same name, which in training may say
- * something else. */
-static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int most, Example *e) {
-    int found[3 * MOST], n = 1, from, order[MOST], i = rng_below(rng, lab.train.n_docs);
+/* A training question, not one of the OTHERS', its document with other answers, and what BM25 finds
+ * beside it, up to `most` documents, 0: the question alone; not what bears the same name, which in
+ * training may say something else. */
+static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int others, int most,
+                        Example *e) {
+    int found[3 * MOST], n = 1, from, order[MOST];
+    int i = others + rng_below(rng, lab.train.n_docs - others);
     Ids doc[MOST], context;
     AugDoc d;
     if (aug_draw(aug, i, NULL, 0, 0.8, rng, &d) != 0) paper_die("out of memory");
@@ -77,14 +81,19 @@ static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int most
     return 1;
 }
 
-/* What the questions draw from a bank of the batch's documents; no gradient goes there. */
-static Tensor *batch_prefix(const Example *e) {
+/* What the questions draw from a bank of the batch's documents and others; without a gradient. */
+static Tensor *batch_prefix(const Example *e, const Bank *others) {
     Ids doc[BATCH], q[BATCH];
     int first[BATCH] = {0}, docs[BATCH];
-    for (int i = 0; i < BATCH; i++) doc[i] = e[i].doc, q[i] = e[i].q, docs[i] = BATCH;
+    int K = BATCH + others->K, n = K * others->T;
+    for (int i = 0; i < BATCH; i++) doc[i] = e[i].doc, q[i] = e[i].q, docs[i] = K;
     AggReads reads = {.doc0 = first, .docs = docs};
     int was = tape_record(lab.tp, 0);
     Tensor *phi = mac_encode(lab.m, lab.tp, doc, BATCH);
+    Tensor old = {2, {others->K * others->T, others->d, 1}, others->phi, NULL};
+    int *idx = tape_alloc(lab.tp, (size_t)n * sizeof *idx);
+    for (int i = 0; idx && i < n; i++) idx[i] = i;
+    if (idx) phi = op_rows(lab.tp, phi, &old, idx, n);
     phi = phi ? agg_forward(lab.m, lab.tp, q, BATCH, phi, &reads) : NULL;
     Tensor *prefix = phi ? prefix_expand(lab.m, lab.tp, phi, BATCH) : NULL;
     tape_record(lab.tp, was);
@@ -98,6 +107,8 @@ static void teach_reader(Cell *c) {
     double sum = 0;
     Augment *aug = paper_need(aug_new(&lab.train));
     Bm25 *index = paper_need(bm25_new(&lab.train));
+    int n_others = OTHERS < lab.train.n_docs / 2 ? OTHERS : lab.train.n_docs / 2;
+    Bank *others = lab_learn(&lab, &lab.train, 0, n_others, 64);
     Adam adam = adam_default(0);
     adam.clip = 1;
     param_freeze(&lab.m->ps, "base_lm.", 0);
@@ -109,10 +120,10 @@ static void teach_reader(Cell *c) {
         for (int i = 0; i < BATCH; i++) {
             int most = 1 + rng_below(&rng, MOST); /* or none, where there is a memory */
             if (step % 2 && rng_below(&rng, 4) == 0) most = 0;
-            while (!draw_example(index, aug, &rng, most, &e[i])) {}
+            while (!draw_example(index, aug, &rng, n_others, most, &e[i])) {}
             x[i] = e[i].x, asked[i] = e[i].asked;
         }
-        Tensor *prefix = step % 2 ? batch_prefix(e) : NULL;
+        Tensor *prefix = step % 2 ? batch_prefix(e, others) : NULL;
         Tensor *loss = lm_loss(lab.m, lab.tp, x, asked, BATCH, prefix, 0);
         if (tape_backward(lab.tp, loss) != 0) paper_die("%s", tape_error(lab.tp));
         sum += (double)loss->data[0];
@@ -126,8 +137,9 @@ static void teach_reader(Cell *c) {
     StWriter *w = paper_need(st_new());
     if (model_save(lab.m, w, 0) != 0 || st_write(w, path, err) != 0) paper_die("%s", path);
     cell_put(c, "steps", steps);
+    cell_put(c, "others", n_others);
     cell_put(c, "file", reader_file());
-    bm25_free(index), aug_free(aug);
+    bank_free(others), bm25_free(index), aug_free(aug);
 }
 
 static void open_reader(void) {
@@ -171,6 +183,7 @@ static void retrieve(Cell *c, int memory, int k) {
         for (; n < BATCH && next < n_qas; next++) {
             const Qa *qa = &lab.test.qas[next];
             if (qa->doc >= lab.test.n_docs) continue; /* quick: its document was left out */
+            if (next != lab_one(&lab.test, qa->doc)) continue;
             q[n] = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
             context[n] = retrieved(index, qa, k, &found);
             asked[n++] = next;

@@ -317,6 +317,7 @@ real camels_step(Camels *c, Lab *l, const real *theta0, int restart, double anew
 /* ==== from questions, and along the stream =================================================== */
 /* Mean loss of n answers to training questions drawn at random, documents' names and answers drawn
  * anew with probability `anew`; aug NULL: to valid's from `first` on. */
+#define VALID 512          /* questions of valid, spread over it                                 */
 static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, int first, int n) {
     tape_reset(l->tp);
     Ids *x = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *x));
@@ -324,7 +325,7 @@ static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, 
     for (int i = 0; i < n;) {
         int from;
         AugDoc d = {.n = 1};
-        const Qa *qa = aug ? NULL : &l->valid.qas[first + i];
+        const Qa *qa = aug ? NULL : &l->valid.qas[(int64_t)(first + i) * l->valid.n_qas / VALID];
         int doc = aug ? rng_below(rng, l->train.n_docs) : 0;
         int other = aug ? rng_below(rng, l->train.n_docs) : 0;
         if (aug && aug_draw(aug, doc, l->train.docs[other].title, anew, anew, rng, &d) != 0)
@@ -342,16 +343,15 @@ static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, 
 
 static double valid_loss(Lab *l) {
     double sum = 0;
-    int batches = 0;
+    if (!l->valid.n_qas) paper_die("%s: there is no question in valid", l->corpus);
     tape_record(l->tp, 0);
-    for (int at = 0; at + 32 <= l->valid.n_qas && batches < 16; at += 32, batches++) {
+    for (int at = 0; at < VALID; at += 32) {
         Tensor *loss = questions_loss(l, NULL, 0, NULL, at, 32);
         if (!loss) paper_die("%s", tape_error(l->tp));
-        sum += (double)loss->data[0];
+        sum += (double)loss->data[0] * 32 / VALID;
     }
     tape_record(l->tp, 1);
-    if (!batches) paper_die("%s: fewer than 32 questions in valid", l->corpus);
-    return sum / batches;
+    return sum;
 }
 
 typedef struct { double anew, loss; int step; real *theta; } Tuned; /* the best so far */
