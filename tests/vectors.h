@@ -167,7 +167,8 @@ static void run_expand(Tape *tp, Case *c) {
 static void run_loss(Tape *tp, Case *c) {
     MacBatch b = {.n_grad = (int)number(c, "n_grad"), .doc = ints(tp, c, "doc"),
                   .group = (int)number(c, "group"), .guidance = (real)number(c, "guidance"),
-                  .n_recite = (int)number(c, "n_recite"), .alike = (int)number(c, "alike")};
+                  .n_recite = (int)number(c, "n_recite"), .alike = (int)number(c, "alike"),
+                  .each = (real)number(c, "each")};
     MacStats s = {0, 0, 0};
     b.docs = sequences(tp, c, "docs", &b.n_docs);
     b.q = sequences(tp, c, "q", &b.n_q);
@@ -203,7 +204,7 @@ static const Kind kinds[] = {
     {"aggregate", "phi", "q q_n doc0 n_docs gold", run_aggregate},
     {"expand", "phi", "", run_expand},
     {"loss", "",
-     "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike pad", run_loss},
+     "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike each pad", run_loss},
     {NULL, NULL, NULL, NULL}};
 
 static const Kind *kind_find(const char *name) {

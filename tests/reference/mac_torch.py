@@ -343,21 +343,21 @@ def encode_question(m, q):
 # ==== aggregator [E3] and prefix [E4] ============================================================
 def aggregate(m, z, phi, reads=None):
     """[E3] phi* = h_psi(z, phi) in G banks at once: z [G,B,T,d] from encode_question,
-    phi [G,K,T,d]; reads [G,B,K]: which documents a question may see (None: all of its bank).
+    phi [G,K,per,d], per = T vectors a document; reads [G,B,K]: which documents a question may see (None: all of its bank).
     -> phi* [G,B,T,d], and per block the attention on each document [G,B,K,agg_H,T], of every
     head and query token.  Nothing tells keys apart but what they hold: order does not matter."""
-    c, (G, B, T, d), K = m.c, z.shape, phi.shape[1]
-    q, phi, received, bias = z.reshape(G, B * T, d), phi.reshape(G, K * T, d), [], 0
-    if reads is not None:  # a document's T keys and a question's T queries are allowed alike
-        reads = reads.repeat_interleave(T, 1).repeat_interleave(T, 2)
-        bias = forbid(reads, z.dtype)[:, None]  # [G,1,B*T,K*T]
+    c, (G, B, T, d), (K, per) = m.c, z.shape, phi.shape[1:3]
+    q, phi, received, bias = z.reshape(G, B * T, d), phi.reshape(G, K * per, d), [], 0
+    if reads is not None:  # a document's keys and a question's T queries are allowed alike
+        reads = reads.repeat_interleave(T, 1).repeat_interleave(per, 2)
+        bias = forbid(reads, z.dtype)[:, None]  # [G,1,B*T,K*per]
     for i in range(c.agg_B):
         at = f"aggregator.cross_attention_list.{i}."
         x, context = layer_norm(m, q, at + "norm1"), layer_norm(m, phi, at + "norm_context")
         k, v = (linear(m, context, f"{at}attn.to_{w}") for w in "kv")
         y, weights = attention(linear(m, x, at + "attn.to_q"), k, v, c.agg_H, c.agg_dh ** -0.5,
                                bias)
-        received.append(weights.view(G, c.agg_H, B, T, K, T).sum(5).permute(0, 2, 4, 1, 3))
+        received.append(weights.view(G, c.agg_H, B, T, K, per).sum(5).permute(0, 2, 4, 1, 3))
         q = q + linear(m, y, at + "attn.to_out.0")
         y = F.gelu(linear(m, layer_norm(m, q, at + "norm2"), at + "mlp.net.0"))
         q = q + linear(m, y, at + "mlp.net.3")
@@ -377,7 +377,7 @@ def prefix_expand(m, phi):
 
 # ==== training, answers ==========================================================================
 def read_banks(m, z, phi, bank):
-    """Question b, z [B,T,d], reads bank[b] of phi [G,K,T,d]
+    """Question b, z [B,T,d], reads bank[b] of phi [G,K,per,d]
     -> phi* [B,T,d], and per block the attention [B,K,agg_H,T] on each document of its bank."""
     # Questions of one bank go together, so that nobody computes scores to mask them: question b
     # is number place[b] of its bank.  Where a bank has fewer, question 0 fills up, unread.
@@ -391,9 +391,16 @@ def read_banks(m, z, phi, bank):
             [r.flatten(0, 1).index_select(0, mine) for r in received])
 
 
-def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, alike=False):
+def missed(masses):
+    """-log of the attention on the right one, the mean of each block's."""
+    return sum(-x.clamp(min=1e-30).log().mean() for x in masses)
+
+
+def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, alike=False,
+             each=0.0):
     """L = NLL(answer | LM(x; phi*)) + guidance * sum over blocks of mean -log(attention on the
-    right one of all documents); the second term is ours, not the paper's.
+    right one of all documents) + each * the same where question i sees vector i % T of every
+    document and no other; the second and third term are ours, not the paper's.
     docs, q, qa: Padded documents, questions, questions with answer and EOS; doc [B] the document
     that answers.  Document i belongs to bank i % G where G banks of `group` make the batch; those
     from n_grad on get no gradient (backpropagation dropout).  The last n_recite questions recite:
@@ -414,9 +421,12 @@ def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, 
     asked = torch.arange(qa.ids.shape[1]) >= q.n[:, None]  # from the answer's first token to EOS
     answer = lm_loss(m, qa, asked, prefix_expand(m, picked), alike)
     masses = [r[torch.arange(n), right] for r in received]
-    guide = sum(-x.clamp(min=1e-30).log().mean() for x in masses)
     stats = {"answer": answer.item(), "mass": float(sum(x.mean() for x in masses)) / m.c.agg_B}
-    return (answer + guidance * guide if guidance else answer), stats
+    loss = answer + guidance * missed(masses) if guidance else answer
+    if each:  # T banks of one vector a document
+        received = read_banks(m, z[:n], phi.transpose(0, 1)[:, :, None], torch.arange(n) % m.c.T)[1]
+        loss = loss + each * missed([r[torch.arange(n), doc[:n]] for r in received])
+    return loss, stats
 
 
 @torch.no_grad()
