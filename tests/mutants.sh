@@ -177,7 +177,7 @@ mutant mac.c 's/int first = i % m->c.T \* K/int first = 0/' "guidance: among the
 mutant mac.c 's/each_mass(m, tp, b, q, bank, all.gold), b->each/mass, b->each/' "guidance: among whole documents twice"
 mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
 mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
-mutant mac.c '/^static Tensor \*guided/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
+mutant mac.c '/^static Tensor \*add_guidance/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
     "guidance: of recitals too"
 mutant tensor.c 's/WEAVE(x\[i\], x\[i + VL \/ 2\], HIGH)/WEAVE(x[i], x[i + VL \/ 2], LOW)/' \
     "matmul: the transposition"
@@ -209,7 +209,7 @@ mutant mac.c 's/old->data + (size_t)parent\[b\] \* row/old->data + (size_t)b * r
 mutant mac.c 's/c\[i\].token == eos/c[i].token == eos - 1/' "beams: EOS"
 mutant mac.c 's/s->chosen\[c\[i\].token\]++/s->chosen[c[i].token] = 1/' "beams: chosen twice counts once"
 mutant mac.c 's/s->ended\[group\]++, beam_end/s->ended[0]++, beam_end/' "beams: the first group ends"
-mutant mac.c '/t model_fingerprint/,/^}/s/j = 0, n = size_of(t); j < n/j = 0, n = 1; j < n/' \
+mutant mac.c '/t model_fingerprint/,/^}/s/j = 0, n = tensor_size(t); j < n/j = 0, n = 1; j < n/' \
     "fingerprint: the first weights only"
 
 # data
