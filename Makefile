@@ -176,7 +176,7 @@ CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
-PAPER_wnnames  = --steps-lm 2500 --steps 2200 --alone 0.4 --harder 0.3 --pace 0.05
+PAPER_wnnames  = --steps-lm 2500 --steps 2200 --alone 0.4 --harder 0.3 --pace 0.05 --each 0.4
 PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 4 \
     --steps-lm 2000 --steps 500 --alone 0.5 --harder 0.6
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))

@@ -42,7 +42,7 @@ static Option options[] = {
     {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
     {"guidance", "weight of -log(attention on the right document); 0: banks stay at --group", 0.4,
      0, 100, 0},
-    {"each", "the same, where one vector is all that is seen of a document; 0 with guidance 0", 0.4,
+    {"each", "the same, where one vector is all that is seen of a document; 0 with guidance 0", 0,
      0, 100, 0},
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
