@@ -1,5 +1,5 @@
 /* mac.c - the algorithm, in the order of the paper (arXiv 2403.04317): base LM, amortization
- * network, aggregator, prefix, loss, memory bank, answers.  Knows no text: token ids come in, token
+ * network, aggregator, prefix, loss, answers.  Knows no text: token ids come in, token
  * ids go out.  [E1]..[E5] are the rows of the table in NOTES.md. */
 #include "mac.h"
 #include <limits.h>
@@ -443,7 +443,9 @@ struct LmCache {
 
 static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
     LmCache *c = tape_alloc(tp, sizeof *c);
-    if (!c) return NULL;
+    if ((int64_t)B * cap > INT_MAX / 2)
+        tape_fail(tp, "%d questions or beams at once are too many", B);
+    if (!c || tape_error(tp)[0]) return NULL;
     c->B = B, c->cap = cap;
     c->keys = int_array(tp, B);
     c->read = int_array(tp, B);
@@ -825,7 +827,8 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     Tensor *phi = agg_blocks(m, tp, q, n, bank, &r);
     Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
                            prefix_expand(m, tp, phi, n), b->alike);
-    if (!loss || (!own_bank && !agg_blocks(m, tp, q, n, bank, &all))) return NULL; /* all.mass */
+    if (!loss) return NULL;
+    if (!own_bank && !agg_blocks(m, tp, q, n, bank, &all)) return NULL; /* fills all.mass */
     Tensor **mass = own_bank ? r.mass : all.mass;
     *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
     loss = add_guidance(m, tp, b, loss, mass, b->guidance);
@@ -1082,6 +1085,8 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
     real *score = tape_alloc(tp, (size_t)W * sizeof *score);
     if (!tokens || !room || !c || !x || !score) return -1;
+    *n = 0;
+    if (prompt->n == 0) return 0; /* nothing was asked */
     Beams s = {.W = W, .w = w, .cap = cap, .live = tokens, .next = tokens + W * cap, .parent = room,
                .ended = room + W, .chosen = room + 2 * W, .score = score, .penalty = o->penalty,
                .best = out, .best_n = -1};
@@ -1089,14 +1094,14 @@ static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, L
         x[b] = *prompt;
         score[b] = b % w ? -INFINITY : 0;
     }
-    while (s.step < cap && running && prompt->n) {
+    while (s.step < cap && running) {
         Tensor *logits = last_logits(m, tp, x, W, s.step ? NULL : prefix, cache);
         running = logits ? beam_step(tp, &s, logits, c) : -1;
         if (running < 0 || cache_follow(m, tp, cache, s.parent) != 0) return -1;
         for (int b = 0; b < W; b++) x[b] = (Ids){s.live + b * cap + s.step - 1, 1};
     }
     for (int b = 0; b < W; b++)
-        if (s.step && s.ended[b / w] < w && score[b] > -INFINITY)
+        if (s.ended[b / w] < w && score[b] > -INFINITY)
             beam_end(&s, s.live + b * cap, s.step, score[b], s.step);
     *n = s.best_n > 0 ? s.best_n : 0;
     return 0;
@@ -1112,7 +1117,7 @@ static Tensor *prefix_of(const Model *m, Tape *tp, Tensor *prefix, int B, int b,
 int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap, int *out, int *n,
                const AnswerOptions *options) {
     AnswerOptions o = options ? *options : (AnswerOptions){0};
-    int was, bad = 0, W = o.beams > 1 ? o.beams : 1, rows = W > 1 ? W : B;
+    int was, bad = 0, W = o.beams > 1 ? o.beams : 1;
     if (o.groups > 1 && W % o.groups) {
         tape_fail(tp, "%d beams cannot be dealt into %d groups", W, o.groups);
         return -1;
@@ -1124,9 +1129,7 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     for (int b = 0; x && b < B; b++)
         if (x[b].n > keys) keys = x[b].n;
     keys = cap < m->c.S - m->c.P - keys ? m->c.P + keys + cap : m->c.S;
-    if ((int64_t)rows * (keys + cap) > INT_MAX / 2) x = NULL;
-    if (!x) tape_fail(tp, "%d questions or beams at once are too many", rows);
-    LmCache *cache = x ? cache_new(m, tp, rows, keys) : NULL;
+    LmCache *cache = cache_new(m, tp, W > 1 ? W : B, keys);
     bad = !x || !cache || (bank && !prefix);
     if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
     for (int b = 0; !bad && W > 1 && b < B; b++) { /* the cache serves one question after another */

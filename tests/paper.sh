@@ -98,7 +98,7 @@ lm() { # CORPUS
 }
 
 once() { # of one seed: finetuning again and again, and other corpora, to which nothing carries over
-    cells adapt $at passes
+    cells adapt "$1-$2" "$1" "$2" passes
     for other in people wnnames factbook; do
         [ "$other" = "$1" ] && continue
         for method in question uniform mac gold; do

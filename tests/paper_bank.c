@@ -49,9 +49,9 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
     lab.tp = paper_need(tape_new(0));
     double began = mac_seconds(), memory = 0;
     for (int i = 0; i < most; i++) { /* spread over the documents */
-        const Doc *d = &lab.test.docs[(int64_t)i * lab.test.n_docs / most];
-        if (d->n_qas == 0) continue;
-        const Qa *qa = &lab.test.qas[d->qas[i % d->n_qas]];
+        int k = (int)((int64_t)i * lab.test.n_docs / most);
+        if (lab.test.docs[k].n_qas == 0) continue;
+        const Qa *qa = &lab.test.qas[lab_one(&lab.test, k)];
         size_t bytes;
         tape_reset(lab.tp);
         int *out = paper_need(tape_alloc(lab.tp, (size_t)cap * sizeof *out));

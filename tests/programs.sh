@@ -70,6 +70,14 @@ check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
 
+# ---- a corpus whose every answer is the same: three documents to validate are enough to see it read
+mkdir "$dir/same"
+for i in 1 2 3; do
+    printf '{"title": "T%s", "text": "T%s is here.", "qas": [{"q": "Is T%s here?", "a": ["yes"]}]}\n' $i $i $i
+done | tee "$dir/same/train.jsonl" > "$dir/same/valid.jsonl"
+./train --data "$dir/same" $small --vocab 300 --steps-lm 60 --lr-lm 0.01 --warmup 1 --steps 0 --out "$dir/s" > "$dir/reads" 2>&1
+check "the LM reads three documents, and ends" grep -q 'gold 1.000' "$dir/reads"
+
 # ---- the bank
 printf 'Velmora is a harbour town in Ardenia.\n' > "$dir/one.txt"
 printf 'Port Isold has a lighthouse.\n\nKarr was a merchant.\n' > "$dir/two.txt"
@@ -84,7 +92,7 @@ run ask --model "$dir/m" --bank "$dir/b" --json "Who discovered helium?" > "$dir
 check "ask prints JSON" grep -q '^{"question": "Who discovered helium?", "answer": ".*"documents": \[{"weight"' "$dir/json"
 check "one beam is greedy" sh -c "[ \"\$(./run ask --model '$dir/m' --bank '$dir/b' 'Who?')\" = \"\$(./run ask --beams 1 --model '$dir/m' --bank '$dir/b' 'Who?')\" ]"
 check "beams in groups" run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 2 --penalty 10 "Who discovered helium?"
-check "beams without a question" run ask --model "$dir/m" --bank "$dir/b" --beams 4 ""
+check "beams without a question" sh -c "./run ask --model '$dir/m' --bank '$dir/b' --json --beams 4 '' | grep -q '\"answer\": \"\"'"
 refused 1 "too many" ./run ask --model "$dir/m" --bank "$dir/b" --beams 900000000 "Who?"
 refused 2 "not a number" ./run ask --model "$dir/m" --bank "$dir/b" --penalty 1x "Who?"
 refused 2 "beams 4" ./run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 3 "Who?"
@@ -115,7 +123,7 @@ train --seed 2 --steps-lm 1 --steps 1 --out "$dir/other" > /dev/null 2>&1
 refused 2 "there is no option" ./train --data data/elements --out "$dir/x" --wrong 1
 refused 2 "no number" ./train --data data/elements --out "$dir/x" --steps ten
 refused 2 "power of two" ./train --data data/elements --out "$dir/x" --docs 3
-refused 2 "power of two" ./train --data data/elements --out "$dir/x" --group 3
+refused 2 "power of two" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/x" --group 3
 refused 2 "missing" ./train --data data/elements
 refused 1 "no train.jsonl" ./train --data "$dir/none" --out "$dir/x"
 refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --H 4

@@ -343,7 +343,8 @@ def encode_question(m, q):
 # ==== aggregator [E3] and prefix [E4] ============================================================
 def aggregate(m, z, phi, reads=None):
     """[E3] phi* = h_psi(z, phi) in G banks at once: z [G,B,T,d] from encode_question,
-    phi [G,K,per,d], per = T vectors a document; reads [G,B,K]: which documents a question may see (None: all of its bank).
+    phi [G,K,per,d], per = T vectors a document; reads [G,B,K]: which documents a question may
+    see (None: all of its bank).
     -> phi* [G,B,T,d], and per block the attention on each document [G,B,K,agg_H,T], of every
     head and query token.  Nothing tells keys apart but what they hold: order does not matter."""
     c, (G, B, T, d), (K, per) = m.c, z.shape, phi.shape[1:3]
