@@ -381,6 +381,14 @@ void model_share(Model *m) {
     }
 }
 
+/* Undone by 1 / by, to the bit, where by is a power of two. */
+void model_sharpen(Model *m, real by) {
+    for (int i = 0; i < m->c.agg_B; i++) {
+        Tensor *q = m->agg->block[i].q;
+        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= by;
+    }
+}
+
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
  * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
  * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
@@ -393,10 +401,7 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
-    for (int i = 0; i < m->c.agg_B; i++) {
-        Tensor *q = m->agg->block[i].q;
-        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
-    }
+    model_sharpen(m, sharp);
     model_share(m);
 }
 

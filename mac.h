@@ -251,7 +251,9 @@ void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, 
                                                     may be another                               */
 void     model_share(Model *m);                  /* question encoder = document encoder, keys =
                                                     queries                                      */
-void     model_share_start(Model *m, real sharp);/* the same, with queries multiplied by sharp
+void     model_sharpen(Model *m, real by);       /* the aggregator's queries times by: its
+                                                    attention's logits are                       */
+void     model_share_start(Model *m, real sharp);/* model_share, queries sharpened by sharp
                                                     and, where e = d, the LM's embeddings        */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */

@@ -60,6 +60,8 @@ static Option options[] = {
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
      1, 0},
     {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100, 0},
+    {"sharper", "factor of the aggregator's queries that validations try too: a power of two", 2, 1,
+     1024, 0},
     {"eval-every", "steps between validations", 500, 1, 1e9, 0},
     {"eval-questions", "questions of a validation at most", 512, 1, 1e6, 0},
     {"seed", "of everything random", 1, 0, 1e15, 0},
@@ -105,6 +107,10 @@ static void usage(const char *format, const char *what) {
     fprintf(stderr, format, what);
     fputs("; see train --help\n", stderr);
     exit(2);
+}
+
+static void power_of_two(const char *name) {
+    if (opt_int(name) & (opt_int(name) - 1)) usage("--%s must be a power of two", name);
 }
 
 static void parse(int argc, char **argv) {
@@ -572,6 +578,16 @@ static real validate(int memory) {
     return asked ? (real)hits / (real)asked : 0;
 }
 
+/* A loss is content with the mean of what several documents say, but an answer must be one of
+ * them: a sharper attention often answers more.  Powers of two: model_sharpen undoes itself. */
+static real sharper(void) {
+    real by = (real)opt("sharper"), plain = validate(ALL);
+    model_sharpen(model, by);
+    real sharpened = validate(ALL);
+    model_sharpen(model, 1 / by);
+    return sharpened > plain ? by : 1;
+}
+
 /* ==== training =============================================================================== */
 /* A running mean.  What is not finite is left out, as its step is. */
 static void follow(real *mean, real x, real rate) {
@@ -609,18 +625,21 @@ static void step_mac(void) {
 static void checkpoint(const char *stage, int steps) {
     real em[MEMORIES] = {0};
     int asked = state.stage == STAGE_LM ? 1 : MEMORIES; /* an LM can only be asked for the gold */
+    real by = asked > 1 ? sharper() : 1;
+    model_sharpen(model, by);
     fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid:", mac_terminal() ? "\r\033[K" : "", stage,
             state.step, steps, (double)state.loss);
     for (int i = 0; i < asked; i++) {
         em[i] = validate(memories[i].docs);
         fprintf(stderr, "  %s %.3f", memories[i].name, (double)em[i]);
     }
-    fputc('\n', stderr);
+    fputs(by > 1 ? "  sharpened\n" : "\n", stderr);
     curve_add(em);
     if (state.stage == STAGE_MAC && (em[MEMORIES - 1] >= state.best || valid_set.n_qas == 0)) {
         state.best = em[MEMORIES - 1];
         save(out_path, 0);
     }
+    model_sharpen(model, 1 / by);
     curve_draw();
     if (state.stage == STAGE_LM && em[0] >= (real)opt("enough")) state.step = steps; /* it reads */
     save_last();
@@ -705,9 +724,9 @@ int main(int argc, char **argv) {
     parse(argc, argv);
     adam = adam_default(0);
     StFile *last = resume ? resume_open() : NULL;
-    int docs = opt_int("docs"), group = opt_int("group");
-    if (docs & (docs - 1)) usage("%s must be a power of two", "--docs");
-    if (group & (group - 1)) usage("%s must be a power of two", "--group");
+    power_of_two("docs");
+    power_of_two("group");
+    power_of_two("sharper");
     read_split(&train_set, "train", 1);
     read_split(&valid_set, "valid", 0);
     aug = aug_new(&train_set);

@@ -224,7 +224,9 @@ mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/
     "score: prefix match"
 
 mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of their own"
-mutant mac.c '/^void model_share_start(/,/^}/s/q->data\[j\] \*= sharp/(void)j/' "shared start: not sharp"
+mutant mac.c 's/q->data\[j\] \*= by/(void)by/' "shared start: not sharp"
+mutant train.c '0,/model_sharpen(model, 1 .* by)/s/model_sharpen(model, 1 .* by)/(void)by/' \
+    "validations: the sharper attention stays"
 mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
 mutant train.c 's/opt("pace") \* opt("steps")/50/' "train: banks at a pace of their own"
 mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"

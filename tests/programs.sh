@@ -68,6 +68,14 @@ refused 1 "is cut short" train --lm README.md --out "$dir/x"
 check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
+losses() { sed -n 's/^\(mac .*loss [0-9.]*\)  EM.*/\1/p' "$1"; } # as they were at validations
+for factor in 1 2; do
+    train --steps-lm 2 --steps 40 --eval-every 5 --alone 0.5 --sharper $factor --out "$dir/f$factor" \
+        2> "$dir/f$factor.log" > /dev/null
+    losses "$dir/f$factor.log" > "$dir/f$factor.losses"
+done
+check "validations were to print losses" grep -q 'loss' "$dir/f1.losses"
+check "a sharper attention in validations changes the training" cmp "$dir/f1.losses" "$dir/f2.losses"
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
 
 # ---- a corpus whose every answer is the same: three documents to validate are enough to see it read
@@ -125,6 +133,7 @@ refused 2 "no number" ./train --data data/elements --out "$dir/x" --steps ten
 refused 2 "power of two" ./train --data data/elements --out "$dir/x" --docs 3
 refused 2 "power of two" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/x" --group 3
 refused 2 "missing" ./train --data data/elements
+refused 2 "sharper must be a power of two" ./train --data data/elements --out "$dir/x" --sharper 3
 refused 1 "no train.jsonl" ./train --data "$dir/none" --out "$dir/x"
 refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --H 4
 refused 1 "nothing to resume" ./train --resume --out "$dir/x"

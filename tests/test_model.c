@@ -1482,7 +1482,11 @@ static void test_config(void) {
     CHECK(m && m->c.S == c.P + c.D + c.Q + c.A && mac_config_check(&m->c, err) == 0, "default: %s",
           err);
     model_share_start(m, 2);
-    CHECK(params_hash(&m->ps, "", 0) != MAC_FNV, "no weights");
+    uint64_t before = params_hash(&m->ps, "", 0);
+    model_sharpen(m, 4);
+    CHECK(before != MAC_FNV && before != params_hash(&m->ps, "", 0), "no weights, or not sharpened");
+    model_sharpen(m, (real)0.25);
+    CHECK(before == params_hash(&m->ps, "", 0), "sharpening is not undone to the bit");
     const real *a = named(m, "enc_decoder.", -1, "shared.weight");
     const real *b = named(m, "aggregator.question_encoder.", -1, "shared.weight");
     const real *wte = named(m, "base_lm.base_lm.transformer.", -1, "wte.weight");
