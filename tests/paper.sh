@@ -141,7 +141,7 @@ timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as 
     at="$1-lm $1 1"
     # shellcheck disable=SC2086
     {
-        for method in uniform salient camels mac mac64; do cells adapt $at "cost-$method"; done
+        for method in uniform salient camels mac mac4 mac64; do cells adapt $at "cost-$method"; done
         cells adapt $at wide-uniform-128 wide-mac-128 wide-uniform-256 wide-mac-256
         cells drop $at drop-0 drop-25 drop-50 drop-75
     }
@@ -159,7 +159,7 @@ base
 drop25 --drop 0.25 --steps 1066
 drop50 --drop 0.5 --accumulate 2
 drop75 --drop 0.75 --accumulate 4
-own --guidance 0 --recite 0 --alike 0 --share-start 0 --group 32
+own --guidance 0 --recite 0 --alike 0 --share-start 0 --group 32 --sharper 1
 enconly4 --enc_only 1 --enc_L 4
 T4 --T 4 --P 4 --D 190
 T16 --T 16 --P 4 --D 190

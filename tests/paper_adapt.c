@@ -15,7 +15,7 @@ typedef struct { const char *name; int tunes; Weigh weigh; } Method;
 static const Method methods[] = {
     {"none", 0, 0}, {"question", 0, 0}, {"shuffled", 0, 0}, {"uniform", 1, WEIGH_UNIFORM},
     {"salient", 1, WEIGH_SALIENT}, {"camels", 1, WEIGH_CAMELS}, {"mac", 0, 0}, {"gold", 0, 0},
-    {"mac64", 0, 0}, {"mac16", 0, 0}, {"diverse", 0, 0}, {NULL, 0, 0}};
+    {"mac4", 0, 0}, {"mac64", 0, 0}, {"mac16", 0, 0}, {"diverse", 0, 0}, {NULL, 0, 0}};
 
 static const Method *method_find(const char *name) {
     for (const Method *m = methods; m->name; m++)
@@ -228,12 +228,15 @@ static void put_cost(Cell *c, int mark, int n, double state, const Cost *x) {
 }
 
 static void cost(Cell *c, const Method *m, int n, int wide) { /* wide 0: the model as it is */
-    int mac = !strncmp(m->name, "mac", 3), batch = strcmp(m->name, "mac") ? 64 : 1;
+    int mac = !strncmp(m->name, "mac", 3), batch = mac && m->name[3] ? atoi(m->name + 3) : 1;
     Cost at[COST_MARKS];
     if (n > lab.test.n_docs) n = lab.test.n_docs;
     if (wide) widen(wide);
     Adam adam = mac ? adam_default(0) : fresh_adam(1e-4); /* weights and rate change no cost */
-    if (m->weigh == WEIGH_CAMELS) camels = camels_new(&lab, ".safetensors", 0);
+    if (m->weigh == WEIGH_CAMELS) {
+        camels = camels_new(&lab, ".safetensors", 0);
+        param_freeze(&camels->body->ps, "", 1); /* as a trained one */
+    }
     tape_free(lab.tp); /* what was read so far is no part of the cost */
     lab.tp = paper_need(tape_new(0));
     for (int pass = 0; pass < 3; pass++) {

@@ -63,11 +63,11 @@ static void put_stat(Stat s, int decimals, double scale) {
     else fprintf(page, " %.*f +- %.*f |", decimals, s.mean * scale, decimals, s.spread * scale);
 }
 
-static double most_of(const char *what, const char *key) { /* of all corpora and seeds */
+static double most_of(const char *corpus, const char *what, const char *key) { /* of all seeds */
     double most = -INFINITY;
-    for (int i = 0; i < n_corpora * n_seeds; i++) {
+    for (int i = 0; i < n_seeds; i++) {
         Cell c;
-        if (open_cell(&c, corpora[i / n_seeds], i % n_seeds, what) != 0) continue;
+        if (open_cell(&c, corpus, i, what) != 0) continue;
         double x = cell_get(&c, key);
         if (!(x <= most)) most = x; /* NaN shows */
     }
@@ -78,10 +78,11 @@ static double most_of(const char *what, const char *key) { /* of all corpora and
 enum { FAILS = -1, OPEN = 0, HOLDS = 1 };
 static struct { const char *corpus[MOST]; int is[MOST], n; } verdict;
 
-/* Is a above b?  Open where they differ by less than the seeds do, or than a hundredth. */
+/* Is a above b?  Open where they differ by less than the seeds do, or than a hundredth; where one
+ * of them was measured once, than a tenth. */
 static int above(Stat a, Stat b) {
     double apart = a.mean - b.mean, spread = hypot(a.spread, b.spread);
-    if (fabs(apart) <= fmax(spread, 0.01)) return OPEN;
+    if (fabs(apart) <= fmax(spread, a.n > 1 && b.n > 1 ? 0.01 : 0.1)) return OPEN;
     return apart > 0 ? HOLDS : FAILS; /* NaN, which was not measured: fails */
 }
 
@@ -252,6 +253,10 @@ static void section_adapt(void) {
         snprintf(path, sizeof path, "%s/%s", dir, file);
         snprintf(title, sizeof title, "F1 after the stream, %s", corpora[i]);
         if (svg_bars(path, title, "F1", name, f1, n, 1, err) != 0) paper_die("%s", err);
+        if (above(stat_of(corpora[i], "adapt-gold", "em"), stat_of(corpora[i], "adapt-none", "em"))
+            != HOLDS)
+            fputs("\nThe LM does not read this corpus, not even with the document before it: "
+                  "nothing that stands on it can show much.\n", page);
         fprintf(page, "\n![%s](%s)\n\nLearning rates chosen on valid:", title, file);
         for (int r = 0; rows[r].cell; r++) {
             char cell[40];
@@ -271,7 +276,9 @@ static void section_adapt(void) {
 /* ==== experiment 2 =========================================================================== */
 static const struct { const char *cell, *what; } costs[] = {
     {"uniform", "Uniform"}, {"salient", "Salient Spans"}, {"camels", "CaMeLS"},
-    {"mac", "MAC, one at a time"}, {"mac64", "MAC, 64 at a time"}, {NULL, NULL}};
+    {"mac", "MAC, one at a time"}, {"mac4", "MAC, 4 at a time"}, {"mac64", "MAC, 64 at a time"},
+    {NULL, NULL}};
+enum { COSTS = 6, FIRST_MAC = 3 };
 #define ALL "3" /* the last of the cost_marks */
 
 static double wide_ratio(const char *corpus, int d, const char *key) { /* Uniform's to MAC's */
@@ -309,15 +316,19 @@ static void claim_cost(void) {
           "documents: 2.5 against 28.3 min; 13.5 against 41.3 GB |", page);
     for (int i = 0; i < n_corpora; i++) {
         const char *c = corpora[i], *seconds = "seconds." ALL, *held = "bytes." ALL;
-        double times = stat_ratio(c, "cost-uniform", seconds, "cost-mac", seconds).mean;
-        double many = stat_ratio(c, "cost-uniform", seconds, "cost-mac64", seconds).mean;
-        double bytes = stat_ratio(c, "cost-mac", held, "cost-uniform", held).mean;
-        double more = stat_ratio(c, "cost-mac64", held, "cost-uniform", held).mean;
-        int is = (times >= 10 && bytes < 1) || (many >= 10 && more < 1);
-        judge(c, is ? HOLDS : FAILS);
-        fprintf(page, " %s: %.1f times faster with %.2f of the memory, 64 at a time %.1f with "
-                "%.1f; beside an LM of %.1f times the encoder's size %.0f times with %.2f;",
-                c, times, bytes, many, more,
+        int is = FAILS;
+        fprintf(page, " %s:", c);
+        for (int m = FIRST_MAC; m < COSTS; m++) {
+            char cell[40];
+            snprintf(cell, sizeof cell, "cost-%s", costs[m].cell);
+            double times = stat_ratio(c, "cost-uniform", seconds, cell, seconds).mean;
+            double bytes = stat_ratio(c, cell, held, "cost-uniform", held).mean;
+            if (times >= 10 && bytes < 1) is = HOLDS;
+            fprintf(page, " %s %.1f times faster with %.2f of the memory;", costs[m].what, times,
+                    bytes);
+        }
+        judge(c, is);
+        fprintf(page, " beside an LM of %.1f times the encoder's size %.0f times with %.2f;",
                 stat_ratio(c, "wide-mac-256", "lm", "wide-mac-256", "encoder").mean,
                 wide_ratio(c, 256, seconds), 1 / wide_ratio(c, 256, held));
     }
@@ -367,10 +378,10 @@ static void section_cost(void) {
         }
         snprintf(file, sizeof file, "cost-%s.svg", corpora[i]);
         snprintf(title, sizeof title, "Time to adapt, %s", corpora[i]);
-        put_figure(file, title, "documents", "seconds", line, 5);
+        put_figure(file, title, "documents", "seconds", line, COSTS);
         snprintf(file, sizeof file, "memory-%s.svg", corpora[i]);
         snprintf(title, sizeof title, "Memory to adapt, %s", corpora[i]);
-        put_figure(file, title, "documents", "MB", held, 5);
+        put_figure(file, title, "documents", "MB", held, COSTS);
         put_wide(corpora[i]);
     }
 }
@@ -465,19 +476,19 @@ static void claim_hierarchy(void) {
 }
 
 static void claim_streaming(void) {
-    double error = most_of("streaming-10000", "error.streaming"), growth = 0;
-    if (isinf(error)) return; /* not there */
-    fprintf(page, "| streaming aggregation: the same numbers to 1e-6 at K = 10,000, flat memory | "
-            "not in the paper | at most %.1g from the plain one in double, %.1g from it in float;",
-            error, most_of("streaming-10000", "difference"));
+    if (!stat_of(corpora[0], "streaming-10000", "difference").n) return;
+    fputs("| streaming aggregation: the same numbers to 1e-6 at K = 10,000, flat memory (at most "
+          "twice that of K = 1,000) | not in the paper |", page);
     for (int i = 0; i < n_corpora; i++) {
-        double small = stat_of(corpora[i], "streaming-1000", "peak.streaming").mean;
-        double large = stat_of(corpora[i], "streaming-10000", "peak.streaming").mean;
-        if (!(large / small <= growth)) growth = large / small;
-        fprintf(page, " %s: %.0f KB at K = 1,000, %.0f KB at 10,000;", corpora[i], small / 1e3,
-                large / 1e3);
+        const char *c = corpora[i];
+        double error = most_of(c, "streaming-10000", "error.streaming");
+        double small = stat_of(c, "streaming-1000", "peak.streaming").mean;
+        double large = stat_of(c, "streaming-10000", "peak.streaming").mean;
+        judge(c, error <= 1e-6 && large < 2 * small ? HOLDS : FAILS);
+        fprintf(page, " %s: at most %.1e from the plain one in double, %.1e from it in float; %.0f "
+                "KB at K = 1,000, %.0f KB at 10,000;", c, error,
+                most_of(c, "streaming-10000", "difference"), small / 1e3, large / 1e3);
     }
-    judge("", error <= 1e-6 && growth < 1.5 ? HOLDS : FAILS);
     put_verdict();
 }
 
@@ -498,8 +509,9 @@ static void put_groups(const char *corpus, double *x, double *y, int n) {
 static void put_streaming(void) {
     static const char *const more[] = {"error, streaming", "error, plain", "between them",
                                        "streaming, KB", "plain, KB", "streaming, ms", "plain, ms"};
-    fputs("\nOne head's attention to random banks, with all scores in memory and streaming; errors "
-          "are against the same in double, relative to the largest number. The plain one's memory "
+    fprintf(page, "\nOne head's attention to random banks of %s' sizes, with all scores in memory "
+            "and streaming; errors ", corpora[0]);
+    fputs("are against the same in double, relative to the largest number. The plain one's memory "
           "is that of the bank's normalised copy and the scores; the streaming one reads the bank "
           "where it lies. They differ by the plain one's rounding, which adds up in one long "
           "sum.\n", page);
@@ -681,8 +693,8 @@ static Stat limited(const char *corpus, int cut, int percent, const char *key) {
 
 static void claim_limited(void) {
     if (!there("limited-nearest-75")) return;
-    fputs("| averaging nearest neighbours keeps a limited bank best | called well preserving at "
-          "1,250 of 1,665 (a figure) |", page);
+    fputs("| averaging nearest neighbours keeps a limited bank better than random pruning and "
+          "random averaging | called well preserving at 1,250 of 1,665 (a figure) |", page);
     for (int i = 0; i < n_corpora; i++) {
         Stat f1[3];
         for (int k = 0; k < 3; k++) f1[k] = limited(corpora[i], k, 75, "f1");
@@ -733,7 +745,7 @@ static void section_limited(void) {
 static const struct { const char *cell, *what; } designs[] = {
     {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
     {"own", "the paper's own loss (no guidance, no recitals, each token alike), encoders as drawn, "
-            "banks of 32 from the start"},
+            "not sharpened, banks of 32 from the start"},
     {"enconly4", "encoder with T learned tokens, 4 layers (as many as encoder and decoder)"},
     {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
     {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
@@ -769,7 +781,7 @@ static void claim_designs(void) {
 
 static void section_designs(void) {
     static const char *const heads[] = {"EM, banks of 16", "EM, all documents",
-                                        "seconds of training"};
+                                        "seconds of training, one thread"};
     if (!designed()) return;
     fputs("\nDesigns: people, seed 1, 800 steps each, the first row's settings but for what is "
           "named. One run of each: small differences say nothing. With P 1 half of the eight "
@@ -832,7 +844,7 @@ static void section_elsewhere(void) {
 }
 
 /* ==== experiment 9 =========================================================================== */
-/* Few questions are asked: the same up to three standard errors of their difference. */
+/* Of n questions each: the same up to three standard errors of their difference. */
 static int same_share(double a, double b, double n) {
     double p = (a + b) / 2;
     return fabs(a - b) <= 3 * sqrt(2 * p * (1 - p) / n);
@@ -849,14 +861,16 @@ static void claim_unlearning(void) {
         double nothing = stat_of(c, cell, "nothing.forgotten.em").mean;
         double kept_before = stat_of(c, cell, "before.others.em").mean;
         double kept_after = stat_of(c, cell, "after.others.em").mean;
-        double n = stat_of(c, cell, "nothing.forgotten.questions").mean;
-        int gone = equal == 1 && same_share(after, nothing, n)
+        double others = stat_of(c, "adapt-shuffled", "em").mean; /* guessed from what remains */
+        double n = stat_of(c, cell, "nothing.forgotten.questions").mean * n_seeds;
+        int gone = equal == 1
+                   && (same_share(after, nothing, n) || same_share(after, others, n))
                    && fabs(kept_after - kept_before) < 0.01;
         int known = !same_share(before, nothing, n); /* what nobody knew cannot be forgotten */
         judge(c, !gone ? FAILS : known ? HOLDS : OPEN);
-        fprintf(page, " %s: EM %.3f to %.3f (question only %.3f), others %.3f to %.3f, file %s;", c,
-                before, after, nothing, kept_before, kept_after,
-                equal == 1 ? "as if never learned" : "differs");
+        fprintf(page, " %s: EM %.3f to %.3f (question only %.3f, with other documents %.3f), "
+                "others %.3f to %.3f, file %s;", c, before, after, nothing, others, kept_before,
+                kept_after, equal == 1 ? "as if never learned" : "differs");
     }
     put_verdict();
 }
@@ -872,7 +886,8 @@ static void section_unlearning(void) {
         fprintf(page, "\n%s, %.0f documents forgotten in", corpora[i],
                 stat_of(corpora[i], "unlearning", "forgotten").mean);
         fprintf(page, " %.4f s; ", stat_of(corpora[i], "unlearning", "seconds").mean);
-        fprintf(page, "training the model anew, without its LM, takes %.0f s:\n",
+        fprintf(page, "training the model anew, without its LM, took %.0f s of one "
+                    "thread, beside other work:\n",
                 stat_of(corpora[i], "training", "seconds").mean);
         put_heads("questions asked", heads, 2);
         for (int k = 0; k < 3; k++) {
@@ -988,9 +1003,10 @@ static void put_head(void) {
             "standard deviation; what needs only the LM, which all seeds share, is measured "
             "once (the document in the context, costs). Undecided: the seeds differ by more, the "
             "difference is below 0.01 (one run: 0.1), or MAC does not answer from its memory there "
-            "at all. MAC is trained with what the paper does not have, guidance, recitals and a "
-            "shared start (NOTES.md, Where we depart); without them: section 8, the paper's own "
-            "loss.%s The order of a stream is the seed's. Options of the trainings:\n\n",
+            "at all. MAC is trained with what the paper does not have, guidance, recitals, a "
+            "shared start, an attention sharpened where valid wants it (NOTES.md, Where we "
+            "depart); without them: section 8, the paper's own loss.%s The order of a stream is "
+            "the seed's. Options of the trainings:\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");

@@ -47,14 +47,16 @@ static int join(const Ids *doc, int n, const int *order, Ids *out) {
 typedef struct { Ids doc, q, x; char *asked; } Example;
 
 /* A training question, not one of the OTHERS', its document with other answers, and what BM25 finds
- * beside it, up to `most` documents, 0: the question alone; not what bears the same name, which in
- * training may say something else. */
+ * beside it, up to `most` documents, 0: the question alone.  What bears the same name may in
+ * training say something else: it is neither in the context nor among the others. */
 static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int others, int most,
                         Example *e) {
     int found[3 * MOST], n = 1, from, order[MOST];
     int i = others + rng_below(rng, lab.train.n_docs - others);
     Ids doc[MOST], context;
     AugDoc d;
+    for (int j = 0; j < others; j++)
+        if (!strcmp(lab.train.docs[j].title, lab.train.docs[i].title)) return 0;
     if (aug_draw(aug, i, NULL, 0, 0.8, rng, &d) != 0) paper_die("out of memory");
     if (d.n == 0) { aug_drop(&d); return 0; }
     int k = rng_below(rng, d.n), beside = bm25_top(index, d.q[k], 3 * MOST, found);

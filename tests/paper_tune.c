@@ -206,12 +206,14 @@ static Tensor *camels_scores(Camels *c, Tape *tp, const Ids *x, int B) {
 
 int camels_weights(Camels *c, Tape *tp, const Ids *x, int B, real *w) {
     int was = tape_record(tp, 0);
+    TapeMark mark = tape_mark(tp);
     Tensor *s = camels_scores(c, tp, x, B);
     tape_record(tp, was);
     for (int i = 0; s && i < s->shape[0]; i++) {
         real z = s->data[2 * i + 1], positive = z > 0 ? z : 0;
         w[i] = (positive + exact_log(1 + exact_exp(z > 0 ? -z : z))) / 3;
     }
+    tape_release(tp, mark); /* the weigher is done when the LM's step begins */
     return s ? 0 : -1;
 }
 
