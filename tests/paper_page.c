@@ -887,7 +887,7 @@ static void section_unlearning(void) {
                 stat_of(corpora[i], "unlearning", "forgotten").mean);
         fprintf(page, " %.4f s; ", stat_of(corpora[i], "unlearning", "seconds").mean);
         fprintf(page, "training the model anew, without its LM, took %.0f s of one "
-                    "thread, beside other work:\n",
+                "thread, beside other work:\n",
                 stat_of(corpora[i], "training", "seconds").mean);
         put_heads("questions asked", heads, 2);
         for (int k = 0; k < 3; k++) {
