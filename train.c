@@ -46,6 +46,8 @@ static Option options[] = {
      100, 0},
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
+    {"echo", "1: until the guidance begins, questions are read as documents and recited too", 0, 0,
+     1, 1},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training: a power of two", 1, 1, 4096, 0},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",
@@ -480,10 +482,12 @@ static int pace(void) {
 
 static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
-    int n_grad = opt_int("docs") - (int)(opt_int("docs") * opt("drop")), room = n_grad * (per + 1);
+    int n_grad = opt_int("docs") - (int)(opt_int("docs") * opt("drop")), room = n_grad * (per + 2);
+    int echo = opt("echo") > 0 && !guided() && state.group == 1;
     while (n < n_grad || n < state.group) n *= 2; /* no more than the largest bank needs */
+    if (echo) n = n_grad; /* no question sees another document than its own */
     AugDoc *d = calloc((size_t)n, sizeof *d);
-    Ids *docs = tape_alloc(tape, (size_t)n * sizeof *docs);
+    Ids *docs = tape_alloc(tape, 2 * (size_t)n * sizeof *docs);
     Ids *q = tape_alloc(tape, 2 * (size_t)room * sizeof *q), *qa = q + room;
     int *doc = tape_alloc(tape, (size_t)room * sizeof *doc);
     if (!d || !docs || !q || !doc) die("out of memory for a batch");
@@ -492,7 +496,7 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     for (int i = 0; i < n; i++) {
         docs[i] = ids_of(prompt_document, d[i].text, model->c.D);
         stage_tokens += docs[i].n;
-        int first = d[i].n ? rng_below(&state.rng, d[i].n) : 0;
+        int first = d[i].n ? rng_below(&state.rng, d[i].n) : 0, own = n_q;
         for (int k = 0; k < per && k < d[i].n && i < n_grad; k++) {
             int pick = (first + k) % d[i].n; /* neighbours: none twice */
             q[n_q] = ids_of(prompt_question, d[i].q[pick], model->c.Q);
@@ -500,9 +504,11 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
             stage_tokens += q[n_q].n + qa[n_q].n;
             doc[n_q++] = i;
         }
+        if (echo) docs[n + i] = q[own + rng_below(&state.rng, n_q - own)];
         aug_drop(&d[i]);
     }
     free(d);
+    if (echo) n *= 2, n_grad *= 2; /* questions as documents, each in a bank of its own */
     for (int i = 0; i < n_grad; i++) { /* from its first token on */
         if (docs[i].n < 2 || !(rng_uniform(&state.rng) < (real)opt("recite"))) continue;
         q[n_q] = (Ids){docs[i].id, 1}, qa[n_q] = docs[i];

@@ -228,6 +228,8 @@ mutant mac.c 's/q->data\[j\] \*= by/(void)by/' "shared start: not sharp"
 mutant train.c '0,/model_sharpen(model, 1 .* by)/s/model_sharpen(model, 1 .* by)/(void)by/' \
     "validations: the sharper attention stays"
 mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
+mutant train.c 's/opt("echo") > 0 \&\& !guided()/opt("echo") > 0/' "train: questions are documents behind the guidance"
+mutant train.c 's/int echo = .*;/int echo = 0;/' "train: no echo"
 mutant train.c 's/opt("pace") \* opt("steps")/50/' "train: banks at a pace of their own"
 mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"
 mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"

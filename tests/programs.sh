@@ -59,6 +59,12 @@ for alone in 0.5 1; do
 done
 check "they are not made alike again" sh -c "! cmp -s '$dir/a0.5' '$dir/a1'"
 check "they are, without --share-start" cmp "$dir/b0.5" "$dir/b1"
+for echo in 0 1; do
+    check "echo $echo" train --steps-lm 2 --steps 4 --echo $echo --out "$dir/e$echo"
+    check "echo $echo, guided" train --steps-lm 2 --steps 4 --alone 0 --echo $echo --out "$dir/g$echo"
+done
+check "questions are not recited" sh -c "! cmp -s '$dir/e0' '$dir/e1'"
+check "questions are recited when the guidance has begun" cmp "$dir/g0" "$dir/g1"
 check "an LM alone" train --steps 0 --out "$dir/lm"
 check "another's LM" train --steps 0 --lm "$dir/lm" --out "$dir/lm2"
 check "--lm changes the LM" cmp "$dir/lm" "$dir/lm2"
