@@ -153,9 +153,12 @@ $(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model and fewer steps; real text has the defaults of ./train.
+# People need no more than a small model and fewer steps.  wnnames gets thirteen minutes here, real
+# text otherwise the defaults of ./train (TRAIN= asks for them).
 TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000 \
     --names 0
+TRAIN_wnnames = --T 8 --steps-lm 2500 --steps 2600 --alone 0.28 --echo 1 --each 0.4 --harder 0.4 \
+    --pace 0.04
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
 TYPED_people    = Ada Calder works as a potter. Ada Calder keeps a pet parrot. The home of Ada Calder is in Kyoto.
 ASKED_people    = What is the job of Ada Calder?
@@ -176,7 +179,7 @@ CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
-PAPER_wnnames  = --steps-lm 2500 --steps 2200 --alone 0.4 --harder 0.3 --pace 0.05 --each 0.4
+PAPER_wnnames  = $(TRAIN_wnnames)
 PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 4 \
     --steps-lm 2000 --steps 500 --alone 0.5 --harder 0.6
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
