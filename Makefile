@@ -153,8 +153,8 @@ $(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model and fewer steps.  wnnames gets thirteen minutes here, real
-# text otherwise the defaults of ./train (TRAIN= asks for them).
+# People need no more than a small model and fewer steps.  wnnames gets a quarter of an hour
+# here, other real text the defaults of ./train (TRAIN= asks for them there too).
 TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000 \
     --names 0
 TRAIN_wnnames = --T 8 --steps-lm 2500 --steps 2600 --alone 0.28 --echo 1 --each 0.4 --harder 0.4 \

@@ -508,7 +508,9 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
         aug_drop(&d[i]);
     }
     free(d);
-    if (echo) n *= 2, n_grad *= 2; /* questions as documents, each in a bank of its own */
+    /* A name stands elsewhere in a question than in a document: read and recited like one, from a
+     * bank of its own, the question leaves it in the vectors where documents have it. */
+    if (echo) n *= 2, n_grad *= 2;
     for (int i = 0; i < n_grad; i++) { /* from its first token on */
         if (docs[i].n < 2 || !(rng_uniform(&state.rng) < (real)opt("recite"))) continue;
         q[n_q] = (Ids){docs[i].id, 1}, qa[n_q] = docs[i];
