@@ -47,7 +47,7 @@ static Option options[] = {
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
     {"echo", "1: until the guidance begins, questions are read as documents and recited too", 0, 0,
-     1, 1},
+     1, 0},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
     {"group", "largest bank at the start of meta-training: a power of two", 1, 1, 4096, 0},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",

@@ -31,10 +31,10 @@ run() { ./run "$@"; }
 
 # ---- training: any number of threads, and resume after an interruption, give the same file
 train() { ./train --data data/elements $small --steps-lm 60 --steps 100 "$@"; }
-check "a training from nothing" train --threads 1 --out "$dir/m"
-check "with three threads" train --threads 3 --out "$dir/m3"
+check "a training from nothing" train --threads 1 --echo 1 --out "$dir/m"
+check "with three threads" train --threads 3 --echo 1 --out "$dir/m3"
 check "threads change the model" cmp "$dir/m" "$dir/m3"
-train --threads 1 --out "$dir/r" > /dev/null 2>&1 &
+train --threads 1 --echo 1 --out "$dir/r" > /dev/null 2>&1 & # an option that is not its default
 pid=$!
 sleep 0.4
 kill -INT $pid 2> /dev/null
