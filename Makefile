@@ -173,8 +173,8 @@ demo: train run
 
 # ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people, one seed, small, into
 # out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS=: at a time.  Stopped, it goes on where it was.
-# PAPER_people and the like are shorter trainings than those of the demo: nine must fit, and others;
-# all seeds share the LM of the first.
+# people and wnnames train as in the demo, factbook shorter: nine must fit, and others; all seeds
+# share the LM of the first.
 CORPORA = wnnames factbook people
 SEEDS   = 1 2 3
 JOBS    = 2

@@ -792,7 +792,7 @@ static Tensor **each_mass(Model *m, Tape *tp, const MacBatch *b, Tensor *q, Tens
 
 /* weight * -log(attention on the right document), the mean over questions, vectors and heads, is
  * added to the loss for each block of the aggregator: ours, not the paper's.  A log for each head:
- * under the log of a mean, heads that look elsewhere are let be. */
+ * with the log of their mean, one head that finds the document would excuse the others. */
 static Tensor *add_guidance(Model *m, Tape *tp, const MacBatch *b, Tensor *loss,
                             Tensor *const *mass, real weight) {
     int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
@@ -811,9 +811,9 @@ static real mean_mass(const Model *m, const MacBatch *b, Tensor *const *mass) {
     return sum;
 }
 
-/* L = NLL of the answer's tokens under LM(x; phi*), and the guidance.  The questions read twice:
- * for their answers each its bank of `group` documents (r), for the guidance all n_docs (all); once
- * (own_bank) where both are the same or no guidance is asked for. */
+/* L = NLL of the answer's tokens under LM(x; phi*), and the guidance.  Questions attend to the bank
+ * of their document (r), which gives the answer, and with guidance once more to all n_docs documents
+ * (all), of which only the attention counts.  own_bank: the first serves for both. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     int n = b->n_q, own_bank = b->group == b->n_docs || !(b->guidance > 0);
     if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs

@@ -18,7 +18,7 @@
  *     mac_answer(m, tp, &x, 1, bank, 8, answer, &n, NULL);
  *
  * Letters, in code, comments, messages and NOTES.md alike:
- *   B sequences or questions   S LM window in tokens   d LM width    H heads   dh = width of a head
+ *   B sequences or questions   S LM window, P+D+Q+A    d LM width    H heads   dh = width of a head
  *   V vocabulary   e encoder width   L LM layers   K documents in the bank
  *   T vectors per document     P prefix positions per layer          n = P*2L keys and values
  *   D longest document in tokens; in attention over chunks the width of a row
@@ -142,8 +142,9 @@ typedef struct {                                 /* multi-head attention over ra
     Tensor *bias;                                /* [32, H] of T5's relative positions, or NULL:
                                                     key j is at j, query i at i, or, if causal,
                                                     at i + kn - qn                               */
-    const int *t0, *tn;                          /* [B] key rows whose attention mass is asked,  */
-    Tensor *mass;                                /* out [Nq,H] of each row of q; NULL            */
+    const int *t0, *tn;                          /* [B] first key row, and how many, whose
+                                                    weights are summed; NULL: none               */
+    Tensor *mass;                                /* out [Nq,H] that sum for each row of q        */
 } Attention;
 Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a); /* like q         */
 
@@ -153,8 +154,9 @@ typedef struct {                                 /* attention over keys that are
                                                     place or put into room; by any thread        */
     void *ctx;
     int G, R;                                    /* groups of rows of q, and rows in each        */
-    int B, by_head;                              /* questions; heads that a group holds, which
-                                                    lie behind one another                       */
+    int B, by_head;                              /* questions; heads whose rows a group holds,
+                                                    one head's behind another's (1: each its own
+                                                    group)                                       */
     const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = the
                                                     normalised rows of x                         */
     real *received;                              /* adds up: [B][N/T] weights of each document,
@@ -251,8 +253,8 @@ void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, 
                                                     may be another                               */
 void     model_share(Model *m);                  /* question encoder = document encoder, keys =
                                                     queries                                      */
-void     model_sharpen(Model *m, real by);       /* the aggregator's queries times by: its
-                                                    attention's logits are                       */
+void     model_sharpen(Model *m, real by);       /* the aggregator's to_q, and so its attention
+                                                    logits, times by                             */
 void     model_share_start(Model *m, real sharp);/* model_share, queries sharpened by sharp
                                                     and, where e = d, the LM's embeddings        */
 
@@ -272,7 +274,8 @@ Tensor  *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B);    
 Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                 /* [E1] [B*T,d] */
 typedef struct {                                 /* which vectors of phi question b attends to   */
     const int *doc0, *docs;                      /* [B] first document and number of documents   */
-    const int *gold;                             /* [B] the right one, NULL: not known           */
+    const int *gold;                             /* [B] the right one, counted from document 0
+                                                    of phi; NULL: not known                      */
     int per;                                     /* vectors of a document in phi; 0: T           */
     Tensor **mass;                               /* out [agg_B] of [B*T,agg_H]: attention on it
                                                     of each vector and head, NULL: not asked     */
@@ -288,19 +291,21 @@ typedef struct {                                 /* one step: documents, and que
                                                     one on get no gradient                       */
     const Ids *q, *qa; int n_q;                  /* questions; question, answer and EOS          */
     const int *doc;                              /* [n_q] the document that answers              */
-    int group;                                   /* documents to a bank: a question is answered
-                                                    from the bank of its document                */
+    int group;                                   /* documents to a bank, divides n_docs; document
+                                                    i is in bank i % (n_docs / group), and so are
+                                                    the questions about it                       */
     real guidance;                               /* weight of -log(attention on the right one of
                                                     all n_docs documents); the paper's loss: 0   */
     int n_recite;                                /* of the questions, the last ones: their answer
                                                     is the rest of their own document            */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
-    real each;                                   /* weight of the same where all that is seen of a
-                                                    document is one vector: i % T for question i */
+    real each;                                   /* weight of a second guidance, in which question
+                                                    i sees only vector i % T of each document    */
 } MacBatch;
 typedef struct {
-    real loss, answer;                           /* all of it; without guidance, but recitals    */
-    real mass;                                   /* mean attention on the right document         */
+    real loss, answer;                           /* all of it; of answers and recitals alone     */
+    real mass;                                   /* mean attention on the right document: of all
+                                                    n_docs with guidance, of its bank without    */
 } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 

@@ -484,7 +484,7 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
     int n_grad = opt_int("docs") - (int)(opt_int("docs") * opt("drop")), room = n_grad * (per + 2);
     int echo = opt("echo") > 0 && !guided() && state.group == 1;
-    while (n < n_grad || n < state.group) n *= 2; /* no more than the largest bank needs */
+    while (n < n_grad || n < state.group) n *= 2; /* beyond n_grad: to choose among, no gradient */
     if (echo) n = n_grad; /* no question sees another document than its own */
     AugDoc *d = calloc((size_t)n, sizeof *d);
     Ids *docs = tape_alloc(tape, 2 * (size_t)n * sizeof *docs);
@@ -508,8 +508,8 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
         aug_drop(&d[i]);
     }
     free(d);
-    /* A name stands elsewhere in a question than in a document: read and recited like one, from a
-     * bank of its own, the question leaves it in the vectors where documents have it. */
+    /* Echo: a question of each document is encoded as if it were one, and recited from its own
+     * vectors, so that a name comes to lie in the same vectors wherever it stands in a text. */
     if (echo) n *= 2, n_grad *= 2;
     for (int i = 0; i < n_grad; i++) { /* from its first token on */
         if (docs[i].n < 2 || !(rng_uniform(&state.rng) < (real)opt("recite"))) continue;
@@ -754,7 +754,7 @@ int main(int argc, char **argv) {
     run_stage("mac", opt_int("steps"), opt("lr"), step_mac);
     if (state.best < 0) save(out_path, 0); /* no step of it was validated: an LM for --lm */
     if (n_cut)
-        fprintf(stderr, "%d times a text was longer than the model's window and cut\n", n_cut);
+        fprintf(stderr, "%d times a text was longer than D, Q or A tokens and cut\n", n_cut);
     fprintf(stderr, "best model: %s; peak memory %.0f MB\n", out_path,
             (double)mac_peak_memory() / 1e6);
     return 0;
