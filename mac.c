@@ -585,32 +585,22 @@ static Tensor *t5_feed_forward(Tape *tp, const T5Layer *w, Tensor *x) {
     return op_add(tp, x, op_linear(tp, f, w->wo, NULL, 0), 1);
 }
 
-/* c.pad: the official code fills up what is shorter with PAD.  Its encoder is told which keys are
- * PAD, its decoder is not and reads their states too.  PAD is token 0: T5's, and the byte 0 here,
- * which no text holds. */
-static const Ids *padded(const Model *m, Tape *tp, const Ids *x, int B) {
-    if (m->c.pad == 0) return x;
+/* What the encoder reads: the text; behind it, with c.enc_only, the T learnable vectors, as ids V,
+ * V+1, ...; or, with c.pad, PAD up to so many tokens, as in the official code.  Its encoder is told
+ * which keys are PAD, its decoder is not and reads their states too.  PAD is token 0: T5's, and the
+ * byte 0 here, which no text holds. */
+static const Ids *encoder_input(const Model *m, Tape *tp, const Ids *x, int B) {
+    int T = m->c.enc_only ? m->c.T : 0, pad = T ? 0 : m->c.pad;
+    if (T == 0 && pad == 0) return x;
     Ids *full = tape_alloc(tp, (size_t)B * sizeof *full);
     for (int b = 0; full && b < B; b++) {
-        int *id = int_array(tp, x[b].n > m->c.pad ? x[b].n : m->c.pad); /* zeros: PAD */
+        int n = x[b].n + T > pad ? x[b].n + T : pad, *id = int_array(tp, n); /* zeros: PAD */
         if (!id) return NULL;
         if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
-        full[b] = (Ids){id, x[b].n > m->c.pad ? x[b].n : m->c.pad};
+        for (int t = 0; t < T; t++) id[x[b].n + t] = m->c.V + t;
+        full[b] = (Ids){id, n};
     }
     return full;
-}
-
-/* c.enc_only: the T learnable vectors, as ids V, V+1, ..., follow the text into the encoder. */
-static const Ids *with_prompts(const Model *m, Tape *tp, const Ids *x, int B) {
-    Ids *more = tape_alloc(tp, (size_t)B * sizeof *more);
-    for (int b = 0; more && b < B; b++) {
-        int *id = int_array(tp, x[b].n + m->c.T);
-        if (!id) return NULL;
-        if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
-        for (int t = 0; t < m->c.T; t++) id[x[b].n + t] = m->c.V + t;
-        more[b] = (Ids){id, x[b].n + m->c.T};
-    }
-    return more;
 }
 
 /* The encoder reads the tokens; the decoder turns T learnable vectors into T states.  Without one,
@@ -619,7 +609,7 @@ Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
     Ragged in, keys, out; /* keys: the rows of `in` without PAD */
     int T = m->c.T, only = m->c.enc_only;
     int *prompt = int_array(tp, B * T);
-    const Ids *full = only ? with_prompts(m, tp, x, B) : padded(m, tp, x, B);
+    const Ids *full = encoder_input(m, tp, x, B);
     if (!prompt || !full || ragged(tp, &in, full, B) != 0 || even(tp, &keys, B, 0) != 0
         || even(tp, &out, B, T) != 0)
         return NULL;

@@ -198,6 +198,11 @@ static char *answer_text(const int *ids, int n) {
     return s;
 }
 
+static void put_text(const char *before, const char *text) { /* as JSON */
+    fputs(before, stdout);
+    json_put(stdout, text);
+}
+
 /* ==== learn, list, forget ==================================================================== */
 #define LEARN_BATCH 64
 
@@ -272,10 +277,8 @@ static void command_list(void) {
     BankEntry e;
     for (const char *at = NULL; (at = bank_next(b, at, &e));) {
         if (!json) { printf("%s\t%s\n", e.id, e.title); continue; }
-        printf("{\"id\": ");
-        json_put(stdout, e.id);
-        printf(", \"title\": ");
-        json_put(stdout, e.title);
+        put_text("{\"id\": ", e.id);
+        put_text(", \"title\": ", e.title);
         printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)e.hash);
     }
     if (!json) fprintf(stderr, "%d documents, %d vectors of %d numbers each\n", b->K, b->T, b->d);
@@ -307,10 +310,9 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
         const char *at = NULL;
         for (int k = 0; k <= best; k++) at = bank_next(b, at, &e);
         if (json) {
-            printf("%s{\"weight\": %.4f, \"id\": ", i ? ", " : "", (double)received[best]);
-            json_put(stdout, e.id);
-            printf(", \"title\": ");
-            json_put(stdout, e.title);
+            printf("%s{\"weight\": %.4f", i ? ", " : "", (double)received[best]);
+            put_text(", \"id\": ", e.id);
+            put_text(", \"title\": ", e.title);
             putchar('}');
         } else printf("  %5.1f%%  %s  %s\n", 100 * (double)received[best], e.id, e.title);
         received[best] = -1;
@@ -329,14 +331,9 @@ static void ask(const Bank *b, const char *question, const char *right) {
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     char *text = answer_text(out, n);
     if (json) {
-        printf("{\"question\": ");
-        json_put(stdout, question);
-        printf(", \"answer\": ");
-        json_put(stdout, text);
-        if (right) {
-            printf(", \"right\": ");
-            json_put(stdout, right);
-        }
+        put_text("{\"question\": ", question);
+        put_text(", \"answer\": ", text);
+        if (right) put_text(", \"right\": ", right);
         printf(", \"documents\": [");
         if (sources) show_sources(b, received);
         puts("]}");
@@ -488,8 +485,7 @@ static void eval_round(const Bank *all, const int *doc, const int *other, int K,
 static void print_score(const char *what, const Score *s) {
     double n = s->n ? s->n : 1;
     if (json) {
-        printf("{\"what\": ");
-        json_put(stdout, what);
+        put_text("{\"what\": ", what);
         printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n,
                s->em / n, s->prefix / n, s->f1 / n);
     } else

@@ -1282,17 +1282,14 @@ Tensor *op_act(Tape *tp, Tensor *x, Act kind) {
 }
 
 /* y = softmax(x) per row.  x,y: [R,N].  dx_n = y_n (dy_n - sum_m y_m dy_m): needs y, not x. */
-static void softmax_grad(real *dx, const real *y, const real *dy, int n) {
-    real dot = row_dot(y, dy, n);
-    for (int i = 0; i < n; i++) dx[i] += y[i] * (dy[i] - dot);
-}
-
 static void softmax_backward(Node *nd) {
-    Tensor *x = nd->in[0], *y = nd->out;
-    int N = cols_of(y);
-    for (int r = 0; r < rows_of(y); r++) {
+    Tensor *x = nd->in[0], *out = nd->out;
+    int N = cols_of(out);
+    for (int r = 0; r < rows_of(out); r++) {
         size_t at = (size_t)r * (size_t)N;
-        softmax_grad(x->grad + at, y->data + at, y->grad + at, N);
+        const real *y = out->data + at, *dy = out->grad + at;
+        real *dx = x->grad + at, dot = row_dot(y, dy, N);
+        for (int i = 0; i < N; i++) dx[i] += y[i] * (dy[i] - dot);
     }
 }
 
@@ -1422,18 +1419,15 @@ static size_t attn_at(const AttnSaved *s, int b, int h) {
     return s->at[b] + (size_t)h * (size_t)s->a.qn[b] * (size_t)row_room(s->a.kn[b]);
 }
 
-/* The rows of head h of sequence b: of q (or out), and of k (or v). */
-static size_t attn_q(const AttnSaved *s, int b, int h) {
-    return (size_t)s->a.q0[b] * (size_t)s->width + (size_t)(h * s->dh);
-}
-static size_t attn_k(const AttnSaved *s, int b, int h) {
-    return (size_t)s->a.k0[b] * (size_t)s->width + (size_t)(h * s->dh);
+/* Where head h of the rows from `first` on begins, in q, k, v and out. */
+static size_t attn_rows(const AttnSaved *s, int first, int h) {
+    return (size_t)first * (size_t)s->width + (size_t)(h * s->dh);
 }
 
 static void attn_forward_head(const AttnSaved *s, int b, int h) {
     const Attention *a = &s->a;
     int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn), ahead = a->causal ? kn - qn : 0;
-    size_t q = attn_q(s, b, h), k = attn_k(s, b, h);
+    size_t q = attn_rows(s, a->q0[b], h), k = attn_rows(s, a->k0[b], h);
     real *w = s->w + attn_at(s, b, h);
     gemm(qn, kn, s->dh, mat(s->q->data + q, s->width), mat_t(s->k->data + k, s->width), w,
          (size_t)ld, ZERO, 1);
@@ -1462,7 +1456,7 @@ static void attn_job(void *ctx, int lo, int hi, int thread) { /* items: b*H + h 
 static void attn_backward_head(const AttnSaved *s, int b, int h, real *dw) {
     const Attention *a = &s->a;
     int qn = a->qn[b], kn = a->kn[b], ld = row_room(kn), ahead = a->causal ? kn - qn : 0;
-    size_t q = attn_q(s, b, h), k = attn_k(s, b, h), width = (size_t)s->width;
+    size_t q = attn_rows(s, a->q0[b], h), k = attn_rows(s, a->k0[b], h), width = (size_t)s->width;
     const real *w = s->w + attn_at(s, b, h), *dout = s->out->grad + q;
     const real *dmass = a->mass ? a->mass->grad : NULL;
     if (s->v->grad)
@@ -1587,6 +1581,7 @@ typedef struct {
     real *part, *scratch;     /* part: of each slab o [GR][w], m [GR], l [GR] */
     real *share, *top;        /* what each document receives of each row, [N/T][GR], relative to
                                  the m of its chunk, [chunks][GR]; NULL: not asked */
+    real *found;              /* m and 1/l of each row, all slabs together, [2][GR] */
     size_t scratch_n;
 } StreamJob;
 
@@ -1677,8 +1672,8 @@ static void center_rows(real *to, const real *from, int rows, int n) {
     }
 }
 
-/* All slabs' m, l and o of row r into one; found: m and 1/l. */
-static void stream_merge(const StreamJob *s, int r, real *out, real *found) {
+/* All slabs' m, l and o of row r into one. */
+static void stream_merge(const StreamJob *s, int r, real *out) {
     size_t GR = (size_t)s->GR, step = GR * ((size_t)s->w + 2), at = GR * (size_t)s->w + (size_t)r;
     real m = -INFINITY, l = 0;
     for (int i = 0; i < s->slabs; i++) {
@@ -1695,19 +1690,17 @@ static void stream_merge(const StreamJob *s, int r, real *out, real *found) {
     if (!s->Wk) center_rows(out, out, 1, s->w);
     const real *bias = s->Wk ? s->a.bv + r / s->a.R * s->w : NULL;
     for (int j = 0; bias && j < s->w; j++) out[j] += bias[j];
-    found[r] = m, found[s->GR + r] = 1 / l;
+    s->found[r] = m, s->found[s->GR + r] = 1 / l;
 }
 
-typedef struct { const StreamJob *s; const real *found; } StreamShares;
 static void stream_share_job(void *ctx, int lo, int hi, int thread) { /* items: chunks */
-    const StreamShares *h = ctx;
-    const StreamJob *s = h->s;
+    const StreamJob *s = ctx;
     int K = s->a.N / s->a.T, docs = s->chunk / s->a.T, head = s->a.R / s->a.by_head;
     (void)thread;
     for (int c = lo; c < hi; c++)
         for (int r = 0; r < s->GR; r++) { /* rows are (group, head, question, t) */
-            real scale = real_exp(s->top[(size_t)c * (size_t)s->GR + (size_t)r] - h->found[r])
-                         * h->found[s->GR + r];
+            real scale = real_exp(s->top[(size_t)c * (size_t)s->GR + (size_t)r] - s->found[r])
+                         * s->found[s->GR + r];
             real *to = s->a.received + (size_t)(r % head / (head / s->a.B)) * (size_t)K;
             for (int d = c * docs; d < (c + 1) * docs && d < K; d++)
                 to[d] += s->share[(size_t)d * (size_t)s->GR + (size_t)r] * scale;
@@ -1728,11 +1721,11 @@ Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a) {
     s.scratch_n = (size_t)(s.chunk + 1) * (size_t)(a->D + 2 * inner + STREAM_ROWS + 1);
     size_t w_n = (size_t)inner * (size_t)a->D;
     Tensor *y = tape_tensor(tp, s.GR, s.w);
-    real *found = arena_raw(tp, 2 * (size_t)s.GR * sizeof(real));
+    s.found = arena_raw(tp, 2 * (size_t)s.GR * sizeof(real));
     real *own = arena_raw(tp, ((size_t)s.GR * (size_t)s.w + 2 * w_n) * sizeof(real));
     s.part = tape_alloc(tp, (size_t)s.slabs * (size_t)s.GR * (size_t)(s.w + 2) * sizeof(real));
     s.scratch = arena_raw(tp, s.scratch_n * (size_t)pool_size() * sizeof(real));
-    if (!y || !found || !own || !s.part || !s.scratch) return NULL;
+    if (!y || !s.found || !own || !s.part || !s.scratch) return NULL;
     if (a->N == 0) return y;
     real *Wk = own + (size_t)s.GR * (size_t)s.w;
     if (a->Wk) {
@@ -1746,9 +1739,8 @@ Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a) {
         s.top = s.share + K * (size_t)s.GR;
     }
     pool_run(s.slabs, 4.0 * s.GR * s.w * s.slab, stream_job, &s);
-    for (int r = 0; r < s.GR; r++) stream_merge(&s, r, y->data + (size_t)r * (size_t)s.w, found);
-    StreamShares h = {&s, found};
-    if (a->received) pool_run((int)n_chunks, 2.0 * s.GR * s.chunk, stream_share_job, &h);
+    for (int r = 0; r < s.GR; r++) stream_merge(&s, r, y->data + (size_t)r * (size_t)s.w);
+    if (a->received) pool_run((int)n_chunks, 2.0 * s.GR * s.chunk, stream_share_job, &s);
     return y;
 }
 
@@ -1836,46 +1828,32 @@ static void param_file_name(char *to, const char *before, const Param *p, int gr
                  mark + 2);
 }
 
-typedef int (*ParamVisit)(void *ctx, const char *name, real *data, int ndim, const int *shape);
-
-/* Calls visit for each tensor of the file: values, and moments under adam.m. and adam.v. */
-static int params_visit(const Params *ps, int moments, ParamVisit visit, void *ctx) {
+/* Each tensor of the file, values, and moments under adam.m. and adam.v.: read from f, or, where f
+ * is NULL, added to w. */
+static int params_each(const Params *ps, int moments, StWriter *w, StFile *f, char *err) {
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
         int grouped = strstr(p->name, "%d") != NULL, G = grouped ? p->t.shape[0] : 1;
+        int ndim = p->t.ndim - grouped, *shape = p->t.shape + grouped;
         size_t part = tensor_size(&p->t) / (size_t)G;
         real *data[3] = {p->t.data, p->m, p->v};
         static const char *const before[3] = {"", "adam.m.", "adam.v."};
         for (int k = 0; k < (moments && p->m ? 3 : 1); k++)
             for (int g = 0; g < G; g++) {
                 char name[MAC_NAME + 16];
+                real *at = data[k] + (size_t)g * part;
                 param_file_name(name, before[k], p, g);
-                if (visit(ctx, name, data[k] + (size_t)g * part, p->t.ndim - grouped,
-                          p->t.shape + grouped)
-                    != 0)
-                    return -1;
+                if (!f) st_add(w, name, at, ndim, shape);
+                else if (st_read_shaped(f, name, at, ndim, shape, err) != 0) return -1;
             }
     }
     return 0;
 }
 
-static int visit_save(void *ctx, const char *name, real *data, int ndim, const int *shape) {
-    st_add(ctx, name, data, ndim, shape);
-    return 0;
-}
-
 int params_save(const Params *ps, StWriter *w, int moments) {
-    return params_visit(ps, moments, visit_save, w);
-}
-
-typedef struct { StFile *f; char *err; } Loading;
-
-static int visit_load(void *ctx, const char *name, real *data, int ndim, const int *shape) {
-    const Loading *l = ctx;
-    return st_read_shaped(l->f, name, data, ndim, shape, l->err);
+    return params_each(ps, moments, w, NULL, NULL);
 }
 
 int params_load(Params *ps, StFile *f, int moments, char *err) {
-    Loading l = {f, err};
-    return params_visit(ps, moments, visit_load, &l);
+    return params_each(ps, moments, NULL, f, err);
 }

@@ -23,6 +23,11 @@ static void die(const char *format, ...) {
     exit(1);
 }
 
+static void *need(void *p, const char *what) {
+    if (!p) die("out of memory%s", what);
+    return p;
+}
+
 /* ==== options ================================================================================ */
 typedef struct { const char *name, *help; double value, least, most; int given; } Option;
 static Option options[] = {
@@ -72,6 +77,7 @@ static Option options[] = {
 
 static MacConfig config;
 static const char *data_dir, *out_path, *lm_path;
+static char last_path[1100]; /* of the last state: out_path.last */
 static int resume;
 
 static Option *option_find(const char *name) {
@@ -138,6 +144,7 @@ static void parse(int argc, char **argv) {
         else *size = (int)x, sized = name;
     }
     if (!out_path) usage("%s is missing", "--out");
+    snprintf(last_path, sizeof last_path, "%s.last", out_path);
     if (resume && sized) usage("%s cannot change: the sizes are the resumed model's", sized);
     if (!resume && !data_dir) usage("%s is missing", "--data");
 }
@@ -194,20 +201,17 @@ static void read_split(Corpus *c, const char *split, int needed) {
 
 static void make_tokenizer(void) {
     int n = 0, cap = train_set.n_docs + 2 * train_set.n_qas;
-    const char **texts = malloc((size_t)cap * sizeof *texts);
-    char **answers = calloc((size_t)train_set.n_qas, sizeof *answers);
-    if (!texts || !answers) die("out of memory");
+    const char **texts = need(malloc((size_t)cap * sizeof *texts), "");
+    char **answers = need(calloc((size_t)train_set.n_qas, sizeof *answers), "");
     for (int i = 0; i < train_set.n_docs; i++) texts[n++] = train_set.docs[i].text;
     for (int i = 0; i < train_set.n_qas; i++) {
         size_t len = strlen(train_set.qas[i].target);
-        answers[i] = malloc(len + 2);
-        if (!answers[i]) die("out of memory");
+        answers[i] = need(malloc(len + 2), "");
         sprintf(answers[i], " %s", train_set.qas[i].target);
         texts[n++] = train_set.qas[i].q;
         texts[n++] = answers[i];
     }
-    tok = tok_train(texts, n, opt_int("vocab"));
-    if (!tok) die("out of memory for the tokenizer");
+    tok = need(tok_train(texts, n, opt_int("vocab")), " for the tokenizer");
     for (int i = 0; i < train_set.n_qas; i++) free(answers[i]);
     free(answers), free(texts);
 }
@@ -224,14 +228,13 @@ static double get_number(StFile *f, const char *before, const char *name) {
     char key[64];
     snprintf(key, sizeof key, "%s%s", before, name);
     const char *value = st_meta(f, key);
-    if (!value) die("%s.last: \"%s\" is missing: it was not written by train", out_path, key);
+    if (!value) die("%s: \"%s\" is missing: it was not written by train", last_path, key);
     return strtod(value, NULL);
 }
 
 static void save(const char *path, int with_state) {
-    char err[MAC_ERR], rng[32], *dump = tok_dump(tok);
-    StWriter *w = st_new();
-    if (!w || !dump) die("out of memory while saving");
+    char err[MAC_ERR], rng[32], *dump = need(tok_dump(tok), " while saving");
+    StWriter *w = need(st_new(), " while saving");
     model_save(model, w, with_state);
     st_add_meta(w, "tokenizer", dump);
     if (with_state) {
@@ -253,31 +256,18 @@ static void save(const char *path, int with_state) {
     free(dump);
 }
 
-static void last_path(char *to, size_t n) { snprintf(to, n, "%s.last", out_path); }
-
-static void save_last(void) {
-    char path[1100];
-    last_path(path, sizeof path);
-    save(path, 1);
-}
-
 /* Sizes come from the file, and so do options, but for those given again. */
 static StFile *resume_open(void) {
-    char path[1100], err[MAC_ERR];
-    last_path(path, sizeof path);
-    StFile *f = st_open(path, err);
+    char err[MAC_ERR];
+    StFile *f = st_open(last_path, err);
     if (!f) die("nothing to resume: %s", err);
     const char *dir = st_meta(f, "data"), *dump = st_meta(f, "tokenizer");
-    if (!dir || !dump) die("%s: was not written by train", path);
-    if (!data_dir) {
-        char *kept = malloc(strlen(dir) + 1);
-        if (!kept) die("out of memory");
-        data_dir = strcpy(kept, dir);
-    }
+    if (!dir || !dump) die("%s: was not written by train", last_path);
+    if (!data_dir) data_dir = strcpy(need(malloc(strlen(dir) + 1), ""), dir);
     for (Option *o = options; o->name; o++)
         if (!o->given) o->value = get_number(f, "opt.", o->name);
     tok = tok_load(dump, err);
-    if (!tok) die("%s: %s", path, err);
+    if (!tok) die("%s: %s", last_path, err);
     return f;
 }
 
@@ -300,11 +290,10 @@ static void resume_state(StFile *f) {
     state.best = (real)get_number(f, "state.", "best");
     const char *rng = st_meta(f, "state.rng");
     int64_t n = st_size(f, "curve");
-    if (!rng || n < 0 || n % CURVE) die("%s.last: was not written by train", out_path);
+    if (!rng || n < 0 || n % CURVE) die("%s: was not written by train", last_path);
     state.rng = strtoull(rng, NULL, 16);
     state.n_curve = (int)(n / CURVE);
-    state.curve = malloc((size_t)(n + 1) * sizeof(real));
-    if (!state.curve) die("out of memory");
+    state.curve = need(malloc((size_t)(n + 1) * sizeof(real)), "");
     freeze();
     if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0)
         die("%s", err);
@@ -316,13 +305,6 @@ static void resume_state(StFile *f) {
 static double stage_began, last_shown;
 static long stage_tokens;
 static int stage_first; /* step at which this process took the stage up */
-
-static void progress_start(void) {
-    stage_began = mac_seconds();
-    last_shown = 0;
-    stage_tokens = 0;
-    stage_first = state.step;
-}
 
 static void progress(const char *stage, int steps) {
     double now = mac_seconds(), took = now - stage_began;
@@ -342,22 +324,20 @@ static void progress(const char *stage, int steps) {
 }
 
 static void curve_add(const real *em) {
-    real *grown = realloc(state.curve, (size_t)(state.n_curve + 1) * CURVE * sizeof *grown);
-    if (!grown) die("out of memory");
-    state.curve = grown;
+    size_t point_n = CURVE * sizeof(real);
+    state.curve = need(realloc(state.curve, (size_t)(state.n_curve + 1) * point_n), "");
     real point[CURVE] = {(real)state.stage, (real)state.step, state.loss, state.answer, state.mass};
     memcpy(point + CURVE - MEMORIES, em, MEMORIES * sizeof *em);
-    memcpy(grown + CURVE * state.n_curve++, point, sizeof point);
+    memcpy(state.curve + CURVE * state.n_curve++, point, point_n);
 }
 
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
     static const char *const name[] = {"loss", "loss without guidance", "attention, right one"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
-    double *at = malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at);
+    double *at = need(malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at), "");
     SvgLine line[2 + MEMORIES];
     char path[1100], err[DATA_ERR];
-    if (!at) die("out of memory");
     for (int i = 0; i < state.n_curve; i++) {
         const real *p = state.curve + CURVE * i;
         if ((int)p[0] != stage) continue;
@@ -387,8 +367,7 @@ static Ids ids_of(Prompt prompt, const char *text, int cap) {
 }
 
 static Ids joined(Ids a, Ids b) {
-    int *id = tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id);
-    if (!id) die("out of memory for a batch");
+    int *id = need(tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id), " for a batch");
     if (a.n) memcpy(id, a.id, (size_t)a.n * sizeof *id);
     memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
     return (Ids){id, a.n + b.n};
@@ -426,17 +405,12 @@ static Ids lm_sequence(const AugDoc *d, int kind, char *asked) {
 
 static Tensor *lm_batch_loss(void) {
     int B = opt_int("batch-lm");
-    Ids *x = tape_alloc(tape, (size_t)B * sizeof *x);
-    char **asked = tape_alloc(tape, (size_t)B * sizeof *asked);
-    if (!x || !asked) die("out of memory for a batch");
+    Ids *x = need(tape_alloc(tape, (size_t)B * sizeof *x), " for a batch");
+    char **asked = need(tape_alloc(tape, (size_t)B * sizeof *asked), " for a batch");
     for (int b = 0; b < B; b++) {
         AugDoc d;
-        do {
-            draw(&d);
-            if (d.n == 0) aug_drop(&d);
-        } while (d.n == 0);
-        asked[b] = tape_alloc(tape, (size_t)model->c.S);
-        if (!asked[b]) die("out of memory for a batch");
+        for (draw(&d); d.n == 0; draw(&d)) aug_drop(&d);
+        asked[b] = need(tape_alloc(tape, (size_t)model->c.S), " for a batch");
         x[b] = lm_sequence(&d, rng_below(&state.rng, 4), asked[b]);
         stage_tokens += x[b].n;
         aug_drop(&d);
@@ -650,13 +624,16 @@ static void checkpoint(const char *stage, int steps) {
     model_sharpen(model, 1 / by);
     curve_draw();
     if (state.stage == STAGE_LM && em[0] >= (real)opt("enough")) state.step = steps; /* it reads */
-    save_last();
+    save(last_path, 1);
 }
 
 static void run_stage(const char *name, int steps, double lr, void (*one_step)(void)) {
     adam.clip = (real)opt("clip");
     adam.decay = (real)opt("decay");
-    progress_start();
+    stage_began = mac_seconds();
+    last_shown = 0;
+    stage_tokens = 0;
+    stage_first = state.step;
     while (state.step < steps) {
         adam.lr = lr_schedule(opt("cosine") > 0 ? LR_COSINE : LR_CONSTANT, (real)lr, state.step,
                               opt_int("warmup"), steps);
@@ -668,7 +645,7 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
         if (state.step % opt_int("eval-every") == 0 || state.step == steps) checkpoint(name, steps);
         else progress(name, steps);
         if (!interrupted) continue;
-        save_last();
+        save(last_path, 1);
         fprintf(stderr, "\nstopped at step %d of stage %s; to go on: ./train --resume --out %s\n",
                 state.step, name, out_path);
         exit(130);
@@ -709,8 +686,7 @@ static void start(void) {
     if (mac_config_check(&config, err) != 0) die("%s", err);
     if (from && config.S != from->c.S)
         die("%s: P + D + Q + A is %d in it, not %d", lm_path, from->c.S, config.S);
-    model = model_new(&config, (uint64_t)opt("seed"));
-    if (!model) die("out of memory for the model");
+    model = need(model_new(&config, (uint64_t)opt("seed")), " for the model");
     state = (State){.stage = STAGE_LM, .rng = (uint64_t)opt("seed") + 1, .best = -1};
     freeze();
     if (!from) return;
@@ -737,13 +713,12 @@ int main(int argc, char **argv) {
     power_of_two("sharper");
     read_split(&train_set, "train", 1);
     read_split(&valid_set, "valid", 0);
-    aug = aug_new(&train_set);
-    tape = tape_new(0);
-    if (!aug || !tape) die("out of memory");
+    aug = need(aug_new(&train_set), "");
+    tape = need(tape_new(0), "");
     if (last) resume_state(last);
     else start();
     pool_start(opt_int("threads"));
-    save_last(); /* whoever cannot write should hear of it now */
+    save(last_path, 1); /* whoever cannot write should hear of it now */
     report();
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
