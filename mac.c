@@ -802,8 +802,8 @@ static real mean_mass(const Model *m, const MacBatch *b, Tensor *const *mass) {
 }
 
 /* L = NLL of the answer's tokens under LM(x; phi*), and the guidance.  Questions attend to the bank
- * of their document (r), which gives the answer, and with guidance once more to all n_docs documents
- * (all), of which only the attention counts.  own_bank: the first serves for both. */
+ * of their document (r), which gives the answer, and with guidance once more to all n_docs
+ * documents (all), of which only the attention counts.  own_bank: the first serves for both. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     int n = b->n_q, own_bank = b->group == b->n_docs || !(b->guidance > 0);
     if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs
