@@ -197,7 +197,10 @@ PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$
 paper: train run $(EXPERIMENTS)
 	@$(PAPER_STEP) begin
 	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PAPER_MORE) $(PAPER_PAIRS)
+	@$(MAKE) -s --no-print-directory REAL=double paper-double
 	@$(PAPER_STEP) end
+paper-double: $(B)/paper_bank
+	@$(PAPER_STEP) double
 paper-lm-%:
 	@$(PAPER_STEP) lm $*
 $(foreach c,$(CORPORA),$(eval $(filter paper-$c-%,$(PAPER_PAIRS)): paper-lm-$c))
@@ -214,4 +217,4 @@ clean:
 	rm -rf build train run
 
 .PHONY: all test test-numbers test-double fuzz fuzz-run golden platforms vectors vectors-double \
-        twin twin-exchange exchange64 mutants bench demo paper paper-designs $(PAPER_PAIRS) clean
+        twin twin-exchange exchange64 mutants bench demo paper paper-designs paper-double $(PAPER_PAIRS) clean

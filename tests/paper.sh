@@ -1,5 +1,6 @@
-# paper.sh BUILD begin | lm CORPUS | pair CORPUS SEED | designs | end - the paper's experiments at
-# toy scale, cell by cell.  `make paper` calls it, several pairs at a time, one thread each.
+# paper.sh BUILD begin | lm CORPUS | pair CORPUS SEED | designs | double | end - the paper's
+# experiments at toy scale, cell by cell.  `make paper` calls it, several pairs at a time, one
+# thread each.
 # Environment: OUT, the folder of results; QUICK=1, CORPORA, SEEDS; PAPER_people and the like,
 # options of ./train.
 # A cell that is finished, and of these programs, models and corpora, is left as it is; so a run
@@ -172,11 +173,18 @@ docs128 --docs 128 --drop 0.75
 END
 }
 
+double() { # BUILD is one with REAL=double, in which rounding hides no difference
+    for corpus in $CORPORA; do
+        for seed in $SEEDS; do cells bank "$corpus-$seed" "$corpus" "$seed" double-10000; done
+    done
+}
+
 case $phase in
 begin) begin ;;
 lm) lm "$3" ;;
 pair) pair "$3" "$4" ;;
 designs) designs ;;
+double) double ;;
 end)
     for corpus in $CORPORA; do timed "$corpus"; done
     "$build/paper_page" "$out" "$CORPORA" "$SEEDS"

@@ -275,6 +275,7 @@ int main(int argc, char **argv) {
     if (sscanf(what, "hierarchy-%d", &n) == 1) hierarchy(&c, n);
     else if (sscanf(what, "rounds-%d", &n) == 1) rounds(&c, n);
     else if (sscanf(what, "streaming-%d", &n) == 1) streaming(&c, n);
+    else if (sscanf(what, "double-%d", &n) == 1) streaming(&c, n); /* built with REAL=double */
     else if (!strcmp(what, "unlearning")) unlearning(&c);
     else paper_die("there is no cell %s", what);
     lab_keep(&c);

@@ -481,13 +481,14 @@ static void claim_streaming(void) {
           "twice that of K = 1,000) | not in the paper |", page);
     for (int i = 0; i < n_corpora; i++) {
         const char *c = corpora[i];
-        double error = most_of(c, "streaming-10000", "error.streaming");
+        double apart = most_of(c, "double-10000", "difference");
         double small = stat_of(c, "streaming-1000", "peak.streaming").mean;
         double large = stat_of(c, "streaming-10000", "peak.streaming").mean;
-        judge(c, error <= 1e-6 && large < 2 * small ? HOLDS : FAILS);
-        fprintf(page, " %s: at most %.1e from the plain one in double, %.1e from it in float; %.0f "
-                "KB at K = 1,000, %.0f KB at 10,000;", c, error,
-                most_of(c, "streaming-10000", "difference"), small / 1e3, large / 1e3);
+        judge(c, apart <= 1e-6 && large < 2 * small ? HOLDS : FAILS);
+        fprintf(page, " %s: at most %.1e apart in double; in float, which rounds both, %.1e and "
+                "%.1e (plain) off; %.0f KB at K = 1,000, %.0f KB at 10,000;", c, apart,
+                most_of(c, "streaming-10000", "error.streaming"),
+                most_of(c, "streaming-10000", "error.plain"), small / 1e3, large / 1e3);
     }
     put_verdict();
 }
@@ -510,11 +511,11 @@ static void put_streaming(void) {
     static const char *const more[] = {"error, streaming", "error, plain", "between them",
                                        "streaming, KB", "plain, KB", "streaming, ms", "plain, ms"};
     fprintf(page, "\nOne head's attention to random banks of %s' sizes, with all scores in memory "
-            "and streaming; errors ", corpora[0]);
-    fputs("are against the same in double, relative to the largest number. The plain one's memory "
-          "is that of the bank's normalised copy and the scores; the streaming one reads the bank "
-          "where it lies. They differ by the plain one's rounding, which adds up in one long "
-          "sum.\n", page);
+            "and streaming; errors are against the same sums in double, relative to the largest "
+            "number. The plain one's memory is that of the bank's normalised copy and the scores; "
+            "the streaming one reads the bank where it lies. They differ by rounding, most of it "
+            "the plain one's, which adds up in one long sum: with REAL=double they are %.0e "
+            "apart.\n", corpora[0], most_of(corpora[0], "double-10000", "difference"));
     put_heads("documents", more, 7);
     for (int K = 100; K <= 10000; K *= 10) {
         char cell[40];
@@ -865,7 +866,7 @@ static void claim_unlearning(void) {
         double n = stat_of(c, cell, "nothing.forgotten.questions").mean * n_seeds;
         int gone = equal == 1
                    && (same_share(after, nothing, n) || same_share(after, others, n))
-                   && fabs(kept_after - kept_before) < 0.01;
+                   && kept_after > kept_before - 0.01; /* more: fewer documents compete */
         int known = !same_share(before, nothing, n); /* what nobody knew cannot be forgotten */
         judge(c, !gone ? FAILS : known ? HOLDS : OPEN);
         fprintf(page, " %s: EM %.3f to %.3f (question only %.3f, with other documents %.3f), "
@@ -881,7 +882,8 @@ static void section_unlearning(void) {
     static const char *const what[] = {"before", "after forgetting", "empty memory"};
     if (!stat_of(corpora[0], "unlearning", "equal").n) return;
     fputs("\n## 9. Unlearning\n\nEvery tenth document of the stream is forgotten. The saved bank "
-          "is compared, byte by byte, with one that never held them.\n", page);
+          "is compared, byte by byte, with one that never held them. With fewer documents to "
+          "choose from, the others may be answered a little better.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         fprintf(page, "\n%s, %.0f documents forgotten in", corpora[i],
                 stat_of(corpora[i], "unlearning", "forgotten").mean);
