@@ -213,9 +213,8 @@ static void put_passes(const char *corpus) {
             put_stat(stat_of(corpus, "passes", key), 3, 1);
         }
     }
-    fputs("\n\nWhere the loss falls and F1 does not rise, it learns the text by heart, and not to "
-          "answer about it. A likely reason: the LM was pretrained on documents whose names and "
-          "answers are drawn anew each time, so that no answer ever came from its weights.\n",
+    fputs("\n\nWhere the loss falls and F1 does not rise, it learns the text by heart, word after "
+          "word, and not to answer about it (NOTES.md: what looked broken was looked into).\n",
           page);
 }
 
