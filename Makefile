@@ -217,4 +217,5 @@ clean:
 	rm -rf build train run
 
 .PHONY: all test test-numbers test-double fuzz fuzz-run golden platforms vectors vectors-double \
-        twin twin-exchange exchange64 mutants bench demo paper paper-designs paper-double $(PAPER_PAIRS) clean
+        twin twin-exchange exchange64 mutants bench demo paper paper-designs paper-double \
+        $(PAPER_PAIRS) clean

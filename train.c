@@ -23,57 +23,57 @@ static void die(const char *format, ...) {
     exit(1);
 }
 
-static void *need(void *p, const char *what) {
-    if (!p) die("out of memory%s", what);
+static void *need(void *p) {
+    if (!p) die("out of memory");
     return p;
 }
 
 /* ==== options ================================================================================ */
-typedef struct { const char *name, *help; double value, least, most; int given; } Option;
+typedef struct { const char *name, *help; double value, least, most; } Option;
 static Option options[] = {
-    {"vocab", "tokens of the tokenizer at most", 3072, 257, 65536, 0},
-    {"steps-lm", "steps of LM pretraining at most", 5000, 0, 1e9, 0},
-    {"enough", "share of valid's answers that the LM reads when its pretraining ends early", 0.99,
-     0, 2, 0},
-    {"batch-lm", "sequences per LM step", 32, 1, 4096, 0},
-    {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1, 0},
-    {"steps", "steps of meta-training", 8000, 0, 1e9, 0},
-    {"docs", "most documents per step and bank: a power of two", 128, 1, 4096, 0},
-    {"questions", "questions per document at most", 8, 1, 64, 0},
-    {"lr", "learning rate of meta-training", 5e-4, 0, 1, 0},
-    {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6, 0},
-    {"cosine", "1: the rates then fall to a hundredth along a cosine, 0: they stay", 1, 0, 1, 0},
-    {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9, 0},
-    {"decay", "weight decay (AdamW)", 0, 0, 1, 0},
-    {"guidance", "weight of -log(attention on the right document); 0: banks stay at --group", 0.4,
-     0, 100, 0},
-    {"each", "weight of the guidance by single vectors of a document; none with --guidance 0", 0, 0,
-     100, 0},
-    {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1, 0},
-    {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1, 0},
-    {"echo", "1: until the guidance begins, questions are read as documents and recited too", 0, 0,
-     1, 0},
-    {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1, 0},
-    {"group", "largest bank at the start of meta-training: a power of two", 1, 1, 4096, 0},
+    {"vocab", "tokens of the tokenizer at most", 3072, 257, 65536},
+    {"steps-lm", "steps of LM pretraining at most", 5000, 0, 1e9},
+    {"enough", "share of valid's answers that the LM reads when its pretraining ends early",
+     0.99, 0, 2},
+    {"batch-lm", "sequences per LM step", 32, 1, 4096},
+    {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1},
+    {"steps", "steps of meta-training", 8000, 0, 1e9},
+    {"docs", "most documents per step and bank: a power of two", 128, 1, 4096},
+    {"questions", "questions per document at most", 8, 1, 64},
+    {"lr", "learning rate of meta-training", 5e-4, 0, 1},
+    {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6},
+    {"cosine", "1: the rates then fall to a hundredth along a cosine, 0: they stay", 1, 0, 1},
+    {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9},
+    {"decay", "weight decay (AdamW)", 0, 0, 1},
+    {"guidance", "weight of -log(attention on the right document); 0: banks stay at --group",
+     0.4, 0, 100},
+    {"each", "weight of the guidance by single vectors of a document; none with --guidance 0",
+     0, 0, 100},
+    {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1},
+    {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1},
+    {"echo", "1: until the guidance begins, questions are read as documents and recited too",
+     0, 0, 1},
+    {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1},
+    {"group", "largest bank at the start of meta-training: a power of two", 1, 1, 4096},
     {"harder", "attention on the right document above which the largest bank doubles, up to docs",
-     0.65, 0, 1, 0},
-    {"pace", "share of meta-training from one such doubling to the next at least", 0.0375, 0, 1, 0},
-    {"drop", "share of docs without questions and gradient (backpropagation dropout)", 0.75, 0,
-     0.99, 0},
-    {"accumulate", "batches per step", 1, 1, 1024, 0},
-    {"rename", "how often a training document gets another's name", 0.8, 0, 1, 0},
-    {"names", "names to draw from; those that the corpus lacks are made up", 4096, 0, 1e9, 0},
-    {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1, 0},
-    {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first", 1, 0,
-     1, 0},
-    {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100, 0},
+     0.65, 0, 1},
+    {"pace", "share of meta-training from one such doubling to the next at least", 0.0375, 0, 1},
+    {"drop", "share of docs without questions and gradient (backpropagation dropout)",
+     0.75, 0, 0.99},
+    {"accumulate", "batches per step", 1, 1, 1024},
+    {"rename", "how often a training document gets another's name", 0.8, 0, 1},
+    {"names", "names to draw from; those that the corpus lacks are made up", 4096, 0, 1e9},
+    {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1},
+    {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first",
+     1, 0, 1},
+    {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100},
     {"sharper", "factor of the aggregator's queries that validations try too: a power of 2; 1: no",
-     2, 1, 1024, 0},
-    {"eval-every", "steps between validations", 500, 1, 1e9, 0},
-    {"eval-questions", "questions of a validation at most", 512, 1, 1e6, 0},
-    {"seed", "of everything random", 1, 0, 1e15, 0},
-    {"threads", "threads", 2, 1, 64, 0},
-    {NULL, NULL, 0, 0, 0, 0}};
+     2, 1, 1024},
+    {"eval-every", "steps between validations", 500, 1, 1e9},
+    {"eval-questions", "questions of a validation at most", 512, 1, 1e6},
+    {"seed", "of everything random", 1, 0, 1e15},
+    {"threads", "threads", 2, 1, 64},
+    {NULL, NULL, 0, 0, 0}};
 
 static MacConfig config;
 static const char *data_dir, *out_path, *lm_path;
@@ -140,7 +140,7 @@ static void parse(int argc, char **argv) {
         if (!o && !size) usage("there is no option %s", name);
         if (*end || end == value || !(x >= (o ? o->least : 0) && x <= (o ? o->most : 1 << 20)))
             usage("the value of %s is no number, or too small or too large", name);
-        if (o) o->value = x, o->given = 1;
+        if (o) o->value = x;
         else *size = (int)x, sized = name;
     }
     if (!out_path) usage("%s is missing", "--out");
@@ -201,17 +201,17 @@ static void read_split(Corpus *c, const char *split, int needed) {
 
 static void make_tokenizer(void) {
     int n = 0, cap = train_set.n_docs + 2 * train_set.n_qas;
-    const char **texts = need(malloc((size_t)cap * sizeof *texts), "");
-    char **answers = need(calloc((size_t)train_set.n_qas, sizeof *answers), "");
+    const char **texts = need(malloc((size_t)cap * sizeof *texts));
+    char **answers = need(calloc((size_t)train_set.n_qas, sizeof *answers));
     for (int i = 0; i < train_set.n_docs; i++) texts[n++] = train_set.docs[i].text;
     for (int i = 0; i < train_set.n_qas; i++) {
         size_t len = strlen(train_set.qas[i].target);
-        answers[i] = need(malloc(len + 2), "");
+        answers[i] = need(malloc(len + 2));
         sprintf(answers[i], " %s", train_set.qas[i].target);
         texts[n++] = train_set.qas[i].q;
         texts[n++] = answers[i];
     }
-    tok = need(tok_train(texts, n, opt_int("vocab")), " for the tokenizer");
+    tok = need(tok_train(texts, n, opt_int("vocab")));
     for (int i = 0; i < train_set.n_qas; i++) free(answers[i]);
     free(answers), free(texts);
 }
@@ -233,8 +233,8 @@ static double get_number(StFile *f, const char *before, const char *name) {
 }
 
 static void save(const char *path, int with_state) {
-    char err[MAC_ERR], rng[32], *dump = need(tok_dump(tok), " while saving");
-    StWriter *w = need(st_new(), " while saving");
+    char err[MAC_ERR], rng[32], *dump = need(tok_dump(tok));
+    StWriter *w = need(st_new());
     model_save(model, w, with_state);
     st_add_meta(w, "tokenizer", dump);
     if (with_state) {
@@ -256,16 +256,15 @@ static void save(const char *path, int with_state) {
     free(dump);
 }
 
-/* Sizes come from the file, and so do options, but for those given again. */
+/* Sizes and options come from the file; main parses again, for options that are given anew. */
 static StFile *resume_open(void) {
     char err[MAC_ERR];
     StFile *f = st_open(last_path, err);
     if (!f) die("nothing to resume: %s", err);
     const char *dir = st_meta(f, "data"), *dump = st_meta(f, "tokenizer");
     if (!dir || !dump) die("%s: was not written by train", last_path);
-    if (!data_dir) data_dir = strcpy(need(malloc(strlen(dir) + 1), ""), dir);
-    for (Option *o = options; o->name; o++)
-        if (!o->given) o->value = get_number(f, "opt.", o->name);
+    if (!data_dir) data_dir = strcpy(need(malloc(strlen(dir) + 1)), dir);
+    for (Option *o = options; o->name; o++) o->value = get_number(f, "opt.", o->name);
     tok = tok_load(dump, err);
     if (!tok) die("%s: %s", last_path, err);
     return f;
@@ -293,7 +292,7 @@ static void resume_state(StFile *f) {
     if (!rng || n < 0 || n % CURVE) die("%s: was not written by train", last_path);
     state.rng = strtoull(rng, NULL, 16);
     state.n_curve = (int)(n / CURVE);
-    state.curve = need(malloc((size_t)(n + 1) * sizeof(real)), "");
+    state.curve = need(malloc((size_t)(n + 1) * sizeof(real)));
     freeze();
     if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0)
         die("%s", err);
@@ -325,7 +324,7 @@ static void progress(const char *stage, int steps) {
 
 static void curve_add(const real *em) {
     size_t point_n = CURVE * sizeof(real);
-    state.curve = need(realloc(state.curve, (size_t)(state.n_curve + 1) * point_n), "");
+    state.curve = need(realloc(state.curve, (size_t)(state.n_curve + 1) * point_n));
     real point[CURVE] = {(real)state.stage, (real)state.step, state.loss, state.answer, state.mass};
     memcpy(point + CURVE - MEMORIES, em, MEMORIES * sizeof *em);
     memcpy(state.curve + CURVE * state.n_curve++, point, point_n);
@@ -335,7 +334,7 @@ static void curve_add(const real *em) {
 static void curve_draw(void) {
     static const char *const name[] = {"loss", "loss without guidance", "attention, right one"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
-    double *at = need(malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at), "");
+    double *at = need(malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at));
     SvgLine line[2 + MEMORIES];
     char path[1100], err[DATA_ERR];
     for (int i = 0; i < state.n_curve; i++) {
@@ -360,14 +359,14 @@ static void curve_draw(void) {
 /* ==== batches ================================================================================ */
 /* Ids of at most cap tokens in the step's arena. */
 static Ids ids_of(Prompt prompt, const char *text, int cap) {
-    int *id = tape_alloc(tape, (size_t)cap * sizeof *id);
-    int n = id ? prompt(tok, text, id, cap, &n_cut) : -1;
-    if (n < 0) die("out of memory for a batch");
+    int *id = need(tape_alloc(tape, (size_t)cap * sizeof *id));
+    int n = prompt(tok, text, id, cap, &n_cut);
+    if (n < 0) die("out of memory");
     return (Ids){id, n};
 }
 
 static Ids joined(Ids a, Ids b) {
-    int *id = need(tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id), " for a batch");
+    int *id = need(tape_alloc(tape, (size_t)(a.n + b.n) * sizeof *id));
     if (a.n) memcpy(id, a.id, (size_t)a.n * sizeof *id);
     memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
     return (Ids){id, a.n + b.n};
@@ -379,7 +378,7 @@ static void draw(AugDoc *out) {
     int doc = rng_below(&state.rng, train_set.n_docs);
     const char *name = aug_name(aug, opt("names"), &state.rng, room, sizeof room);
     if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
-        die("out of memory for a batch");
+        die("out of memory");
 }
 
 /* One LM sequence.  kind 0: a question and its answer alone; kind 1: behind their document, every
@@ -405,12 +404,12 @@ static Ids lm_sequence(const AugDoc *d, int kind, char *asked) {
 
 static Tensor *lm_batch_loss(void) {
     int B = opt_int("batch-lm");
-    Ids *x = need(tape_alloc(tape, (size_t)B * sizeof *x), " for a batch");
-    char **asked = need(tape_alloc(tape, (size_t)B * sizeof *asked), " for a batch");
+    Ids *x = need(tape_alloc(tape, (size_t)B * sizeof *x));
+    char **asked = need(tape_alloc(tape, (size_t)B * sizeof *asked));
     for (int b = 0; b < B; b++) {
         AugDoc d;
         for (draw(&d); d.n == 0; draw(&d)) aug_drop(&d);
-        asked[b] = need(tape_alloc(tape, (size_t)model->c.S), " for a batch");
+        asked[b] = need(tape_alloc(tape, (size_t)model->c.S));
         x[b] = lm_sequence(&d, rng_below(&state.rng, 4), asked[b]);
         stage_tokens += x[b].n;
         aug_drop(&d);
@@ -460,11 +459,10 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
     int echo = opt("echo") > 0 && !guided() && state.group == 1;
     while (n < n_grad || n < state.group) n *= 2; /* beyond n_grad: to choose among, no gradient */
     if (echo) n = n_grad; /* no question sees another document than its own */
-    AugDoc *d = calloc((size_t)n, sizeof *d);
-    Ids *docs = tape_alloc(tape, 2 * (size_t)n * sizeof *docs);
-    Ids *q = tape_alloc(tape, 2 * (size_t)room * sizeof *q), *qa = q + room;
-    int *doc = tape_alloc(tape, (size_t)room * sizeof *doc);
-    if (!d || !docs || !q || !doc) die("out of memory for a batch");
+    AugDoc *d = need(calloc((size_t)n, sizeof *d));
+    Ids *docs = need(tape_alloc(tape, 2 * (size_t)n * sizeof *docs));
+    Ids *q = need(tape_alloc(tape, 2 * (size_t)room * sizeof *q)), *qa = q + room;
+    int *doc = need(tape_alloc(tape, (size_t)room * sizeof *doc));
     draw_batch(d, n, n_grad);
     *group = draw_group();
     for (int i = 0; i < n; i++) {
@@ -516,12 +514,11 @@ static int validate_bank(int first, int n_docs, int memory, int *asked, int most
     tape_reset(tape);
     tape_record(tape, 0);
     for (int i = first; i < first + n_docs; i++) n_q += valid_set.docs[i].n_qas;
-    Ids *docs = tape_alloc(tape, (size_t)n_docs * sizeof *docs),
-        *q = tape_alloc(tape, 3 * (size_t)n_q * sizeof *q);
+    Ids *docs = need(tape_alloc(tape, (size_t)n_docs * sizeof *docs));
+    Ids *q = need(tape_alloc(tape, 3 * (size_t)n_q * sizeof *q));
     Ids *want = q + n_q, *context = want + n_q;
-    int *out = tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out),
-        *n = tape_alloc(tape, (size_t)n_q * sizeof *n);
-    if (!docs || !q || !out || !n) die("out of memory for a validation");
+    int *out = need(tape_alloc(tape, (size_t)(n_q * cap) * sizeof *out));
+    int *n = need(tape_alloc(tape, (size_t)n_q * sizeof *n));
     int at = 0;
     for (int k = 0; k < n_docs; k++) {
         int i = (int)((int64_t)k * spread(n_docs) % n_docs);
@@ -686,7 +683,7 @@ static void start(void) {
     if (mac_config_check(&config, err) != 0) die("%s", err);
     if (from && config.S != from->c.S)
         die("%s: P + D + Q + A is %d in it, not %d", lm_path, from->c.S, config.S);
-    model = need(model_new(&config, (uint64_t)opt("seed")), " for the model");
+    model = need(model_new(&config, (uint64_t)opt("seed")));
     state = (State){.stage = STAGE_LM, .rng = (uint64_t)opt("seed") + 1, .best = -1};
     freeze();
     if (!from) return;
@@ -708,13 +705,14 @@ int main(int argc, char **argv) {
     parse(argc, argv);
     adam = adam_default(0);
     StFile *last = resume ? resume_open() : NULL;
+    if (resume) parse(argc, argv);
     power_of_two("docs");
     power_of_two("group");
     power_of_two("sharper");
     read_split(&train_set, "train", 1);
     read_split(&valid_set, "valid", 0);
-    aug = need(aug_new(&train_set), "");
-    tape = need(tape_new(0), "");
+    aug = need(aug_new(&train_set));
+    tape = need(tape_new(0));
     if (last) resume_state(last);
     else start();
     pool_start(opt_int("threads"));

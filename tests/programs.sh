@@ -51,6 +51,8 @@ for pace in 0.5 0.75; do # a bank of two documents after two of the four steps, 
         --out "$dir/p$pace"
 done
 check "the pace of banks is not kept" sh -c "! cmp -s '$dir/p0.5' '$dir/p0.75'"
+check "what is given with --resume does not count" \
+    sh -c "./train --resume --steps 6 --out '$dir/p0.5' 2>&1 | grep -q 'mac 6/6'"
 # without guidance, all that --alone can change is when the encoders are made alike again
 for alone in 0.5 1; do
     check "alone $alone" train --steps-lm 2 --steps 4 --guidance 0 --alone $alone --out "$dir/a$alone"
