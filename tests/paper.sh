@@ -99,7 +99,7 @@ lm() { # CORPUS
 }
 
 once() { # of one seed: finetuning again and again, and other corpora, to which nothing carries over
-    cells adapt "$1-$2" "$1" "$2" passes
+    cells adapt "$1-$2" "$1" "$2" passes heart
     for other in people wnnames factbook; do
         [ "$other" = "$1" ] && continue
         for method in question uniform mac gold; do
@@ -121,7 +121,10 @@ pair() { # CORPUS SEED: everything but what must run alone
         for method in question shuffled mac diverse; do cells adapt $at "adapt-$method"; done
         cells adapt $at keep-mac
         if [ "$2" = "${SEEDS%% *}" ]; then once "$1" "$2"
-        else rm -f "$out/cells/$1-$2.passes.txt" "$out/cells/$1-$2.ood-"*.txt; fi
+        else
+            rm -f "$out/cells/$1-$2.passes.txt" "$out/cells/$1-$2.heart.txt" \
+                "$out/cells/$1-$2.ood-"*.txt
+        fi
         say "$1, seed $2: the bank"
         cells limit $at limited-prune-100
         for cut in prune average nearest slots codes; do

@@ -189,6 +189,43 @@ static void passes(Cell *c) {
     free(loss);
 }
 
+/* Does finetuning work at all?  Each text becomes its document's questions with their answers, the
+ * one of lab_one first: where a text is known by heart, the question that begins it is answered. */
+static char *questions_as_text(const Corpus *t, int doc) {
+    const Doc *d = &t->docs[doc];
+    int one = 0;
+    size_t n = 1;
+    for (int i = 0; i < d->n_qas; i++) {
+        n += strlen(t->qas[d->qas[i]].q) + strlen(t->qas[d->qas[i]].target) + 3;
+        if (d->qas[i] == lab_one(t, doc)) one = i;
+    }
+    char *text = paper_need(malloc(n)), *to = text;
+    for (int i = 0; i < d->n_qas; i++) {
+        const Qa *x = &t->qas[d->qas[(one + i) % d->n_qas]];
+        to += sprintf(to, "%s%s %s.", i ? " " : "", x->q, x->target);
+    }
+    return text;
+}
+
+static void by_heart(Cell *c) {
+    static const Method uniform = {"uniform", 1, WEIGH_UNIFORM};
+    Corpus *t = &lab.test;
+    int n = t->n_docs < 100 ? t->n_docs : 100;
+    for (int i = 0; i < n; i++) {
+        char *text = t->docs[i].n_qas ? questions_as_text(t, i) : NULL;
+        if (!text) continue;
+        free(t->docs[i].text);
+        t->docs[i].text = text;
+    }
+    Adam adam = start_tuning(&uniform);
+    for (int pass = 0; pass < 32; pass++) tune_stream(&lab, t, 0, n, WEIGH_UNIFORM, NULL, &adam);
+    for (int one = 0; one < 2; one++) {
+        Score s = {0, 0, 0, 0};
+        lab_ask(&lab, t, 0, n, &(Asking){.one = one}, &s);
+        lab_put_score(c, one ? "begins." : "all.", &s);
+    }
+}
+
 static void adapt_small(Cell *c) { /* MAC with banks of 16 */
     Score s = {0, 0, 0, 0};
     for (int at = 0; at + 16 <= lab.test.n_docs; at += 16) {
@@ -311,6 +348,7 @@ int main(int argc, char **argv) {
     } else if (!strcmp(what, "camels")) train_camels(&c);
     else if (!strcmp(kind, "rate")) choose_rate(&c, method_find(name));
     else if (!strcmp(what, "passes")) passes(&c);
+    else if (!strcmp(what, "heart")) by_heart(&c);
     else if (!strcmp(what, "adapt-mac16")) adapt_small(&c);
     else if (!strcmp(kind, "adapt") || !strcmp(kind, "ood")) adapt(&c, method_find(name));
     else if (!strcmp(kind, "cost")) cost(&c, method_find(name), 1 << 30, 0);

@@ -214,8 +214,12 @@ static void put_passes(const char *corpus) {
         }
     }
     fputs("\n\nWhere the loss falls and F1 does not rise, it learns the text by heart, word after "
-          "word, and not to answer about it (NOTES.md: what looked broken was looked into).\n",
-          page);
+          "word, and not to answer about it.", page);
+    fprintf(page, " That finetuning works shows where each text is its document's questions with "
+            "their answers: after 32 passes %.0f%% of the questions that begin a text are answered "
+            "(prefix EM), of all of them %.0f%%.\n",
+            100 * stat_of(corpus, "heart", "begins.prefix").mean,
+            100 * stat_of(corpus, "heart", "all.prefix").mean);
 }
 
 static void section_adapt(void) {
