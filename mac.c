@@ -240,6 +240,18 @@ static AggWeights *agg_new(Builder *b, const MacConfig *c) {
     return w;
 }
 
+/* What maps vectors to vectors is a matrix to the optimizer; a table of rows, each looked up by
+ * itself, is none. */
+static void mark_matrices(Params *ps) {
+    static const char *const tables[] = {"wte", "wpe", "shared", "relative_attention_bias",
+                                         "prompts"};
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        p->matrix = p->t.ndim == 2 && !strstr(p->name, "%d");
+        for (int k = 0; k < 5; k++) p->matrix &= !strstr(p->name, tables[k]);
+    }
+}
+
 static Model *model_build(const MacConfig *config, Builder b) {
     Model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
@@ -250,6 +262,7 @@ static Model *model_build(const MacConfig *config, Builder b) {
     m->enc = t5_new(&b, &m->c, "enc_decoder.");
     m->qenc = t5_new(&b, &m->c, "aggregator.question_encoder.");
     m->agg = agg_new(&b, &m->c);
+    mark_matrices(&m->ps);
     if (!b.failed) return m;
     model_free(m);
     return NULL;

@@ -80,8 +80,10 @@ typedef struct {
 typedef struct {                                 /* outlives the steps: until params_free        */
     char name[MAC_NAME];                         /* with "%d": G tensors shape[1..] in one,      */
     Tensor t;                                    /* G = shape[0], saved under G names            */
-    real *m, *v;                                 /* Adam's moments; NULL like grad when frozen   */
+    real *m, *v;                                 /* Adam's moments; NULL like grad when frozen;
+                                                    Muon: momentum, and room                     */
     real square;                                 /* sum of squares of the last gradient          */
+    int matrix;                                  /* 1: [R,C], stepped by Muon where it is asked  */
 } Param;
 typedef struct { Param **p; int n; } Params;
 
@@ -167,8 +169,13 @@ typedef struct {                                 /* attention over keys that are
  * threads. */
 Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a);
 
-/* ==== tensor.c: Adam ========================================================================== */
-typedef struct { real lr, beta1, beta2, eps, decay, clip; int step; } Adam; /* decay: AdamW's    */
+/* ==== tensor.c: Adam, Muon =================================================================== */
+typedef struct {
+    real lr, beta1, beta2, eps, decay, clip;     /* decay: AdamW's; clip: the gradient's norm    */
+    int step;
+    real muon;                                   /* momentum of the steps of matrices, which are
+                                                    Muon's; 0: Adam's as all others              */
+} Adam;
 Adam adam_default(real lr);
 real adam_step(Params *ps, Adam *o);             /* returns the gradient's norm before clipping,
                                                     NaN when it is not finite: nothing is changed;

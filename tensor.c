@@ -697,6 +697,13 @@ int tape_backward(Tape *tp, Tensor *loss) {
 /* ==== parameters ============================================================================= */
 static real *reals_new(size_t n) { return calloc(n ? n : 1, sizeof(real)); }
 
+/* Numbers of p->v: Adam's second moments, and behind those of a matrix two squares of its shorter
+ * side, which Muon needs. */
+static size_t second_size(const Tensor *t) {
+    size_t r = (size_t)(t->shape[0] < t->shape[1] ? t->shape[0] : t->shape[1]);
+    return tensor_size(t) + (t->ndim == 2 ? 2 * r * r : 0);
+}
+
 Tensor *param_new(Params *ps, const char *name, int ndim, ...) {
     Param *p = calloc(1, sizeof *p);
     Param **grown = realloc(ps->p, (size_t)(ps->n + 1) * sizeof *grown);
@@ -709,7 +716,8 @@ Tensor *param_new(Params *ps, const char *name, int ndim, ...) {
     for (int i = 0; i < MAC_MAX_DIMS; i++) p->t.shape[i] = i < ndim ? va_arg(args, int) : 1;
     va_end(args);
     size_t n = tensor_size(&p->t);
-    p->t.data = reals_new(n), p->t.grad = reals_new(n), p->m = reals_new(n), p->v = reals_new(n);
+    p->t.data = reals_new(n), p->t.grad = reals_new(n);
+    p->m = reals_new(n), p->v = reals_new(second_size(&p->t));
     if (!p->t.data || !p->t.grad || !p->m || !p->v) {
         free(p->t.data), free(p->t.grad), free(p->m), free(p->v), free(p);
         return NULL;
@@ -736,7 +744,7 @@ void param_freeze(Params *ps, const char *prefix, int freeze) {
         free(p->t.grad), free(p->m), free(p->v);
         p->t.grad = freeze ? NULL : reals_new(n);
         p->m = freeze ? NULL : reals_new(n);
-        p->v = freeze ? NULL : reals_new(n);
+        p->v = freeze ? NULL : reals_new(second_size(&p->t));
     }
 }
 
@@ -1747,7 +1755,7 @@ Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a) {
 /* ==== Adam (AdamW when decay > 0) ============================================================ */
 /* g is clipped to norm `clip` (0: not at all); m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
  * p -= lr decay p;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps). */
-Adam adam_default(real lr) { return (Adam){lr, (real)0.9, (real)0.999, (real)1e-8, 0, 1, 0}; }
+Adam adam_default(real lr) { return (Adam){lr, (real)0.9, (real)0.999, (real)1e-8, 0, 1, 0, 0}; }
 
 typedef struct { Param *p; const Adam *o; size_t n; real scale, rate, inv_sqrt_bc2; } AdamJob;
 
@@ -1778,6 +1786,46 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
     }
 }
 
+/* Muon, for a matrix W [R,C]: m = mu m + g (g clipped), U = g + mu m, and of U only the directions
+ * are kept: W -= lr decay W;  W -= lr 0.2 sqrt(max(R,C)) O(U), where O(U) has U's singular vectors
+ * and singular values near 1.  Five steps of Newton and Schulz come there from X = U / |U|:
+ *
+ *     A = X X^T,  B = b A + c A A,  X = a X + B X      (of a tall U: A = X^T X,  X = a X + X B)
+ *
+ * The factor makes a step as large as Adam's.  p->v holds X, A and B; the gradient's room, which
+ * is no longer needed, a X + B X. */
+static void muon_matrix(Param *p, const Adam *o, real scale) {
+    int R = p->t.shape[0], C = p->t.shape[1], r = R < C ? R : C, longer = R < C ? C : R;
+    size_t n = tensor_size(&p->t), square = (size_t)r * (size_t)r;
+    real *w = p->t.data, *g = p->t.grad, *m = p->m, *x = p->v, *A = x + n, *B = A + square;
+    for (size_t i = 0; i < n; i++) {
+        m[i] = o->muon * m[i] + g[i] * scale;
+        x[i] = g[i] * scale + o->muon * m[i];
+    }
+    real norm = real_sqrt(row_dot(x, x, (int)n)), keep = 1 - o->lr * o->decay;
+    for (size_t i = 0; norm > 0 && i < n; i++) x[i] /= norm;
+    for (int step = 0; step < 5; step++) {
+        if (R <= C) gemm(r, r, C, mat(x, C), mat_t(x, C), A, (size_t)r, ZERO, 0);
+        else gemm(r, r, R, mat_t(x, C), mat(x, C), A, (size_t)r, ZERO, 0);
+        gemm(r, r, r, mat(A, r), mat(A, r), B, (size_t)r, ZERO, 0);
+        for (size_t i = 0; i < square; i++) B[i] = (real)-4.7750 * A[i] + (real)2.0315 * B[i];
+        for (size_t i = 0; i < n; i++) g[i] = (real)3.4445 * x[i];
+        if (R <= C) gemm(R, C, r, mat(B, r), mat(x, C), g, (size_t)C, ADD, 0);
+        else gemm(R, C, r, mat(x, C), mat(B, r), g, (size_t)C, ADD, 0);
+        memcpy(x, g, n * sizeof *x);
+    }
+    real rate = o->lr * (real)0.2 * real_sqrt((real)longer);
+    for (size_t i = 0; i < n; i++) w[i] = w[i] * keep - rate * x[i], g[i] = 0;
+}
+
+typedef struct { const Params *ps; const Adam *o; real scale; } MuonJob;
+static void muon_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */
+    const MuonJob *s = ctx;
+    (void)thread;
+    for (; lo < hi; lo++)
+        if (s->ps->p[lo]->matrix && s->ps->p[lo]->t.grad) muon_matrix(s->ps->p[lo], s->o, s->scale);
+}
+
 static void adam_square_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */
     const Params *ps = ctx;
     (void)thread;
@@ -1793,16 +1841,18 @@ real adam_step(Params *ps, Adam *o) {
     for (int i = 0; i < ps->n; i++) square += ps->p[i]->square;
     real norm = real_sqrt(square);
     int finite = norm < INFINITY; /* false for NaN too */
+    real scale = o->clip > 0 && norm > o->clip ? o->clip / norm : 1;
+    MuonJob matrices = {ps, o, scale};
     o->step += finite;
+    if (finite && o->muon > 0) pool_run(ps->n, INLINE_COST, muon_job, &matrices);
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
         size_t n = tensor_size(&p->t);
-        if (!p->t.grad) continue;
+        if (!p->t.grad || (p->matrix && o->muon > 0 && finite)) continue;
         if (!finite) {
             memset(p->t.grad, 0, n * sizeof(real));
             continue;
         }
-        real scale = o->clip > 0 && norm > o->clip ? o->clip / norm : 1;
         AdamJob s = {p, o, n, scale, o->lr / (1 - real_power(o->beta1, o->step)),
                      1 / real_sqrt(1 - real_power(o->beta2, o->step))};
         pool_run(chunks(n), 12 * CHUNK, adam_job, &s);

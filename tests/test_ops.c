@@ -851,11 +851,15 @@ static void threads_params(Params *ps) {
     param_new(ps, "0", 2, 50, 128), param_new(ps, "1", 2, 128, 64), param_new(ps, "2", 2, 1, 64);
     param_new(ps, "3", 2, 1, 64), param_new(ps, "4", 2, 32, 4), param_new(ps, "5", 3, 2, 64, 64);
     param_new(ps, "6", 2, 64, 64), param_new(ps, "7", 2, 250, 64);
-    for (int i = 0; i < ps->n; i++) fill(ps->p[i]->t.data, numel(&ps->p[i]->t), (uint64_t)i);
+    for (int i = 0; i < ps->n; i++) {
+        fill(ps->p[i]->t.data, numel(&ps->p[i]->t), (uint64_t)i);
+        ps->p[i]->matrix = i == 1 || i == 6;
+    }
 }
 
 static uint64_t step_hash(Tape *tp, Params *ps, int shared) {
     Adam o = adam_default((real)0.01);
+    o.muon = (real)0.95;
     tape_reset(tp);
     Tensor *loss = big_step(tp, ps, shared);
     CHECK(tape_backward(tp, loss) == 0, "threads: %s", tape_error(tp));
@@ -908,7 +912,7 @@ static void adam_run(real decay, real clip, real eps) {
     param_freeze(&ps, "c", 1);
     fill(a->data, 1000, 1), fill(b->data, 30, 2), fill(frozen->data, 4, 3);
     for (int i = 0; i < N; i++) p[i] = (double)(i < 1000 ? a->data[i] : b->data[i - 1000]);
-    Adam o = {(real)0.05, (real)0.9, (real)0.999, eps, decay, clip, 0};
+    Adam o = {(real)0.05, (real)0.9, (real)0.999, eps, decay, clip, 0, 0};
     real *kept = copy(frozen->data, 4);
     for (int t = 1; t <= STEPS; t++) {
         double square = 0, g[N];
@@ -935,6 +939,89 @@ static void adam_run(real decay, real clip, real eps) {
     CHECK(!memcmp(kept, frozen->data, 4 * sizeof *kept), "adam: a frozen parameter moved");
     free(kept);
     params_free(&ps);
+}
+
+/* ---- Muon, in double, by loops of three ---- */
+enum { MUON_MOST = 40 };
+typedef double Square[MUON_MOST][MUON_MOST];
+
+static void times(int M, int N, int K, Square A, int turn_a, Square B, int turn_b, Square C) {
+    for (int i = 0; i < M; i++)
+        for (int j = 0; j < N; j++) {
+            C[i][j] = 0;
+            for (int k = 0; k < K; k++)
+                C[i][j] += (turn_a ? A[k][i] : A[i][k]) * (turn_b ? B[j][k] : B[k][j]);
+        }
+}
+
+/* X = (3.4445 - 4.7750 XX' + 2.0315 (XX')^2) X, five times from X / |X| on. */
+static void orthogonal(int R, int C, Square X) {
+    static Square A, AX, AAX;
+    double square = 0;
+    for (int i = 0; i < R * C; i++) square += X[i / C][i % C] * X[i / C][i % C];
+    for (int i = 0; i < R * C; i++) X[i / C][i % C] /= sqrt(square);
+    for (int step = 0; step < 5; step++) {
+        times(R, R, C, X, 0, X, 1, A);
+        times(R, C, R, A, 0, X, 0, AX);
+        times(R, C, R, A, 0, AX, 0, AAX);
+        for (int i = 0; i < R; i++)
+            for (int j = 0; j < C; j++)
+                X[i][j] = 3.4445 * X[i][j] - 4.7750 * AX[i][j] + 2.0315 * AAX[i][j];
+    }
+}
+
+static void muon_run(int R, int C, real decay, real clip) {
+    static Square w, m, x;
+    Params ps = {NULL, 0};
+    Tensor *a = param_new(&ps, "a", 2, R, C), *b = param_new(&ps, "b", 2, R, C);
+    Tensor *frozen = param_new(&ps, "c", 2, R, C);
+    uint64_t r = 9;
+    double tol = sizeof(real) == 8 ? 1e-11 : 2e-3, size = 0.2 * 0.05 * sqrt(R > C ? R : C);
+    ps.p[0]->matrix = ps.p[2]->matrix = 1; /* b is a table: Adam's */
+    param_freeze(&ps, "c", 1);
+    for (int i = 0; i < 3; i++) fill(ps.p[i]->t.data, (size_t)(R * C), (uint64_t)i);
+    real *kept = copy(frozen->data, (size_t)(R * C)), *table = copy(b->data, (size_t)(R * C));
+    for (int i = 0; i < R * C; i++) w[i / C][i % C] = (double)a->data[i], m[i / C][i % C] = 0;
+    Adam o = {(real)0.05, (real)0.9, (real)0.999, (real)1e-8, decay, clip, 0, (real)0.95};
+    for (int t = 1; t <= 3; t++) {
+        double square = 0;
+        for (int i = 0; i < 2 * R * C; i++) {
+            real g = rng_normal(&r);
+            *(i < R * C ? a->grad + i : b->grad + i - R * C) = g;
+            square += (double)g * (double)g;
+        }
+        double scale = clip > 0 && sqrt(square) > (double)clip ? (double)clip / sqrt(square) : 1;
+        for (int i = 0; i < R * C; i++) {
+            double g = scale * (double)a->grad[i], *mi = &m[i / C][i % C];
+            *mi = (double)o.muon * *mi + g;
+            x[i / C][i % C] = g + (double)o.muon * *mi;
+        }
+        orthogonal(R, C, x);
+        CHECK(adam_step(&ps, &o) > 0, "muon: a step");
+        for (int i = 0; i < R * C; i++) {
+            double *wi = &w[i / C][i % C];
+            *wi -= (double)o.lr * (double)decay * *wi + size * x[i / C][i % C];
+            CHECK(fabs((double)a->data[i] - *wi) <= tol * size, "muon [%d,%d], step %d: %g, not %g",
+                  R, C, t, (double)a->data[i], *wi);
+            CHECK(a->grad[i] == 0, "muon: the gradient is zero afterwards");
+        }
+    }
+    CHECK(!memcmp(kept, frozen->data, (size_t)(R * C) * sizeof *kept), "muon: frozen, and moved");
+    CHECK(memcmp(table, b->data, (size_t)(R * C) * sizeof *kept), "muon: the table is Adam's");
+    for (int i = 0; i < R * C; i++)
+        CHECK(fabs((double)(b->data[i] - table[i])) <= 0.2, "muon: the table's step is Adam's");
+    o.step = 0;
+    CHECK(adam_step(&ps, &o) == 0 && tensor_size(a) && a->data[0] - a->data[0] == 0,
+          "muon: a gradient of zeros is no NaN");
+    free(kept), free(table);
+    params_free(&ps);
+}
+
+static void test_muon(void) {
+    muon_run(8, 20, 0, 0);
+    muon_run(20, 8, (real)0.1, (real)0.5);
+    muon_run(33, 33, 0, 1);
+    muon_run(1, 5, 0, 0);
 }
 
 static void test_adam(void) {
@@ -1143,6 +1230,7 @@ int main(void) {
     test_params();
     test_threads(tp);
     test_adam();
+    test_muon();
     test_schedule();
     test_stream(tp);
     test_stream_small(tp);
