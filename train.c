@@ -36,14 +36,16 @@ static Option options[] = {
     {"enough", "share of valid's answers that the LM reads when its pretraining ends early",
      0.99, 0, 2},
     {"batch-lm", "sequences per LM step", 32, 1, 4096},
-    {"lr-lm", "learning rate of the LM", 1.5e-3, 0, 1},
+    {"lr-lm", "learning rate of the LM", 4e-3, 0, 1},
     {"steps", "steps of meta-training", 8000, 0, 1e9},
     {"docs", "most documents per step and bank: a power of two", 128, 1, 4096},
     {"questions", "questions per document at most", 8, 1, 64},
-    {"lr", "learning rate of meta-training", 5e-4, 0, 1},
+    {"lr", "learning rate of meta-training", 2e-3, 0, 1},
     {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6},
     {"cosine", "1: the rates then fall to a hundredth along a cosine, 0: they stay", 1, 0, 1},
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9},
+    {"muon", "momentum of Muon's steps of matrices; 0: Adam for them too, as in the paper", 0.95, 0,
+     0.9999},
     {"decay", "weight decay (AdamW)", 0, 0, 1},
     {"guidance", "weight of -log(attention on the right document); 0: banks stay at --group",
      0.4, 0, 100},
@@ -62,8 +64,9 @@ static Option options[] = {
      0.75, 0, 0.99},
     {"accumulate", "batches per step", 1, 1, 1024},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1},
-    {"names", "names to draw from; those that the corpus lacks are made up", 4096, 0, 1e9},
+    {"made-names", "share of these names that is made up", 0.5, 0, 1},
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1},
+    {"made-answers", "share of these answers that is made up", 0.3, 0, 1},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first",
      1, 0, 1},
     {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100},
@@ -376,16 +379,16 @@ static Ids joined(Ids a, Ids b) {
 static void draw(AugDoc *out) {
     char room[256];
     int doc = rng_below(&state.rng, train_set.n_docs);
-    const char *name = aug_name(aug, opt("names"), &state.rng, room, sizeof room);
-    if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), &state.rng, out) != 0)
+    const char *name = aug_name(aug, opt("made-names"), &state.rng, room, sizeof room);
+    if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), opt("made-answers"), &state.rng, out) != 0)
         die("out of memory");
 }
 
-/* One LM sequence.  kind 0: a question and its answer alone; kind 1: behind their document, every
- * token counted; else the document and up to four of its questions, one behind the other, only
- * their answers counted, for that is what reading means. */
+/* One LM sequence.  kind 0: a question and its answer alone; kind 1: after their document, every
+ * token counted; else the document and as many of its questions as the window holds, one after the
+ * other, only their answers counted, for that is what reading means. */
 static Ids lm_sequence(const AugDoc *d, int kind, char *asked) {
-    int first = rng_below(&state.rng, d->n), most = kind > 1 ? 4 : 1;
+    int first = rng_below(&state.rng, d->n), most = kind > 1 ? d->n : 1;
     int room = model->c.S - model->c.P;
     Ids x = {NULL, 0};
     if (kind > 0) x = ids_of(prompt_document, d->text, model->c.D);
@@ -410,7 +413,7 @@ static Tensor *lm_batch_loss(void) {
         AugDoc d;
         for (draw(&d); d.n == 0; draw(&d)) aug_drop(&d);
         asked[b] = need(tape_alloc(tape, (size_t)model->c.S));
-        x[b] = lm_sequence(&d, rng_below(&state.rng, 4), asked[b]);
+        x[b] = lm_sequence(&d, rng_below(&state.rng, 8), asked[b]);
         stage_tokens += x[b].n;
         aug_drop(&d);
     }
@@ -627,6 +630,7 @@ static void checkpoint(const char *stage, int steps) {
 static void run_stage(const char *name, int steps, double lr, void (*one_step)(void)) {
     adam.clip = (real)opt("clip");
     adam.decay = (real)opt("decay");
+    adam.muon = (real)opt("muon");
     stage_began = mac_seconds();
     last_shown = 0;
     stage_tokens = 0;

@@ -265,17 +265,38 @@ static int some_mention(const Augment *g, uint64_t *rng, char *room, size_t n) {
     return 1;
 }
 
-const char *aug_name(const Augment *g, double names, uint64_t *rng, char *room, size_t n) {
-    const char *a = some_doc(g, rng)->title;
-    if (g->n_names >= names || rng_chance(rng, g->n_names / names)) return a;
-    if (rng_chance(rng, 0.5) && some_mention(g, rng, room, n)) return room;
-    const char *b = some_doc(g, rng)->title;
+/* Each digit is drawn anew, and about every fourth vowel and consonant, so that no list of pieces
+ * holds what comes out. */
+static void respell(char *s, uint64_t *rng) {
+    static const char vowels[] = "aeiou", others[] = "bcdfghjklmnpqrstvwxyz";
+    for (int first = 1; *s; s++) {
+        if (is_digit(*s)) *s = (char)('0' + first + (int)(rng_next(rng) % (uint64_t)(10 - first)));
+        else if (is_low(*s) && rng_chance(rng, 0.25))
+            *s = strchr(vowels, *s) ? vowels[rng_next(rng) % 5] : others[rng_next(rng) % 21];
+        first = !is_digit(*s);
+    }
+}
+
+/* The beginning of one string and the end of another, respelled half of the time, or always where
+ * it has digits. */
+static const char *made_up(const char *a, const char *b, uint64_t *rng, char *room, size_t n) {
     size_t end = cut(a, rng), from = cut(b, rng);
-    snprintf(room, n, "%.*s%.*s", (int)end, a, (int)(base_len(b) - from), b + from);
+    int number = strpbrk(a, "0123456789") != NULL;
+    if (number) snprintf(room, n, "%.*s", (int)base_len(a), a);
+    else snprintf(room, n, "%.*s%.*s", (int)end, a, (int)(base_len(b) - from), b + from);
+    if (number || rng_chance(rng, 0.5)) respell(room, rng);
     return room;
 }
 
+const char *aug_name(const Augment *g, double made, uint64_t *rng, char *room, size_t n) {
+    const char *a = some_doc(g, rng)->title, *b = some_doc(g, rng)->title;
+    if (!rng_chance(rng, made)) return a;
+    if (rng_chance(rng, 0.25) && some_mention(g, rng, room, n)) return room;
+    return made_up(a, b, rng, room, n);
+}
+
 typedef struct { const char *str; size_t len; } Repl;            /* str NULL: it stays        */
+#define ROOM 128             /* bytes of an answer that is made up                            */
 
 /* A new answer must not be one that the document has or has just been given. */
 static int is_taken(const Group *group, const Repl *repl, int n, int drawn, const char *s) {
@@ -291,7 +312,7 @@ static int is_taken(const Group *group, const Repl *repl, int n, int drawn, cons
  * questions.  Facts are drawn as often as training has them; from one that will not do, the next
  * that will is taken. */
 static void draw_groups(const Augment *g, const Plan *p, const char *title, double p_name,
-                        double p_answer, uint64_t *rng, Repl *repl) {
+                        double p_answer, double p_made, uint64_t *rng, Repl *repl, char *room) {
     const Group *group = g->group + p->group;
     int rename = rng_chance(rng, p_name) && title && !group[0].fixed;
     memset(repl, 0, (size_t)p->n_groups * sizeof *repl);
@@ -303,6 +324,13 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
     for (int i = 1; i < p->n_groups; i++) {
         int replace = rng_chance(rng, p_answer) && !group[i].fixed, n = group[i].n_facts;
         uint64_t pick = rng_next(rng);
+        if (replace && n > 0 && rng_chance(&pick, p_made)) {
+            const char *a = g->fact[group[i].fact + (int)(rng_next(&pick) % (uint64_t)n)].target;
+            const char *b = g->fact[group[i].fact + (int)(rng_next(&pick) % (uint64_t)n)].target;
+            char *s = room + i * ROOM;
+            made_up(a, b, &pick, s, ROOM);
+            if (*s && !is_taken(group, repl, p->n_groups, i, s)) repl[i] = (Repl){s, strlen(s)};
+        }
         for (int k = 0; replace && k < n && !repl[i].str; k++) {
             uint64_t at = (pick % (uint64_t)n + (uint64_t)k) % (uint64_t)n;
             const char *s = g->fact[group[i].fact + (int)at].target;
@@ -366,13 +394,13 @@ static size_t put_doc(const Augment *g, int doc, const Repl *repl, char *block, 
 }
 
 int aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
-             uint64_t *rng, AugDoc *out) {
+             double p_made, uint64_t *rng, AugDoc *out) {
     const Plan *p = &g->plan[doc];
-    Repl *repl = malloc((size_t)p->n_groups * sizeof *repl);
+    Repl *repl = malloc((size_t)p->n_groups * (sizeof *repl + ROOM));
     char *block = NULL;
     memset(out, 0, sizeof *out);
     if (repl) {
-        draw_groups(g, p, title, p_name, p_answer, rng, repl);
+        draw_groups(g, p, title, p_name, p_answer, p_made, rng, repl, (char *)(repl + p->n_groups));
         block = malloc(put_doc(g, doc, repl, NULL, NULL));
         if (block) put_doc(g, doc, repl, block, out);
     }

@@ -133,13 +133,13 @@ typedef struct {
  * alike, whole words only, never where spans overlap.  rng is the caller's state (rng_next of
  * splitmix64).  p_name = p_answer = 0 returns the document as it is. */
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
-              uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
+              double p_made, uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
 void aug_drop(AugDoc *d);
 /* A title to give to aug_draw.  Of a corpus with fewer than `names` different ones (up to " ("), as
  * often as some are missing, one is made up in room[n]: half of the time a capitalised mention
  * from a text, else one title's beginning and another's end.  Few names would be learned by heart,
  * and no others found.  Where none is missing: one draw. */
-const char *aug_name(const Augment *g, double names, uint64_t *rng, char *room, size_t n);
+const char *aug_name(const Augment *g, double made, uint64_t *rng, char *room, size_t n);
 void aug_free(Augment *g);
 
 /* ---- svg.c ---- */

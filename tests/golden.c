@@ -252,7 +252,7 @@ static Ids joined(Run *r, Ids a, Ids b) {
 static void draw(Run *r, AugDoc *d) {
     int doc = rng_below(&r->rng, r->train.n_docs);
     int other = rng_below(&r->rng, r->train.n_docs);
-    if (aug_draw(r->aug, doc, r->train.docs[other].title, 0.8, 0.8, &r->rng, d) != 0)
+    if (aug_draw(r->aug, doc, r->train.docs[other].title, 0.8, 0.8, 0, &r->rng, d) != 0)
         die("batch", "out of memory");
 }
 

@@ -57,7 +57,7 @@ static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int othe
     AugDoc d;
     for (int j = 0; j < others; j++)
         if (!strcmp(lab.train.docs[j].title, lab.train.docs[i].title)) return 0;
-    if (aug_draw(aug, i, NULL, 0, 0.8, rng, &d) != 0) paper_die("out of memory");
+    if (aug_draw(aug, i, NULL, 0, 0.8, 0, rng, &d) != 0) paper_die("out of memory");
     if (d.n == 0) { aug_drop(&d); return 0; }
     int k = rng_below(rng, d.n), beside = bm25_top(index, d.q[k], 3 * MOST, found);
     e->doc = doc[0] = lab_ids(&lab, prompt_document, d.text, lab.m->c.D);

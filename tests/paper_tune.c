@@ -250,7 +250,7 @@ static void camels_draw(Lab *l, Augment *aug, double anew, uint64_t *rng, Camels
     for (int i = 0; i < CAMELS_DOCS;) {
         AugDoc d;
         int doc = rng_below(rng, l->train.n_docs), other = rng_below(rng, l->train.n_docs);
-        if (aug_draw(aug, doc, l->train.docs[other].title, anew, anew, rng, &d) != 0)
+        if (aug_draw(aug, doc, l->train.docs[other].title, anew, anew, 0, rng, &d) != 0)
             paper_die("out of memory");
         int k = d.n ? rng_below(rng, d.n) : 0;
         Ids x = lab_ids(l, prompt_document, d.text, l->m->c.D);
@@ -330,7 +330,7 @@ static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, 
         const Qa *qa = aug ? NULL : &l->valid.qas[(int64_t)(first + i) * l->valid.n_qas / VALID];
         int doc = aug ? rng_below(rng, l->train.n_docs) : 0;
         int other = aug ? rng_below(rng, l->train.n_docs) : 0;
-        if (aug && aug_draw(aug, doc, l->train.docs[other].title, anew, anew, rng, &d) != 0)
+        if (aug && aug_draw(aug, doc, l->train.docs[other].title, anew, anew, 0, rng, &d) != 0)
             paper_die("out of memory");
         if (d.n == 0) { aug_drop(&d); continue; }
         int k = aug ? rng_below(rng, d.n) : 0;

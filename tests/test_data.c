@@ -756,15 +756,15 @@ static void test_augment_corpus(const Corpus *c, int min_renamed, int min_replac
         const Doc *d = &c->docs[i];
         const char *title = c->docs[(i + c->n_docs / 2) % c->n_docs].title;
         AugDoc a;
-        CHECK(aug_draw(g, i, title, 0, 0, &none, &a) == 0, "memory");
+        CHECK(aug_draw(g, i, title, 0, 0, 0, &none, &a) == 0, "memory");
         check_same(&a, c, d);
         aug_drop(&a);
-        CHECK(aug_draw(g, i, title, 0.5, 0.5, &rng, &a) == 0, "memory");
+        CHECK(aug_draw(g, i, title, 0.5, 0.5, 0, &rng, &a) == 0, "memory");
         for (int k = 0; k < a.n; k++)
             CHECK(strstr(a.text, a.a[k]) || !strstr(d->text, c->qas[d->qas[k]].target),
                   "%s: no %s in %s", d->id, a.a[k], a.text);
         aug_drop(&a);
-        CHECK(aug_draw(g, i, title, 1, 1, &all, &a) == 0, "memory");
+        CHECK(aug_draw(g, i, title, 1, 1, 0, &all, &a) == 0, "memory");
         renamed += strcmp(a.title, d->title) != 0;
         for (int k = 0; k < a.n; k++) replaced += strcmp(a.a[k], c->qas[d->qas[k]].target) != 0;
         check_distinct(&a, c, d);
@@ -798,7 +798,7 @@ static void test_augment_cases(void) {
     CHECK(corpus_read(&c, path, err) == 0, "%s", err);
     remove(path);
     Augment *g = aug_new(&c);
-    aug_draw(g, 0, "Xi (sea)", 1, 0, &rng, &a);
+    aug_draw(g, 0, "Xi (sea)", 1, 0, 0, &rng, &a);
     CHECK(strcmp(a.title, "Xi (land)") == 0, "title %s", a.title);
     CHECK(strcmp(a.text, "Xi's capital is Bo, semi-Bo. Aran: 5 July 1962, 1962 (4,000 of 4). Xi!")
           == 0, "text %s", a.text);
@@ -806,7 +806,7 @@ static void test_augment_cases(void) {
     aug_drop(&a);
     int n_di = 0;
     for (int i = 0; i < 20; i++) {                     /* of capitals Di and Ed Hotel may come */
-        aug_draw(g, 0, NULL, 1, 1, &rng, &a);
+        aug_draw(g, 0, NULL, 1, 1, 0, &rng, &a);
         int di = strcmp(a.a[0], "Di") == 0;
         n_di += di;
         CHECK(strcmp(a.title, "Ara (land)") == 0, "title %s", a.title);
@@ -822,18 +822,28 @@ static void test_augment_cases(void) {
     }
     CHECK(n_di > 0 && n_di < 20, "Di was drawn %d times of 20", n_di);
     uint64_t state = 0, golden = 0x9E3779B97F4A7C15u;
-    aug_draw(g, 0, NULL, 1, 1, &state, &a);            /* one draw and two for each answer    */
+    aug_draw(g, 0, NULL, 1, 1, 0, &state, &a);            /* one draw and two for each answer    */
     CHECK(state == 11 * golden, "%d draws", (int)(state * 0xF1DE83E19937733Du));
     aug_drop(&a);
-    aug_draw(g, 2, "Cu", 1, 1, &rng, &a);              /* its name is part of an answer       */
+    aug_draw(g, 2, "Cu", 1, 1, 0, &rng, &a);              /* its name is part of an answer       */
     check_same(&a, &c, &c.docs[2]);
     aug_drop(&a);
     aug_free(g);
     corpus_free(&c);
 }
 
-/* Three names, "Alo", "Peru" and "Bo": of four, a quarter is made up: it begins as one does
- * and ends as another, before " (", and no letter is cut; of three, none is. */
+/* Whether a is b with some lower-case letters exchanged, vowels for vowels, and other digits. */
+static int is_respelled(const char *a, const char *b) {
+    for (; *a && *b; a++, b++) {
+        int low = *a >= 'a' && *a <= 'z' && *b >= 'a' && *b <= 'z';
+        int digits = *a >= '0' && *a <= '9' && *b >= '0' && *b <= '9';
+        if (*a != *b && !digits && (!low || !strchr("aeiou", *a) != !strchr("aeiou", *b))) return 0;
+    }
+    return *a == *b;
+}
+
+/* Three names, "Alo", "Peru" and "Bo": where a name is made up, it begins as one does and ends as
+ * another, before " (", no letter is cut, and half of the time it is respelled. */
 static void test_augment_names(void) {
     char title[][16] = {"\xc3\x85l\xc3\xb8 (sea)", "Bo", "\xc3\x85l\xc3\xb8 (land)", "Peru"};
     static const char *const begins[] = {"\xc3\x85", "\xc3\x85l", "\xc3\x85l\xc3\xb8", "B", "P",
@@ -846,32 +856,62 @@ static void test_augment_names(void) {
     Augment *g = aug_new(&c);
     char room[20], want[20], small[4];
     uint64_t rng = 4;
-    int seen[7][7] = {{0}}, n_seen = 0, made_up = 0, n = 40000;
+    int seen[7][7] = {{0}}, n_seen = 0, made_up = 0, respelled = 0, n = 40000;
     for (int i = 0; g && i < n; i++) {
-        const char *got = aug_name(g, 4, &rng, room, sizeof room);
-        int known = got != room;
+        const char *got = aug_name(g, 0.25, &rng, room, sizeof room);
+        int known = got != room, same = 0;
         made_up += !known;
         for (int k = 0; k < 49 && got == room; k++) {
             snprintf(want, sizeof want, "%s%s", begins[k / 7], ends[k % 7]);
-            if (strcmp(got, want) != 0) continue;
-            known = 1;
-            n_seen += !seen[k / 7][k % 7]++;
+            if (strcmp(got, want) == 0) n_seen += !seen[k / 7][k % 7]++, same = 1;
+            known |= is_respelled(got, want);
         }
+        respelled += got == room && !same;
         CHECK(known, "%s", got);
     }
     CHECK(n_seen == 49, "%d of 49 blends", n_seen);
     CHECK(abs(made_up - n / 4) < n / 100, "%d of %d made up", made_up, n);
+    CHECK(respelled > n / 40 && respelled < n / 10, "%d of %d respelled", respelled, n);
     for (int i = 0; g && i < 400; i++) {
-        uint64_t before = rng;
-        CHECK(aug_name(g, 3, &rng, room, sizeof room) != room, "made up though all are there");
-        CHECK(rng == before + 0x9E3779B97F4A7C15u, "more than one draw for a name that is there");
-        aug_name(g, 1e9, &rng, small, sizeof small);
+        CHECK(aug_name(g, 0, &rng, room, sizeof room) != room, "made up though none is wanted");
+        aug_name(g, 1, &rng, small, sizeof small);
         CHECK(memchr(small, 0, sizeof small), "no end");
     }
     aug_free(g);
 }
 
-/* Half of the made-up names are looked for in a text, from anywhere in it on: capitalised words,
+/* Answers that are made up stand in text, question and answer alike, are none that the document
+ * has, keep the shape of a number, and are not drawn where p_made is 0. */
+static void test_augment_answers(void) {
+    char *a[2][1] = {{"1,887"}, {"Lima"}}, *more[2][1] = {{"2,004"}, {"Tokyo"}};
+    Qa qas[4] = {{.q = "When?", .a = a[0], .n_a = 1, .target = "1,887", .rel = "year", .doc = 0},
+                 {.q = "Where?", .a = a[1], .n_a = 1, .target = "Lima", .rel = "city", .doc = 0},
+                 {.q = "When?", .a = more[0], .n_a = 1, .target = "2,004", .rel = "year", .doc = 1},
+                 {.q = "Where?", .a = more[1], .n_a = 1, .target = "Tokyo", .rel = "city", .doc = 1}};
+    int of[2][2] = {{0, 1}, {2, 3}}, made = 0, numbers = 0, n = 4000;
+    Doc docs[2] = {{.title = "Al", .text = "Al, 1,887, in Lima.", .qas = of[0], .n_qas = 2},
+                   {.title = "Bo", .text = "Bo, 2,004, in Tokyo.", .qas = of[1], .n_qas = 2}};
+    Corpus c = {.docs = docs, .n_docs = 2, .qas = qas, .n_qas = 4};
+    Augment *g = aug_new(&c);
+    uint64_t rng = 5;
+    char want[64];
+    for (int i = 0; g && i < n; i++) {
+        AugDoc d;
+        CHECK(aug_draw(g, 0, NULL, 0, 1, i % 2 ? 0.5 : 0, &rng, &d) == 0, "memory");
+        snprintf(want, sizeof want, "Al, %s, in %s.", d.a[0], d.a[1]);
+        CHECK(!strcmp(want, d.text), "\"%s\" has not %s and %s", d.text, d.a[0], d.a[1]);
+        CHECK(strlen(d.a[0]) == 5 && d.a[0][1] == ',' && d.a[0][0] != '0', "%s", d.a[0]);
+        int new_year = strcmp(d.a[0], "2,004") != 0, new_city = strcmp(d.a[1], "Tokyo") != 0;
+        CHECK(i % 2 || (!new_year && !new_city), "made up: %s, %s", d.a[0], d.a[1]);
+        CHECK(strcmp(d.a[1], "Lima") && strcmp(d.a[0], "1,887"), "the old answer: %s", d.text);
+        numbers += new_year, made += new_city;
+        aug_drop(&d);
+    }
+    CHECK(abs(numbers - n / 4) < n / 20 && made > n / 8, "made up: %d, %d", numbers, made);
+    aug_free(g);
+}
+
+/* A quarter of the made-up names is looked for in a text, from anywhere in it on: capitalised words,
  * but not one that begins a sentence.  All else is "Bo", whose halves make nothing new. */
 static void test_augment_mentions(void) {
     Doc doc = {.title = "Bo", .text = "Bo. He saw the Red Sea, not O.K and New \xc3\x85l Tor"};
@@ -883,14 +923,14 @@ static void test_augment_mentions(void) {
     int seen[5] = {0}, n = 20000, mentions = 0;
     int last = (int)(strstr(doc.text, " Tor") - doc.text), places = (int)strlen(doc.text) - 2;
     for (int i = 0; g && i < n; i++) {
-        const char *got = aug_name(g, 1e9, &rng, room, sizeof room);
+        const char *got = aug_name(g, 1, &rng, room, sizeof room);
         int k = 0;
         while (k < 5 && strcmp(got, want[k]) != 0) k++;
-        CHECK(k < 5 || !strcmp(got, "Bo"), "%s", got);
+        CHECK(k < 5 || is_respelled(got, "Bo"), "%s", got);
         if (k < 5) seen[k]++, mentions++;
     }
     for (int k = 0; k < 5; k++) CHECK(seen[k] > 0, "never %s", want[k]);
-    CHECK(abs(mentions - n / 2 * last / places) < n / 50, "%d of %d are mentions", mentions, n);
+    CHECK(abs(mentions - n / 4 * last / places) < n / 50, "%d of %d are mentions", mentions, n);
     aug_free(g);
 }
 
@@ -901,8 +941,8 @@ static void test_augment_people(const Corpus *c) {
     for (int i = 0; i < c->n_docs; i++) {
         AugDoc a, b;
         uint64_t state = rng;
-        aug_draw(g, i, "Zed Zorro", 1, 1, &rng, &a);
-        aug_draw(g, i, "Zed Zorro", 1, 1, &state, &b);
+        aug_draw(g, i, "Zed Zorro", 1, 1, 0, &rng, &a);
+        aug_draw(g, i, "Zed Zorro", 1, 1, 0, &state, &b);
         CHECK(strcmp(a.text, b.text) == 0 && rng == state, "not deterministic");
         CHECK(strcmp(a.title, "Zed Zorro") == 0, "title %s", a.title);
         CHECK(!strstr(a.text, c->docs[i].title), "the old name in %s", a.text);
@@ -1056,6 +1096,7 @@ int main(int argc, char **argv) {
     test_people(&people);
     test_augment_cases();
     test_augment_names();
+    test_augment_answers();
     test_augment_mentions();
     test_augment_people(&people);
     test_augment_corpus(&elements, 95, 95);
