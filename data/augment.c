@@ -324,11 +324,11 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
     for (int i = 1; i < p->n_groups; i++) {
         int replace = rng_chance(rng, p_answer) && !group[i].fixed, n = group[i].n_facts;
         uint64_t pick = rng_next(rng);
-        if (replace && n > 0 && rng_chance(&pick, p_made)) {
-            const char *a = g->fact[group[i].fact + (int)(rng_next(&pick) % (uint64_t)n)].target;
-            const char *b = g->fact[group[i].fact + (int)(rng_next(&pick) % (uint64_t)n)].target;
-            char *s = room + i * ROOM;
-            made_up(a, b, &pick, s, ROOM);
+        uint64_t own = pick;                           /* the draws of what is made up        */
+        if (replace && n > 0 && rng_chance(&own, p_made)) {
+            const char *a = g->fact[group[i].fact + (int)(rng_next(&own) % (uint64_t)n)].target;
+            const char *b = g->fact[group[i].fact + (int)(rng_next(&own) % (uint64_t)n)].target;
+            const char *s = made_up(a, b, &own, room + i * ROOM, ROOM);
             if (*s && !is_taken(group, repl, p->n_groups, i, s)) repl[i] = (Repl){s, strlen(s)};
         }
         for (int k = 0; replace && k < n && !repl[i].str; k++) {
