@@ -38,7 +38,7 @@ static Option options[] = {
     {"batch-lm", "sequences per LM step", 32, 1, 4096},
     {"lr-lm", "learning rate of the LM", 4e-3, 0, 1},
     {"steps", "steps of meta-training", 8000, 0, 1e9},
-    {"docs", "most documents per step and bank: a power of two", 128, 1, 4096},
+    {"docs", "documents of a step: a power of two", 64, 1, 4096},
     {"questions", "questions per document at most", 8, 1, 64},
     {"lr", "learning rate of meta-training", 2e-3, 0, 1},
     {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6},
@@ -47,21 +47,13 @@ static Option options[] = {
     {"muon", "momentum of Muon's steps of matrices; 0: Adam for them too, as in the paper", 0.95, 0,
      0.9999},
     {"decay", "weight decay (AdamW)", 0, 0, 1},
-    {"guidance", "weight of -log(attention on the right document); 0: banks stay at --group",
-     0.4, 0, 100},
-    {"each", "weight of the guidance by single vectors of a document; none with --guidance 0",
-     0, 0, 100},
+    {"guidance", "weight of -log(attention on the right one of the step's documents)", 0.4, 0, 100},
     {"alone", "share of meta-training before the guidance begins", 0.25, 0, 1},
     {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1},
-    {"echo", "1: until the guidance begins, questions are read as documents and recited too",
-     0, 0, 1},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1},
-    {"group", "largest bank at the start of meta-training: a power of two", 1, 1, 4096},
-    {"harder", "attention on the right document above which the largest bank doubles, up to docs",
-     0.65, 0, 1},
-    {"pace", "share of meta-training from one such doubling to the next at least", 0.0375, 0, 1},
+    {"group", "documents to a bank that answers are read from: a power of two", 1, 1, 4096},
     {"drop", "share of docs without questions and gradient (backpropagation dropout)",
-     0.75, 0, 0.99},
+     0.5, 0, 0.99},
     {"accumulate", "batches per step", 1, 1, 1024},
     {"rename", "how often a training document gets another's name", 0.8, 0, 1},
     {"made-names", "share of these names that is made up", 0.5, 0, 1},
@@ -69,9 +61,7 @@ static Option options[] = {
     {"made-answers", "share of these answers that is made up", 0.3, 0, 1},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first",
      1, 0, 1},
-    {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100},
-    {"sharper", "factor of the aggregator's queries that validations try too: a power of 2; 1: no",
-     2, 1, 1024},
+    {"sharp", "x", 3, 0, 100},
     {"eval-every", "steps between validations", 500, 1, 1e9},
     {"eval-questions", "questions of a validation at most", 512, 1, 1e6},
     {"seed", "of everything random", 1, 0, 1e15},
@@ -163,9 +153,9 @@ static const struct { int docs; const char *name; } memories[] = {
 #define CURVE (5 + MEMORIES) /* of a point: stage, step, loss, answer, attention, EM each */
 
 typedef struct {
-    int stage, step, group;  /* group: the largest bank at present */
+    int stage, step;
     uint64_t rng;
-    real loss, answer, mass; /* running means, as MacStats; answer: at the largest bank */
+    real loss, answer, mass; /* running means, as MacStats */
     real best;               /* best validation EM with all documents, -1: none yet */
     real *curve;             /* [n_curve][CURVE] */
     int n_curve;
@@ -246,7 +236,6 @@ static void save(const char *path, int with_state) {
         st_add_meta(w, "state.rng", rng);
         put_number(w, "state.", "stage", state.stage);
         put_number(w, "state.", "step", state.step);
-        put_number(w, "state.", "group", state.group);
         put_number(w, "state.", "loss", state.loss);
         put_number(w, "state.", "answer", state.answer);
         put_number(w, "state.", "mass", state.mass);
@@ -285,7 +274,6 @@ static void resume_state(StFile *f) {
     if (!model) die("%s", err);
     state.stage = (int)get_number(f, "state.", "stage");
     state.step = (int)get_number(f, "state.", "step");
-    state.group = (int)get_number(f, "state.", "group");
     state.loss = (real)get_number(f, "state.", "loss");
     state.answer = (real)get_number(f, "state.", "answer");
     state.mass = (real)get_number(f, "state.", "mass");
@@ -316,9 +304,9 @@ static void progress(const char *stage, int steps) {
     double left = done > 0 ? took / done * (steps - state.step) : 0;
     fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal() ? "\r\033[K" : "", stage, state.step,
             steps, (double)state.loss);
-    if (state.stage == STAGE_MAC && state.answer >= 0)
-        fprintf(stderr, "  answer %.3f  attention %.2f  bank %d", (double)state.answer,
-                (double)state.mass, state.group);
+    if (state.stage == STAGE_MAC)
+        fprintf(stderr, "  answer %.3f  attention %.2f", (double)state.answer,
+                (double)state.mass);
     if (state.best >= 0) fprintf(stderr, "  best EM %.3f", (double)state.best);
     fprintf(stderr, "  %.0f tokens/s  %d:%02d left%s", (double)stage_tokens / (took + 1e-9),
             (int)left / 60, (int)left % 60, mac_terminal() ? "" : "\n");
@@ -435,10 +423,10 @@ static void draw_batch(AugDoc *d, int n, int asked) {
     }
 }
 
-/* The size of this step's banks: the largest, or, half of the time, any power of two up to it, so
- * that answering (small banks) and selecting (large ones) are learned together. */
+/* The size of this step's banks: half of the time --group, else any power of two up to it, so that
+ * answering (small banks) and selecting (large ones) are learned together. */
 static int draw_group(void) {
-    int powers = 0, largest = state.group, pick = rng_below(&state.rng, 2);
+    int powers = 0, largest = opt_int("group"), pick = rng_below(&state.rng, 2);
     while (1 << (powers + 1) <= largest) powers++;
     int other = rng_below(&state.rng, powers + 1);
     return pick ? largest : 1 << other;
@@ -449,29 +437,18 @@ static int draw_group(void) {
 static int alone(void) { return (int)(opt("alone") * opt("steps")); }
 static int guided(void) { return state.step >= alone() && opt("guidance") > 0; }
 
-/* Steps between doublings at least: banks that grow faster than answering gets used to them lose
- * the answers again. */
-static int pace(void) {
-    int steps = (int)(opt("pace") * opt("steps") + 0.5);
-    return steps > 1 ? steps : 1;
-}
-
-static Tensor *mac_batch_loss(MacStats *stats, int *group) {
-    int n = 1, per = opt_int("questions"), n_q = 0, n_recite = 0;
-    int n_grad = opt_int("docs") - (int)(opt_int("docs") * opt("drop")), room = n_grad * (per + 2);
-    int echo = opt("echo") > 0 && !guided() && state.group == 1;
-    while (n < n_grad || n < state.group) n *= 2; /* beyond n_grad: to choose among, no gradient */
-    if (echo) n = n_grad; /* no question sees another document than its own */
+static Tensor *mac_batch_loss(MacStats *stats) {
+    int n = opt_int("docs"), per = opt_int("questions"), n_q = 0, n_recite = 0;
+    int n_grad = n - (int)(n * opt("drop")), room = n_grad * (per + 1);
     AugDoc *d = need(calloc((size_t)n, sizeof *d));
-    Ids *docs = need(tape_alloc(tape, 2 * (size_t)n * sizeof *docs));
+    Ids *docs = need(tape_alloc(tape, (size_t)n * sizeof *docs));
     Ids *q = need(tape_alloc(tape, 2 * (size_t)room * sizeof *q)), *qa = q + room;
     int *doc = need(tape_alloc(tape, (size_t)room * sizeof *doc));
     draw_batch(d, n, n_grad);
-    *group = draw_group();
     for (int i = 0; i < n; i++) {
         docs[i] = ids_of(prompt_document, d[i].text, model->c.D);
         stage_tokens += docs[i].n;
-        int first = d[i].n ? rng_below(&state.rng, d[i].n) : 0, own = n_q;
+        int first = d[i].n ? rng_below(&state.rng, d[i].n) : 0;
         for (int k = 0; k < per && k < d[i].n && i < n_grad; k++) {
             int pick = (first + k) % d[i].n; /* neighbours: none twice */
             q[n_q] = ids_of(prompt_question, d[i].q[pick], model->c.Q);
@@ -479,13 +456,9 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
             stage_tokens += q[n_q].n + qa[n_q].n;
             doc[n_q++] = i;
         }
-        if (echo) docs[n + i] = q[own + rng_below(&state.rng, n_q - own)];
         aug_drop(&d[i]);
     }
     free(d);
-    /* Echo: a question of each document is encoded as if it were one, and recited from its own
-     * vectors, so that a name comes to lie in the same vectors wherever it stands in a text. */
-    if (echo) n *= 2, n_grad *= 2;
     for (int i = 0; i < n_grad; i++) { /* from its first token on */
         if (docs[i].n < 2 || !(rng_uniform(&state.rng) < (real)opt("recite"))) continue;
         q[n_q] = (Ids){docs[i].id, 1}, qa[n_q] = docs[i];
@@ -494,9 +467,8 @@ static Tensor *mac_batch_loss(MacStats *stats, int *group) {
         n_recite++;
     }
     MacBatch b = {.docs = docs, .n_docs = n, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n_q,
-                  .doc = doc, .group = *group, .guidance = guided() ? (real)opt("guidance") : 0,
-                  .each = guided() ? (real)opt("each") : 0, .n_recite = n_recite,
-                  .alike = opt_int("alike")};
+                  .doc = doc, .group = draw_group(), .n_recite = n_recite,
+                  .guidance = guided() ? (real)opt("guidance") : 0, .alike = opt_int("alike")};
     return mac_loss(model, tape, &b, stats);
 }
 
@@ -560,16 +532,6 @@ static real validate(int memory) {
     return asked ? (real)hits / (real)asked : 0;
 }
 
-/* A loss is content with the mean of what several documents say, but an answer must be one of
- * them: a sharper attention often answers more.  Powers of two: model_sharpen undoes itself. */
-static real sharper(void) {
-    real by = (real)opt("sharper"), plain = validate(ALL);
-    model_sharpen(model, by);
-    real sharpened = validate(ALL);
-    model_sharpen(model, 1 / by);
-    return sharpened > plain ? by : 1;
-}
-
 /* ==== training =============================================================================== */
 /* A running mean.  What is not finite is left out, as its step is. */
 static void follow(real *mean, real x, real rate) {
@@ -589,39 +551,31 @@ static void step_mac(void) {
     if (state.step == alone() && opt("share-start") > 0) model_share(model);
     for (int i = 0; i < parts; i++) {
         MacStats s;
-        int group;
         tape_reset(tape);
-        Tensor *loss = mac_batch_loss(&s, &group);
+        Tensor *loss = mac_batch_loss(&s);
         if (parts > 1) loss = op_add(tape, tape_tensor(tape, 1, 1), loss, 1 / (real)parts);
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
         follow(&state.loss, s.loss, state.step == 0 ? 1 : (real)0.02);
+        follow(&state.answer, s.answer, state.step == 0 ? 1 : (real)0.02);
         if (guided()) follow(&state.mass, s.mass, (real)0.02);
-        if (group == state.group) /* below 0: not measured yet */
-            follow(&state.answer, s.answer, state.answer < 0 ? 1 : (real)0.02);
     }
-    int most = opt_int("docs") < train_set.n_docs ? opt_int("docs") : train_set.n_docs;
-    int due = state.step % pace() == pace() - 1 && guided() && 2 * state.group <= most;
-    if (due && state.mass > (real)opt("harder")) state.group *= 2;
 }
 
 static void checkpoint(const char *stage, int steps) {
     real em[MEMORIES] = {0};
     int asked = state.stage == STAGE_LM ? 1 : MEMORIES; /* an LM can only be asked for the gold */
-    real by = asked > 1 ? sharper() : 1;
-    model_sharpen(model, by);
     fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid:", mac_terminal() ? "\r\033[K" : "", stage,
             state.step, steps, (double)state.loss);
     for (int i = 0; i < asked; i++) {
         em[i] = validate(memories[i].docs);
         fprintf(stderr, "  %s %.3f", memories[i].name, (double)em[i]);
     }
-    fputs(by > 1 ? "  sharpened\n" : "\n", stderr);
+    fputc('\n', stderr);
     curve_add(em);
     if (state.stage == STAGE_MAC && (em[MEMORIES - 1] >= state.best || valid_set.n_qas == 0)) {
         state.best = em[MEMORIES - 1];
         save(out_path, 0);
     }
-    model_sharpen(model, 1 / by);
     curve_draw();
     if (state.stage == STAGE_LM && em[0] >= (real)opt("enough")) state.step = steps; /* it reads */
     save(last_path, 1);
@@ -658,9 +612,8 @@ static void start_mac(void) {
     freeze();
     if (opt("share-start") > 0) model_share_start(model, (real)opt("sharp"));
     state.step = 0;
-    state.group = opt_int("group") < opt_int("docs") ? opt_int("group") : opt_int("docs");
-    state.loss = state.mass = 0;
-    state.answer = state.best = -1;
+    state.loss = state.answer = state.mass = 0;
+    state.best = -1;
     adam = adam_default(0);
 }
 
@@ -712,7 +665,6 @@ int main(int argc, char **argv) {
     if (resume) parse(argc, argv);
     power_of_two("docs");
     power_of_two("group");
-    power_of_two("sharper");
     read_split(&train_set, "train", 1);
     read_split(&valid_set, "valid", 0);
     aug = need(aug_new(&train_set));
