@@ -868,7 +868,7 @@ static real *scaled_columns(Tape *tp, const Tensor *W, const Tensor *g) {
  * for many it is cheaper to make keys and values of each chunk once.  LN_c's bias adds the same to
  * all scores of a query, which the softmax does not see, and Wv b to each value. */
 static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, int B,
-                              const Bank *bank, real *received) {
+                              const Bank *bank, real *received, size_t memory) {
     int H = m->c.agg_H, dh = m->c.agg_dh, d = m->c.d, R = B * m->c.T;
     real *Wk = scaled_columns(tp, w->k, w->norm_c.w), *Wv = scaled_columns(tp, w->v, w->norm_c.w);
     Tensor *bias = op_linear(tp, w->norm_c.b, w->v, NULL, 0);
@@ -878,7 +878,8 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     Tensor heads = {2, {R * H, dh, 1}, q->data, NULL}; /* a row's heads follow each other */
     Tensor *x = transpose_rows(tp, &heads, R, H);
     Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
-                .ctx = (void *)(uintptr_t)bank, .B = B, .received = received};
+                .ctx = (void *)(uintptr_t)bank, .B = B, .received = received,
+                .memory = memory};
     if ((int64_t)R * H * d < (int64_t)H * dh * (d + R)) { /* products for each row of the bank */
         Tensor k = {3, {H, dh, d}, Wk, NULL}, v = {3, {H, dh, d}, Wv, NULL};
         s.G = 1, s.R = R * H, s.by_head = H;
@@ -894,17 +895,86 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     return y;
 }
 
+/* The block of the aggregator from which on attention counts where documents are selected. */
+static int select_from(const Model *m) { (void)m; return 0; }
+
+/* score: what documents are selected by, [B,K] as received is; NULL, or both are there. */
 static Tensor *bank_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
-                              real *received) {
-    int T = m->c.T;
-    if (received) memset(received, 0, (size_t)B * (size_t)bank->K * sizeof *received);
+                              real *received, real *score, size_t memory) {
+    size_t n = (size_t)B * (size_t)bank->K;
+    if (received) memset(received, 0, n * sizeof *received);
     for (int i = 0; i < m->c.agg_B && q; i++) {
         const AggBlock *w = &m->agg->block[i];
-        q = agg_rest(tp, w, q, bank_attention(m, tp, w, agg_query(tp, w, q), B, bank, received));
+        if (score && i == select_from(m)) memcpy(score, received, n * sizeof *score);
+        Tensor *query = agg_query(tp, w, q);
+        q = agg_rest(tp, w, q, bank_attention(m, tp, w, query, B, bank, received, memory));
     }
-    for (int64_t i = 0; q && received && i < (int64_t)B * bank->K; i++)
-        received[i] /= (real)(m->c.agg_B * m->c.agg_H * T);
+    for (size_t i = 0; q && score && i < n; i++) score[i] = received[i] - score[i];
+    for (size_t i = 0; q && received && i < n; i++)
+        received[i] /= (real)(m->c.agg_B * m->c.agg_H * m->c.T);
     return q;
+}
+
+static int by_number(const void *a, const void *b) {
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+/* The N of K documents with the largest scores, the earlier of two alike, in the bank's order. */
+static void select_documents(const real *score, int K, int N, int *doc) {
+    for (int k = 0, n = 0; k < K; k++) {
+        if (n == N && !(score[k] > score[doc[n - 1]])) continue;
+        int i = n < N ? n++ : n - 1;
+        for (; i > 0 && score[k] > score[doc[i - 1]]; i--) doc[i] = doc[i - 1];
+        doc[i] = k;
+    }
+    qsort(doc, (size_t)N, sizeof *doc, by_number);
+}
+
+/* Each question begins anew, and reads only its own N documents. */
+static Tensor *select_aggregate(Model *m, Tape *tp, Tensor *first, int B, const Bank *bank, int N,
+                                const real *score) {
+    int *at = int_array(tp, 2 * B + N), *doc = at ? at + 2 * B : NULL;
+    size_t own = (size_t)bank->T * (size_t)bank->d;
+    Tensor *phi = tape_tensor(tp, B * N * bank->T, bank->d);
+    if (!at || !phi) return NULL;
+    for (int b = 0; b < B; b++) {
+        select_documents(score + (size_t)b * (size_t)bank->K, bank->K, N, doc);
+        for (int i = 0; i < N; i++)
+            bank_read(bank, doc[i], 1, phi->data + (size_t)(b * N + i) * own);
+        at[b] = b * N, at[B + b] = N;
+    }
+    AggReads r = {.doc0 = at, .docs = at + B};
+    return agg_blocks(m, tp, first, B, phi, &r);
+}
+
+/* Select, then read.  Until a question has seen the whole bank, each of its T*H rows keeps a number
+ * for every document: where questions would need more than o->memory, they read the bank in parts.
+ * Nothing is kept of a part but its z and what its documents received. */
+static Tensor *bank_select(Model *m, Tape *tp, Tensor *first, int B, const Bank *bank,
+                           const AnswerOptions *o) {
+    int K = bank->K, T = m->c.T, N = o->select > 0 && o->select < K ? o->select : 0;
+    if (K == 0 || (!N && !o->received))
+        return bank_aggregate(m, tp, first, B, bank, NULL, NULL, 0);
+    size_t memory = o->memory ? o->memory : (size_t)1 << 27, k = (size_t)K, d = (size_t)bank->d;
+    uint64_t fit = memory / sizeof(real) / ((uint64_t)K * (uint64_t)T * (uint64_t)m->c.agg_H);
+    int part = fit < 1 ? 1 : fit < (uint64_t)B ? (int)fit : B;
+    Tensor *z = first ? tape_tensor(tp, B * T, bank->d) : NULL;
+    for (int b = 0, n; z && b < B; b += n) {
+        n = B - b < part ? B - b : part;
+        TapeMark mark = tape_mark(tp);
+        size_t at = (size_t)(b * T) * d, docs = (size_t)n * k;
+        Tensor q = {2, {n * T, bank->d, 1}, first->data + at, NULL}, *own;
+        real *score = N ? tape_alloc(tp, 2 * docs * sizeof *score) : NULL;
+        real *received = o->received ? o->received + (size_t)b * k : score ? score + docs : NULL;
+        if (!received || (N && !score)) return NULL;
+        own = bank_aggregate(m, tp, &q, n, bank, received, score, memory);
+        if (own && N) own = select_aggregate(m, tp, &q, n, bank, N, score);
+        if (!own) return NULL;
+        memcpy(z->data + at, own->data, (size_t)(n * T) * d * sizeof(real));
+        tape_release(tp, mark);
+    }
+    return z;
 }
 
 /* Groups of M documents are aggregated apart and their results aggregated again, until one
@@ -934,17 +1004,18 @@ static Tensor *bank_hierarchy(Model *m, Tape *tp, Tensor *first, int B, const Ba
     }
 }
 
-/* The prefix that B questions draw from the bank. */
-static Tensor *answer_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
-                             const AnswerOptions *o) {
+Tensor *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
+                   const AnswerOptions *o) {
     if (bank->T != m->c.T || bank->d != m->c.d)
         return tape_fail(tp, "the bank holds %d vectors of %d a document, the model makes %d of %d",
                          bank->T, bank->d, m->c.T, m->c.d);
-    int M = o->hierarchy;
+    int M = o->hierarchy, was = tape_record(tp, 0);
     Tensor *first = encode_question(m, tp, q, B);
     Tensor *z = M > 0 && M < bank->K ? bank_hierarchy(m, tp, first, B, bank, M)
-                                     : bank_aggregate(m, tp, first, B, bank, o->received);
-    return prefix_expand(m, tp, z, B);
+                                     : bank_select(m, tp, first, B, bank, o);
+    Tensor *prefix = prefix_expand(m, tp, z, B);
+    tape_record(tp, was);
+    return prefix;
 }
 
 /* Puts o->context and the question behind one another for each of B sequences. */
@@ -1131,7 +1202,7 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
         return -1;
     }
     was = tape_record(tp, 0);
-    Tensor *prefix = bank ? answer_prefix(m, tp, q, B, bank, &o) : NULL;
+    Tensor *prefix = bank ? mac_prefix(m, tp, q, B, bank, &o) : NULL;
     Ids *x = answer_prompts(tp, q, B, o.context);
     int keys = 0; /* that a sequence can come to have */
     for (int b = 0; x && b < B; b++)

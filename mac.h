@@ -163,10 +163,13 @@ typedef struct {                                 /* attention over keys that are
                                                     normalised rows of x                         */
     real *received;                              /* adds up: [B][N/T] weights of each document,
                                                     summed over rows and groups; NULL: not asked */
+    size_t memory;                               /* bytes for the N/T numbers a row that this takes:
+                                                    rows take turns in it, each reads all of x; 0:
+                                                    all at once.  Changes no bit                 */
 } Stream;
 /* q[G*R,w] -> like q; keys and values are made of the normalised rows of x.  Forward only, in the
- * memory of a chunk (and N/T numbers a row where `received` is asked), same bits with any number of
- * threads. */
+ * memory of a chunk (where `received` is asked, and of N/T numbers a row or about `memory`), same
+ * bits with any number of threads. */
 Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a);
 
 /* ==== tensor.c: Adam, Muon =================================================================== */
@@ -349,10 +352,21 @@ typedef struct {
     int groups;                                  /* of beams, which search apart; 0 or 1: plain  */
     real penalty;                                /* of a token that the groups before have chosen*/
     int hierarchy;                               /* M documents a group; 0: all at once          */
+    int select;                                  /* N: the attention to the whole bank says which N
+                                                    documents matter, and the prefix comes from
+                                                    these alone; 0: from all, as in the paper, and
+                                                    so where N >= K or a hierarchy is used       */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
-    real *received;                              /* out [B,K] attention mass, not written where
-                                                    a hierarchy is used; NULL: not asked         */
+    real *received;                              /* out [B,K] attention mass, on the whole bank,
+                                                    not written where a hierarchy is used; NULL:
+                                                    not asked                                    */
+    size_t memory;                               /* bytes for what documents receive, about: as
+                                                    many questions as fit, at least a row of one,
+                                                    read the bank at a time; 0: 128 MB           */
 } AnswerOptions;
+/* The prefix that B questions draw from the bank, [n*B,d], without gradient. */
+Tensor  *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
+                    const AnswerOptions *o);
 /* Answers to B questions into out[B][cap], lengths into n[B], EOS left out.  bank NULL: the LM
  * alone.  0, or -1: see tape_error. */
 int      mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap,

@@ -46,7 +46,7 @@ static void *need(void *p) {
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
                   *penalty = "0";
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
-                 paragraphs, relations, half;
+                 paragraphs, relations, half, selected = -1; /* -1: as the model file says */
 static char **words; /* what is no option */
 static int n_words;
 
@@ -62,6 +62,7 @@ static const Option options[] = {
     {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
     {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
     {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
+    {"--select", NULL, &selected, NULL},
     {NULL, NULL, NULL, NULL}};
 
 static void help(void) {
@@ -87,6 +88,8 @@ static void help(void) {
          "  inspect FILE                            what a model or bank file holds\n"
          "  people  --out DIR [--docs N]            synthetic people, N for training\n"
          "all:      [--seed N] [--threads N]\n"
+         "          [--select N]    answers from the N documents attended to most, 0: from all;\n"
+         "                          without it as many as the model's training chose\n"
          "          [--json]        one object a line; not inspect and people");
 }
 
@@ -133,6 +136,11 @@ static void open_model(void) {
     if (!dump) die("%s: there is no tokenizer in it", model_path);
     if (!tok) die("%s: %s", model_path, err);
     if (tok_size(tok) != model->c.V) die("%s: the tokenizer does not fit the model", model_path);
+    const char *n = st_meta(f, "select");
+    size_t digits = n ? strspn(n, "0123456789") : 1;
+    if (digits == 0 || digits > 9 || (n && n[digits]))
+        die("%s: its \"select\" is \"%.20s\", not a number of documents", model_path, n);
+    if (selected < 0) selected = n ? atoi(n) : 0;
     st_close(f);
     tape = need(tape_new(0));
     pool_start(threads);
@@ -327,7 +335,7 @@ static void ask(const Bank *b, const char *question, const char *right) {
     real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received));
     Ids q = question_ids(question);
     AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
-                       .hierarchy = hierarchy, .received = received};
+                       .hierarchy = hierarchy, .select = selected, .received = received};
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     char *text = answer_text(out, n);
     if (json) {
@@ -442,7 +450,8 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         if (gold) context[i] = document_ids(corpus.docs[corpus.qas[qa[i]].doc].text);
     }
     AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
-                       .hierarchy = hierarchy, .context = gold ? context : NULL};
+                       .hierarchy = hierarchy, .select = selected,
+                       .context = gold ? context : NULL};
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Qa *x = &corpus.qas[qa[i]];
@@ -629,6 +638,8 @@ static void command_inspect(void) {
         const char *value = st_meta(f, field->name);
         if (value) printf("  %-8s %6s  %s\n", field->name, value, field->help);
     }
+    const char *n = st_meta(f, "select");
+    if (n) printf("  select   %6s  documents that answers are read from\n", n);
     double total = 0;
     for (int i = 0; i < st_count(f); i++) {
         const char *dtype;

@@ -1579,7 +1579,10 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
  *   m' = max(m, max_j s_j),  l' = l e^(m-m') + sum_j e^(s_j-m'),
  *   o' = o e^(m-m') + sum_j e^(s_j-m') v_j.
  * The keys are divided into slabs, which depend on N alone; threads own slabs, and these are
- * merged in order, so that the bits do not depend on threads. */
+ * merged in order, so that the bits do not depend on threads.  What a document receives of a row is
+ * known when the row's m and l are, at the end; so that memory holds what is kept until then, rows
+ * go through x in turns.  A row's bits do not depend on the others, and the sums over rows are in
+ * their order, so that turns change no bit either. */
 #define STREAM_ROWS 96  /* rows of q that go through a chunk together */
 #define STREAM_SLABS 64 /* at most */
 typedef struct {
@@ -1587,8 +1590,9 @@ typedef struct {
     int GR, w, chunk, slab, slabs;
     const real *q, *Wk, *Wv;  /* without their means */
     real *part, *scratch;     /* part: of each slab o [GR][w], m [GR], l [GR] */
-    real *share, *top;        /* what each document receives of each row, [N/T][GR], relative to
-                                 the m of its chunk, [chunks][GR]; NULL: not asked */
+    int row0, rows;           /* rows of q that go through x at present */
+    real *share, *top;        /* what each document receives of each of them, [N/T][rows], relative
+                                 to the m of its chunk, [chunks][rows]; NULL: not asked */
     real *found;              /* m and 1/l of each row, all slabs together, [2][GR] */
     size_t scratch_n;
 } StreamJob;
@@ -1634,7 +1638,7 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
     }
     for (int j = 0; j < n; j += s->a.T) { /* a document */
         size_t doc = (size_t)((first + j) / s->a.T);
-        real *share = s->share ? s->share + doc * (size_t)s->GR + (size_t)r0 : dead;
+        real *share = s->share ? s->share + doc * (size_t)s->rows + (r0 - s->row0) : dead;
         for (int r = 0; r < R; r++) sum[r] = 0;
         for (int t = j; t < j + s->a.T; t++) {
             real *p = c->p + (size_t)t * (size_t)R, inv = c->inv[t];
@@ -1646,7 +1650,7 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
         for (int r = 0; r < R; r++) l[r] += sum[r];
     }
     if (s->share)
-        memcpy(s->top + (size_t)(first / s->chunk) * (size_t)s->GR + r0, top,
+        memcpy(s->top + (size_t)(first / s->chunk) * (size_t)s->rows + (r0 - s->row0), top,
                (size_t)R * sizeof *top);
     gemm(R, s->w, n, mat_t(c->p, R), mat_col(c->value, g * s->w), o, (size_t)s->w, ADD, 0);
 }
@@ -1654,20 +1658,23 @@ static void stream_rows(const StreamJob *s, int g, int r0, int R, int first, int
 static void stream_job(void *ctx, int lo, int hi, int thread) { /* items: slabs */
     const StreamJob *s = ctx;
     real *scratch = s->scratch + (size_t)thread * s->scratch_n;
+    int last = s->row0 + s->rows;
     StreamChunk c = {.p = scratch, .inv = scratch + s->scratch_n - s->chunk};
     c.room = c.p + (size_t)s->chunk * STREAM_ROWS + s->a.D;
     for (int i = lo; i < hi; i++) {
         real *part = s->part + (size_t)i * (size_t)s->GR * ((size_t)s->w + 2);
+        real *m = part + (size_t)s->GR * (size_t)s->w;
         int end = s->a.N - i * s->slab < s->slab ? s->a.N : (i + 1) * s->slab;
-        for (int r = 0; r < s->GR; r++) part[(size_t)s->GR * (size_t)s->w + (size_t)r] = -INFINITY;
+        for (int r = s->row0; r < last; r++) m[r] = -INFINITY;
         for (int first = i * s->slab; first < end; first += s->chunk) {
             int n = end - first < s->chunk ? end - first : s->chunk;
             stream_load(s, first, n, &c);
-            for (int g = 0; g < s->a.G; g++)
-                for (int r = 0; r < s->a.R; r += STREAM_ROWS)
-                    stream_rows(s, g, g * s->a.R + r,
-                                s->a.R - r < STREAM_ROWS ? s->a.R - r : STREAM_ROWS, first, n, &c,
-                                part);
+            for (int r = s->row0, R; r < last; r += R) {
+                int g = r / s->a.R, end_g = (g + 1) * s->a.R;
+                R = (end_g < last ? end_g : last) - r;
+                R = R < STREAM_ROWS ? R : STREAM_ROWS;
+                stream_rows(s, g, r, R, first, n, &c, part);
+            }
         }
     }
 }
@@ -1706,12 +1713,13 @@ static void stream_share_job(void *ctx, int lo, int hi, int thread) { /* items: 
     int K = s->a.N / s->a.T, docs = s->chunk / s->a.T, head = s->a.R / s->a.by_head;
     (void)thread;
     for (int c = lo; c < hi; c++)
-        for (int r = 0; r < s->GR; r++) { /* rows are (group, head, question, t) */
-            real scale = real_exp(s->top[(size_t)c * (size_t)s->GR + (size_t)r] - s->found[r])
+        for (int i = 0; i < s->rows; i++) { /* rows are (group, head, question, t) */
+            int r = s->row0 + i;
+            real scale = real_exp(s->top[(size_t)c * (size_t)s->rows + (size_t)i] - s->found[r])
                          * s->found[s->GR + r];
             real *to = s->a.received + (size_t)(r % head / (head / s->a.B)) * (size_t)K;
             for (int d = c * docs; d < (c + 1) * docs && d < K; d++)
-                to[d] += s->share[(size_t)d * (size_t)s->GR + (size_t)r] * scale;
+                to[d] += s->share[(size_t)d * (size_t)s->rows + (size_t)i] * scale;
         }
 }
 
@@ -1741,14 +1749,20 @@ Tensor *op_stream_attention(Tape *tp, Tensor *q, const Stream *a) {
         center_rows(Wk, a->Wk, inner, a->D), center_rows(Wk + w_n, a->Wv, inner, a->D);
     } else center_rows(own, q->data, s.GR, s.w), s.q = own;
     size_t K = (size_t)(a->N / T), n_chunks = (size_t)((a->N + s.chunk - 1) / s.chunk);
+    size_t most = a->received && a->memory ? a->memory / (K * sizeof(real)) : (size_t)s.GR;
+    int turn = most < 1 ? 1 : most < (size_t)s.GR ? (int)most : s.GR;
     if (a->received) {
-        s.share = tape_spare(tp, (K + n_chunks) * (size_t)s.GR * sizeof(real));
+        s.share = tape_spare(tp, (K + n_chunks) * (size_t)turn * sizeof(real));
         if (!s.share) return NULL;
-        s.top = s.share + K * (size_t)s.GR;
+        s.top = s.share + K * (size_t)turn;
     }
-    pool_run(s.slabs, 4.0 * s.GR * s.w * s.slab, stream_job, &s);
-    for (int r = 0; r < s.GR; r++) stream_merge(&s, r, y->data + (size_t)r * (size_t)s.w);
-    if (a->received) pool_run((int)n_chunks, 2.0 * s.GR * s.chunk, stream_share_job, &s);
+    for (; s.row0 < s.GR; s.row0 += turn) {
+        s.rows = s.GR - s.row0 < turn ? s.GR - s.row0 : turn;
+        pool_run(s.slabs, 4.0 * s.rows * s.w * s.slab, stream_job, &s);
+        for (int r = s.row0; r < s.row0 + s.rows; r++)
+            stream_merge(&s, r, y->data + (size_t)r * (size_t)s.w);
+        if (a->received) pool_run((int)n_chunks, 2.0 * s.rows * s.chunk, stream_share_job, &s);
+    }
     return y;
 }
 

@@ -157,6 +157,7 @@ typedef struct {
     uint64_t rng;
     real loss, answer, mass; /* running means, as MacStats */
     real best;               /* best validation EM with all documents, -1: none yet */
+    int select;              /* documents that answers are read from, as valid chose; 0: all */
     real *curve;             /* [n_curve][CURVE] */
     int n_curve;
 } State;
@@ -226,10 +227,14 @@ static double get_number(StFile *f, const char *before, const char *name) {
 }
 
 static void save(const char *path, int with_state) {
-    char err[MAC_ERR], rng[32], *dump = need(tok_dump(tok));
+    char err[MAC_ERR], rng[32], number[16], *dump = need(tok_dump(tok));
     StWriter *w = need(st_new());
     model_save(model, w, with_state);
     st_add_meta(w, "tokenizer", dump);
+    if (state.select) {
+        snprintf(number, sizeof number, "%d", state.select);
+        st_add_meta(w, "select", number);
+    }
     if (with_state) {
         snprintf(rng, sizeof rng, "%016llx", (unsigned long long)state.rng);
         st_add_meta(w, "data", data_dir);
@@ -288,6 +293,8 @@ static void resume_state(StFile *f) {
     if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0)
         die("%s", err);
     adam.step = (int)get_number(f, "state.", "adam");
+    const char *n_selected = st_meta(f, "select");
+    state.select = n_selected ? atoi(n_selected) : 0;
     st_close(f);
 }
 
@@ -507,7 +514,7 @@ static int validate_bank(int first, int n_docs, int memory, int *asked, int most
     }
     Bank bank = {.K = n_docs, .T = model->c.T, .d = model->c.d};
     Tensor *phi = with_bank ? mac_encode(model, tape, docs, n_docs) : NULL;
-    AnswerOptions o = {.context = memory == GOLD ? context : NULL};
+    AnswerOptions o = {.context = memory == GOLD ? context : NULL, .select = state.select};
     if (phi) bank.phi = phi->data;
     if ((with_bank && !phi)
         || (at && mac_answer(model, tape, q, at, phi ? &bank : NULL, cap, out, n, &o) != 0))
@@ -530,6 +537,20 @@ static real validate(int memory) {
         asked += more;
     }
     return asked ? (real)hits / (real)asked : 0;
+}
+
+/* How many documents answers are best read from, 0: all; the EM with all in the bank.  The smaller
+ * number where two are as good. */
+static int best_select(real *em) {
+    static const int tries[] = {0, 1, 2, 4};
+    int best = 0;
+    *em = -1;
+    for (int i = 0; i < 4; i++) {
+        state.select = tries[i];
+        real is = validate(ALL);
+        if (is > *em) *em = is, best = tries[i];
+    }
+    return best;
 }
 
 /* ==== training =============================================================================== */
@@ -564,12 +585,14 @@ static void step_mac(void) {
 static void checkpoint(const char *stage, int steps) {
     real em[MEMORIES] = {0};
     int asked = state.stage == STAGE_LM ? 1 : MEMORIES; /* an LM can only be asked for the gold */
+    if (asked > 1) state.select = best_select(&em[MEMORIES - 1]);
     fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid:", mac_terminal() ? "\r\033[K" : "", stage,
             state.step, steps, (double)state.loss);
     for (int i = 0; i < asked; i++) {
-        em[i] = validate(memories[i].docs);
+        if (memories[i].docs != ALL) em[i] = validate(memories[i].docs);
         fprintf(stderr, "  %s %.3f", memories[i].name, (double)em[i]);
     }
+    if (state.select) fprintf(stderr, "  select %d", state.select);
     fputc('\n', stderr);
     curve_add(em);
     if (state.stage == STAGE_MAC && (em[MEMORIES - 1] >= state.best || valid_set.n_qas == 0)) {
