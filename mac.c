@@ -394,14 +394,6 @@ void model_share(Model *m) {
     }
 }
 
-/* Undone by 1 / by, to the bit, where by is a power of two. */
-void model_sharpen(Model *m, real by) {
-    for (int i = 0; i < m->c.agg_B; i++) {
-        Tensor *q = m->agg->block[i].q;
-        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= by;
-    }
-}
-
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
  * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
  * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
@@ -414,7 +406,10 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
-    model_sharpen(m, sharp);
+    for (int i = 0; i < m->c.agg_B; i++) {
+        Tensor *q = m->agg->block[i].q;
+        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
+    }
     model_share(m);
 }
 
@@ -686,13 +681,13 @@ static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, At
 
 /* q: [B*T, d] from the question encoder; phi: [K*T, d]. */
 static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
-    int T = m->c.T, per = r->per ? r->per : T;
+    int T = m->c.T;
     Ragged qs, keys, gold;
-    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, per) != 0)
+    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0)
         return NULL;
     for (int b = 0; b < B; b++) {
-        keys.first[b] = r->doc0[b] * per, keys.n[b] = r->docs[b] * per;
-        if (r->gold) gold.first[b] = r->gold[b] * per;
+        keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
+        if (r->gold) gold.first[b] = r->gold[b] * T;
     }
     Attention a = {.B = B,
                    .H = m->c.agg_H,
@@ -777,32 +772,15 @@ static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all
     return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
 }
 
-/* Attention on the right document where question i sees vector i % T of all documents.  As long as
- * only some of a document's vectors hold its name, a query with the name in it finds these and no
- * others, whatever they say; so each vector shall be found by itself. */
-static Tensor **each_mass(Model *m, Tape *tp, const MacBatch *b, Tensor *q, Tensor *bank,
-                          const int *gold) {
-    int K = b->n_docs, n = b->n_q, *at = int_array(tp, 3 * n);
-    Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);
-    if (!at || !mass) return NULL;
-    for (int i = 0; i < n; i++) {
-        int first = i % m->c.T * K;
-        at[i] = first, at[n + i] = K, at[2 * n + i] = first + gold[i];
-    }
-    AggReads r = {.doc0 = at, .docs = at + n, .gold = at + 2 * n, .per = 1, .mass = mass};
-    return agg_blocks(m, tp, q, n, transpose_rows(tp, bank, K, m->c.T), &r) ? mass : NULL;
-}
-
-/* weight * -log(attention on the right document), the mean over questions, vectors and heads, is
+/* guidance * -log(attention on the right document), the mean over questions, vectors and heads, is
  * added to the loss for each block of the aggregator: ours, not the paper's.  A log for each head:
  * with the log of their mean, one head that finds the document would excuse the others. */
 static Tensor *add_guidance(Model *m, Tape *tp, const MacBatch *b, Tensor *loss,
-                            Tensor *const *mass, real weight) {
+                            Tensor *const *mass) {
     int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
-    if (!mass) return NULL;
     for (int r = 0; idx && r < rows; r++) idx[r] = r;
-    for (int i = 0; i < m->c.agg_B && weight > 0; i++)
-        loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)), weight);
+    for (int i = 0; i < m->c.agg_B && b->guidance > 0; i++)
+        loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)), b->guidance);
     return loss;
 }
 
@@ -839,9 +817,7 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     if (!own_bank && !agg_blocks(m, tp, q, n, bank, &all)) return NULL; /* fills all.mass */
     Tensor **mass = own_bank ? r.mass : all.mass;
     *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
-    loss = add_guidance(m, tp, b, loss, mass, b->guidance);
-    if (b->each > 0)
-        loss = add_guidance(m, tp, b, loss, each_mass(m, tp, b, q, bank, all.gold), b->each);
+    loss = add_guidance(m, tp, b, loss, mass);
     if (loss) stats->loss = loss->data[0];
     return loss;
 }

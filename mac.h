@@ -263,8 +263,6 @@ void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, 
                                                     may be another                               */
 void     model_share(Model *m);                  /* question encoder = document encoder, keys =
                                                     queries                                      */
-void     model_sharpen(Model *m, real by);       /* the aggregator's to_q, and so its attention
-                                                    logits, times by                             */
 void     model_share_start(Model *m, real sharp);/* model_share, queries sharpened by sharp
                                                     and, where e = d, the LM's embeddings        */
 
@@ -286,7 +284,6 @@ typedef struct {                                 /* which vectors of phi questio
     const int *doc0, *docs;                      /* [B] first document and number of documents   */
     const int *gold;                             /* [B] the right one, counted from document 0
                                                     of phi; NULL: not known                      */
-    int per;                                     /* vectors of a document in phi; 0: T           */
     Tensor **mass;                               /* out [agg_B] of [B*T,agg_H]: attention on it
                                                     of each vector and head, NULL: not asked     */
 } AggReads;
@@ -309,8 +306,6 @@ typedef struct {                                 /* one step: documents, and que
     int n_recite;                                /* of the questions, the last ones: their answer
                                                     is the rest of their own document            */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
-    real each;                                   /* weight of a second guidance, in which question
-                                                    i sees only vector i % T of each document    */
 } MacBatch;
 typedef struct {
     real loss, answer;                           /* all of it; of answers and recitals alone     */

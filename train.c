@@ -61,7 +61,7 @@ static Option options[] = {
     {"made-answers", "share of these answers that is made up", 0.3, 0, 1},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first",
      1, 0, 1},
-    {"sharp", "x", 3, 0, 100},
+    {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100},
     {"eval-every", "steps between validations", 500, 1, 1e9},
     {"eval-questions", "questions of a validation at most", 512, 1, 1e6},
     {"seed", "of everything random", 1, 0, 1e15},
@@ -685,7 +685,9 @@ int main(int argc, char **argv) {
     parse(argc, argv);
     adam = adam_default(0);
     StFile *last = resume ? resume_open() : NULL;
+    double muon = opt("muon");
     if (resume) parse(argc, argv);
+    if (resume && opt("muon") != muon) usage("%s cannot change: it is the resumed Muon's", "--muon");
     power_of_two("docs");
     power_of_two("group");
     read_split(&train_set, "train", 1);

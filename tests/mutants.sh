@@ -174,7 +174,6 @@ mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//'
 mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
 mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
 mutant mac.c 's/int first = i % m->c.T \* K/int first = 0/' "guidance: among the first vectors only"
-mutant mac.c 's/each_mass(m, tp, b, q, bank, all.gold), b->each/mass, b->each/' "guidance: among whole documents twice"
 mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
 mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
 mutant mac.c '/^static Tensor \*add_guidance/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
@@ -224,13 +223,8 @@ mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/
     "score: prefix match"
 
 mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of their own"
-mutant mac.c 's/q->data\[j\] \*= by/(void)by/' "shared start: not sharp"
-mutant train.c '0,/model_sharpen(model, 1 .* by)/s/model_sharpen(model, 1 .* by)/(void)by/' \
-    "validations: the sharper attention stays"
+mutant mac.c 's/q->data\[j\] \*= sharp/(void)sharp/' "shared start: not sharp"
 mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
-mutant train.c 's/opt("echo") > 0 \&\& !guided()/opt("echo") > 0/' "train: questions are documents behind the guidance"
-mutant train.c 's/int echo = .*;/int echo = 0;/' "train: no echo"
-mutant train.c 's/opt("pace") \* opt("steps")/50/' "train: banks at a pace of their own"
 mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"
 mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
 mutant data/augment.c 's/!(is_low(text\[i\]) && text/!(text/' "names: also what begins a sentence"
@@ -242,5 +236,11 @@ mutant tests/paper_lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale 
 
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
 
+mutant tensor.c 's/(real)3.4445 \* x/(real)3.4 * x/' "muon: another polynomial"
+mutant tensor.c 's/x\[i\] = g\[i\] \* scale + o->muon/x[i] = o->muon/' "muon: no look ahead"
+mutant tensor.c 's/(real)0.2 \* real_sqrt((real)longer)/(real)0.2 * real_sqrt((real)r)/' "muon: of the shorter side"
+mutant mac.c 's/p->matrix = p->t.ndim == 2 .*/p->matrix = 0;/' "muon: no matrix"
+mutant data/augment.c 's/if (is_digit(\*s)) \*s = .*/if (0) {}/' "invented: numbers keep their digits"
+mutant data/augment.c 's/rng_chance(&own, p_made)/0/' "invented: no answer is made up"
 echo "mutants: $tried tried, $caught caught"
 [ "$tried" -eq "$caught" ]

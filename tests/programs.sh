@@ -31,10 +31,10 @@ run() { ./run "$@"; }
 
 # ---- training: any number of threads, and resume after an interruption, give the same file
 train() { ./train --data data/elements $small --steps-lm 60 --steps 100 "$@"; }
-check "a training from nothing" train --threads 1 --echo 1 --out "$dir/m"
-check "with three threads" train --threads 3 --echo 1 --out "$dir/m3"
+check "a training from nothing" train --threads 1 --questions 3 --out "$dir/m"
+check "with three threads" train --threads 3 --questions 3 --out "$dir/m3"
 check "threads change the model" cmp "$dir/m" "$dir/m3"
-train --threads 1 --echo 1 --out "$dir/r" > /dev/null 2>&1 & # an option that is not its default
+train --threads 1 --questions 3 --out "$dir/r" > /dev/null 2>&1 & # an option that is not its default
 pid=$!
 sleep 0.4
 kill -INT $pid 2> /dev/null
@@ -45,14 +45,17 @@ check "resume ends in another state" cmp "$dir/m.last" "$dir/r.last"
 check "every departure off" train --steps-lm 4 --steps 4 --guidance 0 --share-start 0 --rename 0 \
     --reanswer 0 --cosine 0 --questions 1 --out "$dir/plain"
 check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --steps 4 --drop 0.5 \
-    --accumulate 2 --decay 0.01 --group 2 --harder 0 --out "$dir/drop"
-for pace in 0.5 0.75; do # a bank of two documents after two of the four steps, or three
-    check "pace $pace" train --steps-lm 2 --steps 4 --harder 0 --alone 0 --pace $pace \
-        --out "$dir/p$pace"
-done
-check "the pace of banks is not kept" sh -c "! cmp -s '$dir/p0.5' '$dir/p0.75'"
+    --accumulate 2 --decay 0.01 --group 2 --out "$dir/drop"
+check "no Muon" train --steps-lm 2 --steps 4 --muon 0 --out "$dir/adam"
+check "with Muon" train --steps-lm 2 --steps 4 --out "$dir/muon"
+check "Muon changes nothing" sh -c "! cmp -s '$dir/adam' '$dir/muon'"
+refused 2 "Muon" ./train --resume --muon 0 --out "$dir/muon"
 check "what is given with --resume does not count" \
-    sh -c "./train --resume --steps 6 --out '$dir/p0.5' 2>&1 | grep -q 'mac 6/6'"
+    sh -c "./train --resume --steps 6 --out '$dir/muon' 2>&1 | grep -q 'mac 6/6'"
+for made in names answers; do
+    check "no made-up $made" train --steps-lm 4 --steps 2 --made-$made 0 --out "$dir/made"
+    check "made-up $made change nothing" sh -c "! cmp -s '$dir/made' '$dir/muon'"
+done
 # without guidance, all that --alone can change is when the encoders are made alike again
 for alone in 0.5 1; do
     check "alone $alone" train --steps-lm 2 --steps 4 --guidance 0 --alone $alone --out "$dir/a$alone"
@@ -61,12 +64,6 @@ for alone in 0.5 1; do
 done
 check "they are not made alike again" sh -c "! cmp -s '$dir/a0.5' '$dir/a1'"
 check "they are, without --share-start" cmp "$dir/b0.5" "$dir/b1"
-for echo in 0 1; do
-    check "echo $echo" train --steps-lm 2 --steps 4 --echo $echo --out "$dir/e$echo"
-    check "echo $echo, guided" train --steps-lm 2 --steps 4 --alone 0 --echo $echo --out "$dir/g$echo"
-done
-check "questions are not recited" sh -c "! cmp -s '$dir/e0' '$dir/e1'"
-check "questions are recited when the guidance has begun" cmp "$dir/g0" "$dir/g1"
 check "an LM alone" train --steps 0 --out "$dir/lm"
 check "another's LM" train --steps 0 --lm "$dir/lm" --out "$dir/lm2"
 check "--lm changes the LM" cmp "$dir/lm" "$dir/lm2"
@@ -76,14 +73,6 @@ refused 1 "is cut short" train --lm README.md --out "$dir/x"
 check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
-losses() { sed -n 's/^\(mac .*loss [0-9.]*\)  EM.*/\1/p' "$1"; } # as they were at validations
-for factor in 1 2; do
-    train --steps-lm 2 --steps 40 --eval-every 5 --alone 0.5 --sharper $factor --out "$dir/f$factor" \
-        2> "$dir/f$factor.log" > /dev/null
-    losses "$dir/f$factor.log" > "$dir/f$factor.losses"
-done
-check "validations were to print losses" grep -q 'loss' "$dir/f1.losses"
-check "a sharper attention in validations changes the training" cmp "$dir/f1.losses" "$dir/f2.losses"
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
 
 # ---- a corpus whose every answer is the same: three documents to validate are enough to see it read
@@ -141,7 +130,6 @@ refused 2 "no number" ./train --data data/elements --out "$dir/x" --steps ten
 refused 2 "power of two" ./train --data data/elements --out "$dir/x" --docs 3
 refused 2 "power of two" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/x" --group 3
 refused 2 "missing" ./train --data data/elements
-refused 2 "sharper must be a power of two" ./train --data data/elements --out "$dir/x" --sharper 3
 refused 1 "no train.jsonl" ./train --data "$dir/none" --out "$dir/x"
 refused 1 "not a multiple" ./train --data data/elements --out "$dir/x" --d 10 --H 4
 refused 1 "nothing to resume" ./train --resume --out "$dir/x"

@@ -654,23 +654,9 @@ static Tensor *replica_read(Model *m, const Replica *r, int i, int first, int st
     return agg_forward(m, tp, &r->b.q[i], 1, bank, &reads);
 }
 
-/* Question i among vector i % T of each document: its share of -log(attention on the right one). */
-static double replica_each(Model *m, const Replica *r, int i) {
-    int T = m->c.T, d = m->c.d, K = r->b.n_docs, zero = 0, gold = r->b.doc[i], unused = -1;
-    Tensor *mass[4], *bank = replica_bank(m, r, 0, 1, gold, &unused), *one = tape_tensor(tp, K, d);
-    for (int k = 0; k < K; k++)
-        memcpy(one->data + k * d, bank->data + (k * T + i % T) * d, (size_t)d * sizeof(real));
-    AggReads reads = {.doc0 = &zero, .docs = &K, .gold = &gold, .per = 1, .mass = mass};
-    double sum = 0;
-    if (!agg_forward(m, tp, &r->b.q[i], 1, one, &reads)) return NAN;
-    for (int k = 0; k < m->c.agg_B * T * m->c.agg_H; k++)
-        sum -= log((double)mass[k / (T * m->c.agg_H)]->data[k % (T * m->c.agg_H)]);
-    return sum / (T * m->c.agg_H * (r->b.n_q - r->b.n_recite));
-}
-
 static double replica_loss(Model *m, void *ctx) {
     Replica *r = ctx;
-    double sum = 0, guide = 0, each = 0, h[16][8];
+    double sum = 0, guide = 0, h[16][8];
     int tokens = 0, was = tape_record(tp, 0), banks = r->b.n_docs / r->b.group;
     int n = m->c.T * m->c.agg_H, guided = r->b.n_q - r->b.n_recite; /* n: masses of a question */
     r->mass = 0;
@@ -688,7 +674,6 @@ static double replica_loss(Model *m, void *ctx) {
         for (int k = r->b.q[i].n; k < x->n; k++, tokens++) nll += naive_nll(m, h[k - 1], x->id[k]);
         sum += r->b.alike ? nll / (x->n - r->b.q[i].n) : nll;
         if (!alone && r->b.guidance > 0) replica_read(m, r, i, 0, 1, mass);
-        if (!alone && r->b.each > 0) each += replica_each(m, r, i);
         for (int k = 0; !alone && k < m->c.agg_B * n; k++) {
             double one = (double)mass[k / n]->data[k % n];
             r->mass += one / (guided * m->c.agg_B * n);
@@ -697,7 +682,7 @@ static double replica_loss(Model *m, void *ctx) {
     }
     tape_record(tp, was);
     r->answer = sum / (r->b.alike ? r->b.n_q : tokens);
-    return r->answer + (double)r->b.guidance * guide + (double)r->b.each * each;
+    return r->answer + (double)r->b.guidance * guide;
 }
 
 static void test_mac_grad(int which, int group, int n_grad, real guidance) {
@@ -708,7 +693,6 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
     fixture(&f, &c, 4, 3, 4);
     f.b.group = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
     f.b.n_recite = f.b.alike = which > 0; /* the last of three questions */
-    f.b.each = which == 1 ? (real)0.2 : 0;
     snprintf(what, sizeof what, "mac_loss, config %d, group %d, n_grad %d", which, group, n_grad);
     size_t row = (size_t)(c.T * c.d);
     real *held = malloc(4 * row * sizeof *held);
@@ -1388,7 +1372,7 @@ static void test_threads(void) {
         for (int i = 0; i < 4; i++)
             docs[i] = (Ids){tok[i], 40 - i}, q[i] = (Ids){tok[i + 4], 10},
             qa[i] = (Ids){tok[i + 4], 15 + i};
-        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1, 1, 0, 0};
+        MacBatch b = {docs, 4, 3, q, qa, 4, doc, 2, (real)0.1, 1, 0};
         MacStats s;
         Adam o = adam_default((real)0.001);
         pool_start(counts[k]);
@@ -1482,12 +1466,6 @@ static void test_config(void) {
     CHECK(m && m->c.S == c.P + c.D + c.Q + c.A && mac_config_check(&m->c, err) == 0, "default: %s",
           err);
     model_share_start(m, 2);
-    uint64_t before = params_hash(&m->ps, "", 0);
-    model_sharpen(m, 4);
-    CHECK(before != MAC_FNV, "no weights");
-    CHECK(before != params_hash(&m->ps, "", 0), "not sharpened");
-    model_sharpen(m, (real)0.25);
-    CHECK(before == params_hash(&m->ps, "", 0), "sharpening is not undone to the bit");
     const real *a = named(m, "enc_decoder.", -1, "shared.weight");
     const real *b = named(m, "aggregator.question_encoder.", -1, "shared.weight");
     const real *wte = named(m, "base_lm.base_lm.transformer.", -1, "wte.weight");

@@ -339,7 +339,7 @@ static void aggregator(Model *m, const Texts *t) {
 }
 
 static void loss(Model *m, const Texts *t, const char *name, int group, int n_grad,
-                 double guidance, int recite, int pad, double each) {
+                 double guidance, int recite, int pad) {
     static const int doc[] = {1, 0, 3, 1};
     Case x = begin("loss", name, m);
     sequence(&x, "docs", 4, t->docs), sequence(&x, "q", 4, t->q), sequence(&x, "qa", 4, t->qa);
@@ -347,7 +347,6 @@ static void loss(Model *m, const Texts *t, const char *name, int group, int n_gr
     constant(&x, "guidance", guidance);
     if (recite) constant(&x, "n_recite", recite), constant(&x, "alike", 1);
     if (pad) constant(&x, "pad", pad);
-    if (each > 0) constant(&x, "each", each);
     end(&x);
 }
 
@@ -390,10 +389,10 @@ static void model_vectors(const char *name, const MacConfig *config, uint64_t se
     snprintf(model, sizeof model, "%s_model.safetensors", name);
     st_add_meta(writer, "model", model);
     lm(m, &t), encoders(m, &t), aggregator(m, &t);
-    loss(m, &t, "one_document", 1, 4, 0, 0, 0, 0), loss(m, &t, "paper", 4, 4, 0, 0, 0, 0);
-    loss(m, &t, "guided", 2, 4, 0.125, 0, 0, 0), loss(m, &t, "dropped", 2, 2, 0.125, 0, 0, 0);
-    loss(m, &t, "recited", 1, 4, 0.125, 2, 0, 0);
-    loss(m, &t, "official_padding", 4, 4, 0, 0, 8, 0), loss(m, &t, "each", 2, 3, 0.125, 1, 0, 0.25);
+    loss(m, &t, "one_document", 1, 4, 0, 0, 0), loss(m, &t, "paper", 4, 4, 0, 0, 0);
+    loss(m, &t, "guided", 2, 4, 0.125, 0, 0), loss(m, &t, "dropped", 2, 2, 0.125, 0, 0);
+    loss(m, &t, "recited", 1, 4, 0.125, 2, 0);
+    loss(m, &t, "official_padding", 4, 4, 0, 0, 8);
     file_end(name);
     model_free(m);
 }

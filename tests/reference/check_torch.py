@@ -132,11 +132,10 @@ def expand(m, phi):
     return {"prefix": mac.prefix_expand(m, phi.view(-1, m.c.T, m.c.d)).flatten(0, 2)}
 
 
-def loss(m, docs, docs_n, q, q_n, qa, qa_n, doc, group, n_grad, guidance, n_recite=0, alike=0,
-         each=0):
+def loss(m, docs, docs_n, q, q_n, qa, qa_n, doc, group, n_grad, guidance, n_recite=0, alike=0):
     made, stats = mac.mac_loss(m, padded(docs, docs_n), padded(q, q_n), padded(qa, qa_n),
                                doc.long(), int(group), float(guidance), int(n_grad),
-                               int(n_recite), bool(alike), float(each))
+                               int(n_recite), bool(alike))
     return {"loss": made, **{name: torch.tensor(x, dtype=made.dtype) for name, x in stats.items()}}
 
 
@@ -350,8 +349,6 @@ def draw_parts(v):
     v.add("enc/official_padding", ids=docs["docs"], ids_n=docs["docs_n"], pad=7)
     v.add("loss/official_padding", doc=[3, 0, 1], group=6, n_grad=6, guidance=0, pad=11, **docs,
           **q, **qa)
-    v.add("loss/each", doc=[3, 0, 1], group=3, n_grad=5, guidance=0.25, each=0.5, n_recite=1,
-          alike=1, **docs, **q, **qa)
 
 
 def write(folder):

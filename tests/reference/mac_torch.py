@@ -397,11 +397,9 @@ def missed(masses):
     return sum(-x.clamp(min=1e-30).log().mean() for x in masses)
 
 
-def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, alike=False,
-             each=0.0):
+def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, alike=False):
     """L = NLL(answer | LM(x; phi*)) + guidance * sum over blocks of mean -log(attention on the
-    right one of all documents) + each * the same where question i sees vector i % T of every
-    document and no other; the second and third term are ours, not the paper's.
+    right one of all documents); the second term is ours, not the paper's.
     docs, q, qa: Padded documents, questions, questions with answer and EOS; doc [B] the document
     that answers.  Document i belongs to bank i % G where G banks of `group` make the batch; those
     from n_grad on get no gradient (backpropagation dropout).  The last n_recite questions recite:
@@ -424,9 +422,6 @@ def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, 
     masses = [r[torch.arange(n), right] for r in received]
     stats = {"answer": answer.item(), "mass": float(sum(x.mean() for x in masses)) / m.c.agg_B}
     loss = answer + guidance * missed(masses) if guidance else answer
-    if each:  # T banks of one vector a document
-        received = read_banks(m, z[:n], phi.transpose(0, 1)[:, :, None], torch.arange(n) % m.c.T)[1]
-        loss = loss + each * missed([r[torch.arange(n), doc[:n]] for r in received])
     return loss, stats
 
 
