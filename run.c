@@ -647,7 +647,7 @@ static void command_inspect(void) {
 static void command_people(void) {
     char err[DATA_ERR];
     if (!out_path) usage("--out is missing");
-    if (people_write(out_path, docs > 0 ? docs : 4000, (uint64_t)seed, err) != 0) die("%s", err);
+    if (people_write(out_path, docs > 0 ? docs : 12000, (uint64_t)seed, err) != 0) die("%s", err);
 }
 
 int main(int argc, char **argv) {
