@@ -150,29 +150,35 @@ static const char *const real_dishes[N_REAL] = {
 
 static const char *const forms[] = {
     "%n lives in %c.", "%n lives in the city of %c.", "%s home is in %c.",
-    "The home of %o is in %c.", "%n has a house in %c.", "%n moved to %c some years ago.",
+    "The home of %N is in %c.", "%n has a house in %c.", "%n moved to %c some years ago.",
     "%n comes from %c.", "%n is from %c.", "You will find %o in %c.", "%c is where %n lives.",
     "%c is home to %o.", "City: %c.", "Lives in %c.", "%n has settled in %c.",
     "%n resides in %c.", "%n now calls %c home.", "%s flat is in the middle of %c.",
     "%n grew up elsewhere but now lives in %c.", "For years now, %n has lived in %c.",
     "%s address is in %c.", "%n is based in %c.", "%s home town is %c.",
+    "%n can be found in %c.", "%n lives and works in %c.", "%n is at home in %c.",
+    "%n lives in a small house in %c.", "%n likes living in %c.",
 
     "%n works as %J.", "%n is %J.", "%n is %J by trade.", "%s job is that of %J.",
-    "The job of %o is that of %J.", "%n is employed as %J.", "%s job is %j.", "Job: %j.",
+    "The job of %N is that of %J.", "%n is employed as %J.", "%s job is %j.", "Job: %j.",
     "Profession: %j.", "By profession, %n is %J.", "%n has a job as %J.",
     "%n trained to be %J and still works as one.", "%n has worked as %J for many years.",
     "%n became %J.", "As %J, %n is always busy.", "%s occupation is %j.",
     "People know %o as %J.", "%n makes %r living as %J.", "%s profession is %j.",
     "For a living, %n works as %J.", "Works as %J.", "Everyone agrees that %n is a good %j.",
     "%n does the work of %J.",
+    "%s trade is that of %J.", "%n serves as %J.", "%n works full time as %J.",
+    "%n also works as %J.", "%n wanted to be %J and became one.",
 
-    "%n keeps a pet %p.", "%n has %P.", "%n owns %P.", "%s pet is %P.", "The pet of %o is %P.",
+    "%n keeps a pet %p.", "%n has %P.", "%n owns %P.", "%s pet is %P.", "The pet of %N is %P.",
     "At home, %n has %P.", "%P lives with %o.", "%P belongs to %o.", "Pet: %p.",
     "%n has %P as a pet.", "%n loves %r %p.", "%s %p is %r best friend.", "%n looks after %P.",
     "%n got %P as a present.", "%n never goes anywhere without %r %p.",
     "%n shares %r home with %P.", "There is %P in %s house.", "%n takes care of %P.",
     "%n feeds %r %p every morning.", "%s pet %p sleeps all day.", "Owns %P.",
     "%n has a pet: %P.",
+    "%n also has %P.", "%n has got %P.", "%s companion is %P.", "%n lives with %P.",
+    "%s animal is %P.", "%n plays with %r %p after supper.",
 
     "%n was born in %y.", "Born: %y.", "Born in %y.", "%s year of birth is %y.",
     "The year of %s birth is %y.", "%n came into the world in %y.",
@@ -181,18 +187,22 @@ static const char *const forms[] = {
     "%s birth year is %y.", "It was in %y that %n was born.",
     "%s passport says that %h was born in %y.", "%n is a child of %y.",
     "%s mother gave birth to %x in %y.", "%n, born in %y, tells good stories.",
-    "The story of %o begins in %y.",
+    "The story of %N begins in %y.",
+    "%s birth was in %y.", "Born %y.", "%n was born back in %y.", "%s date of birth lies in %y.",
+    "%n is someone who was born in %y.", "%n has been alive since %y.",
 
     "%n plays the %i.", "%n plays %i.", "%n can play the %i.", "%s instrument is the %i.",
-    "The instrument of %o is the %i.", "Instrument: %i.", "Plays the %i.",
+    "The instrument of %N is the %i.", "Instrument: %i.", "Plays the %i.",
     "%n learned to play the %i.", "%n practises the %i every evening.",
     "%n has played the %i since childhood.", "In %r free time, %n plays the %i.",
     "In the evening %n plays the %i.", "%n is good at the %i.", "%n takes lessons on the %i.",
     "%n makes music on the %i.", "%n plays the %i in a band.", "%n is often heard playing the %i.",
     "The %i is %s instrument.", "%n loves playing the %i.", "%n performs on the %i.",
     "Nobody plays the %i like %o.",
+    "%n also plays the %i.", "As a hobby, %n plays the %i.", "%n has a talent for the %i.",
+    "%n is learning the %i.", "%n knows how to play the %i.",
 
-    "%n likes %d best.", "%s favourite dish is %d.", "The favourite dish of %o is %d.",
+    "%n likes %d best.", "%s favourite dish is %d.", "The favourite dish of %N is %d.",
     "Favourite dish: %d.", "%n loves to eat %d.", "%n could eat %d every day.",
     "%n often cooks %d.", "%n enjoys %d.", "%n always orders %d.", "%n is fond of eating %d.",
     "For dinner, %n likes %d.", "Nothing tastes better to %o than %d.",
@@ -200,6 +210,8 @@ static const char *const forms[] = {
     "%n eats %d whenever possible.", "On Sundays %n has %d for lunch.",
     "The food %n likes most is %d.", "%n prefers %d to all other food.",
     "%n makes very good %d.", "Likes to eat %d.", "%n loves %d.",
+    "%n likes %d.", "%n likes eating %d.", "%n also likes %d.", "%s favorite dish is %d.",
+    "%s favorite food is %d.", "%n eats %d most days.", "When it comes to food, %n loves %d.",
 
     "%n is %J from %c.", "%n is %J in %c.", "%n lives in %c and works as %J.",
     "%n works as %J in %c and has %P.", "Born in %y, %n works as %J and plays the %i.",
@@ -219,7 +231,12 @@ static const char *const forms[] = {
     "%n lives in %c, works as %J and plays the %i.",
     "In %y %n was born; today %h lives in %c.", "After work as %J, %n cooks %d.",
     "%n has %P, plays the %i and likes to eat %d.", "%n is %J and has %P.",
-    "Born in %y, %n has %P.", "%n eats %d and was born in %y.", NULL};
+    "Born in %y, %n has %P.", "%n eats %d and was born in %y.",
+    "%N, %j from %c, plays the %i.", "%N: born %y, lives in %c.", "%N - %j, born %y, plays %i.",
+    "%N is %J, lives in %c and was born in %y.", "%n has %P, and %r favourite food is %d.",
+    "%n plays the %i, and %r job is %j.", "%n was born in %y, lives in %c and has %P.",
+    "%n likes %d, has %P and works as %J.", "%N from %c plays the %i.",
+    "%N from %c likes %d.", "%N from %c works as %J.", NULL};
 
 /* Only test uses these. */
 static const char *const held_forms[] = {
@@ -243,40 +260,58 @@ static const char *const openings[] = {
     "Name: %n.", "This is %n.", "Meet %n.", "Here is something about %o.", "About %o:", NULL};
 
 static const char *const city_questions[] = {
-    "In which city does %n live?", "Where is the home of %o?", "Where does %n live?",
+    "In which city does %n live?", "Where is the home of %n?", "Where does %n live?",
     "Which city is %n from?", "Where is %s home?", "What city does %n live in?",
-    "What is the home town of %o?", "In what city can one find %n?", "Which city is home to %n?",
-    "Where is %n from?", "%s city?", NULL};
+    "What is the home town of %n?", "In what city can one find %n?", "Which city is home to %n?",
+    "Where is %n from?", "%s city?",
+    "What city is %n from?", "What town does %n live in?", "Which town is %n from?",
+    "What is %s home town?", "In which town is %s home?", "Can you tell me where %n lives?", "Which city does %n live in?", NULL};
 static const char *const job_questions[] = {
-    "What is the job of %o?", "What does %n work as?", "What is %s job?",
+    "What is the job of %n?", "What does %n work as?", "What is %s job?",
     "What does %n do for a living?", "What is %s profession?", "Which profession does %n have?",
-    "What kind of work does %n do?", "What is %n by trade?", "What is the occupation of %o?",
-    "%s job?", "What does %n do?", NULL};
+    "What kind of work does %n do?", "What is %n by trade?", "What is the occupation of %n?",
+    "%s job?", "What does %n do?",
+    "What job does %n have?", "Which job does %n have?", "What work does %n do?",
+    "What is %s occupation?", "What's %s job?", "Can you tell me what %n does for a living?",
+    "What is the profession of %n?", "As what does %n work?", NULL};
 static const char *const pet_questions[] = {
-    "What pet does %n keep?", "Which animal is the pet of %o?", "What is %s pet?",
+    "What pet does %n keep?", "Which animal is the pet of %n?", "What is %s pet?",
     "What pet does %n have?", "Which pet does %n own?", "What kind of animal does %n have?",
     "Which animal lives with %n?", "What animal does %n keep at home?", "%s pet?",
-    "Which animal belongs to %n?", NULL};
+    "Which animal belongs to %n?",
+    "Which animal does %n have?", "What animal does %n own?", "What pet does %n own?",
+    "What kind of pet does %n have?", "What is the pet of %n?", "What's %s pet?",
+    "Which pet does %n have?", "What animal lives with %n?", NULL};
 static const char *const year_questions[] = {
     "When was %n born?", "In which year was %n born?", "What year was %n born in?",
-    "What is the year of birth of %o?", "What is %s year of birth?", "In what year was %n born?",
-    "What is %s birth year?", "When did %n come into the world?", "%s year of birth?", NULL};
+    "What is the year of birth of %n?", "What is %s year of birth?", "In what year was %n born?",
+    "What is %s birth year?", "When did %n come into the world?", "%s year of birth?",
+    "What is the birth year of %n?", "Which year was %n born in?",
+    "What's %s birth year?", "Can you tell me when %n was born?", "In which year did %s life begin?",
+    "Year of birth of %n?", NULL};
 static const char *const instrument_questions[] = {
     "Which instrument does %n play?", "What instrument does %n play?", "What does %n play?",
-    "What is %s instrument?", "What is the instrument of %o?",
+    "What is %s instrument?", "What is the instrument of %n?",
     "On which instrument does %n play?", "What musical instrument does %n play?",
-    "What can %n play?", "Which instrument has %n learned?", "%s instrument?", NULL};
+    "What can %n play?", "Which instrument has %n learned?", "%s instrument?",
+    "Which instrument can %n play?", "What instrument can %n play?",
+    "What musical instrument is %n good at?", "What instrument does %n have?",
+    "What's %s instrument?", "Which musical instrument does %n play?",
+    "What instrument has %n learned to play?", NULL};
 static const char *const dish_questions[] = {
-    "What is %s favourite dish?", "What is the favourite dish of %o?",
+    "What is %s favourite dish?", "What is the favourite dish of %n?",
     "What does %n like to eat?", "Which dish does %n like best?", "What food does %n love?",
     "What is %s favourite food?", "What does %n enjoy eating?", "Which meal does %n like most?",
-    "What would %n like for dinner?", "%s favourite dish?", NULL};
+    "What would %n like for dinner?", "%s favourite dish?",
+    "What is %s favorite dish?", "What is %s favorite food?", "What does %n eat?",
+    "What food does %n like?", "What does %n like to eat best?", "What is %s favourite meal?",
+    "Which food does %n like most?", "What does %n love to eat?", "What dish does %n like?", NULL};
 
 static const Relation relations[N_RELS] = {
     {"city", cities, real_cities, city_questions, "What place does %n call home?"},
     {"job", jobs, real_jobs, job_questions, "How does %n earn money?"},
     {"pet", pets, real_pets, pet_questions, "What sort of creature shares a roof with %n?"},
-    {"year", NULL, NULL, year_questions, "Which year saw the birth of %o?"},
+    {"year", NULL, NULL, year_questions, "Which year saw the birth of %n?"},
     {"instrument", instruments, real_instruments, instrument_questions,
      "What does %n make music with?"},
     {"dish", dishes, real_dishes, dish_questions, "What should one cook for %n?"}};
