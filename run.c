@@ -47,6 +47,8 @@ static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *
                   *penalty = "0";
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
                  paragraphs, relations, half, selected = -1; /* -1: as the model file says */
+static const char **data_files; /* every --data; data_path is the last of them */
+static int n_data;
 static char **words; /* what is no option */
 static int n_words;
 
@@ -83,8 +85,10 @@ static void help(void) {
          "          [--memory mac|none|shuffled|gold] [--docs K] [--limit N] [--relations]\n"
          "          [--train FILE]  closed and open relations, unseen answers, each apart\n"
          "          [--half]        with a bank in half precision\n"
-         "  table   --model M --data FILE           the same for every memory and several banks\n"
+         "  table   --model M --data FILE           the same for every memory and several banks,\n"
+         "                                          and for each kind of questions\n"
          "          [--out FILE.svg]                and as a bar chart\n"
+         "          eval and table take --data several times: all the files together\n"
          "  inspect FILE                            what a model or bank file holds\n"
          "  people  --out DIR [--docs N]            synthetic people, N for training\n"
          "all:      [--seed N] [--threads N]\n"
@@ -104,6 +108,10 @@ static void parse(int argc, char **argv) {
         if (!o->name) { words[n_words++] = argv[i]; continue; }
         if (o->flag) { *o->flag = 1; continue; }
         if (++i == argc) usage("%s needs a value", o->name);
+        if (o->text == &data_path) {
+            data_files = need(realloc(data_files, (size_t)(n_data + 1) * sizeof *data_files));
+            data_files[n_data++] = argv[i];
+        }
         if (o->text) { *o->text = argv[i]; continue; }
         char *end;
         long x = strtol(argv[i], &end, 10);
@@ -423,7 +431,7 @@ static void command_chat(void) {
 
 /* ==== eval =================================================================================== */
 static Corpus corpus;
-static RelScores by_rel;
+static RelScores by_rel, by_kind;
 static unsigned char *qa_kind; /* [n_qas] closed or open, seen or not; NULL: not asked for */
 static Score closed_score, open_score, unseen_score;
 static double adapt_seconds, answer_seconds;
@@ -458,6 +466,7 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         char *text = answer_text(out + i * cap, len[i]);
         score_add(total, x, text);
         score_add(need(score_rel(&by_rel, x->rel)), x, text);
+        if (*x->kind) score_add(need(score_rel(&by_kind, x->kind)), x, text);
         if (qa_kind) score_add(qa_kind[qa[i]] & QA_OPEN ? &open_score : &closed_score, x, text);
         if (qa_kind && qa_kind[qa[i]] & QA_UNSEEN) score_add(&unseen_score, x, text);
         free(text);
@@ -498,7 +507,7 @@ static void print_score(const char *what, const Score *s) {
         printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n,
                s->em / n, s->prefix / n, s->f1 / n);
     } else
-        printf("%-24s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f", what, s->n, s->em / n,
+        printf("%-34s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f", what, s->n, s->em / n,
                s->prefix / n, s->f1 / n);
 }
 
@@ -536,7 +545,7 @@ static int *eval_order;         /* a random order of them */
 static void eval_open(void) {
     if (!data_path) usage("--data is missing");
     open_model();
-    read_corpus(&corpus, data_path);
+    for (int i = 0; i < n_data; i++) read_corpus(&corpus, data_files[i]);
     if (corpus.n_qas == 0) die("%s: there is no question in it", data_path);
     int n = corpus.n_docs;
     eval_bank = need(bank_new(&model->c, 0));
@@ -560,7 +569,9 @@ static void eval_open(void) {
 static int evaluate(int K, Score *total) {
     int n = corpus.n_docs, rounds = n / K;
     *total = (Score){0, 0, 0, 0};
-    by_rel.n = 0;
+    by_rel.n = by_kind.n = 0;
+    for (int i = 0; i < corpus.n_qas; i++) /* kinds in the corpus' order, whatever the banks are */
+        if (*corpus.qas[i].kind) need(score_rel(&by_kind, corpus.qas[i].kind));
     answer_seconds = 0;
     if (rounds == 1 && !strcmp(memory, "shuffled"))
         die("a shuffled bank of %d needs as many other documents: choose --docs %d or fewer", K,
@@ -575,7 +586,7 @@ static int evaluate(int K, Score *total) {
 
 static void eval_close(void) {
     warn_cut();
-    free(eval_order), free(by_rel.of), free(qa_kind);
+    free(data_files), free(eval_order), free(by_rel.of), free(by_kind.of), free(qa_kind);
     bank_free(eval_bank);
     corpus_free(&corpus);
 }
@@ -594,6 +605,18 @@ static void command_eval(void) {
     eval_close();
 }
 
+/* A row for each kind of questions in each of the three memories that `of` has scores of. */
+static void print_kinds(const RelScores *of) {
+    static const char *const memories[] = {"bank of 1", "all documents", "in context"};
+    for (int k = 0; k < of[0].n; k++)
+        for (int i = 0; i < 3; i++) {
+            char what[100];
+            snprintf(what, sizeof what, "%s%s, %s", json ? "" : "  ", of[i].of[k].rel, memories[i]);
+            print_score(what, &of[i].of[k].s);
+            puts(json ? "}" : "");
+        }
+}
+
 /* What the memory brings, with its controls, in one table; --out FILE.svg draws it. */
 static void command_table(void) {
     static const struct { const char *memory, *what; int K; } rows[] = {
@@ -603,6 +626,7 @@ static void command_table(void) {
         {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", INT_MAX}};
     const char *name[8];
     double em[8];
+    RelScores kinds[3] = {{NULL, 0}}; /* in a bank of 1, with all documents, in context */
     int n = 0;
     eval_open();
     for (int i = 0; i < 8; i++) {
@@ -616,9 +640,15 @@ static void command_table(void) {
         print_score(rows[i].what, &total);
         puts(json ? "}" : "");
         fflush(stdout);
+        if (i == 2 || i > 5) {
+            kinds[i == 2 ? 0 : i - 5] = by_kind;
+            by_kind = (RelScores){NULL, 0};
+        }
         name[n] = rows[i].what;
         em[n++] = (double)total.em / (total.n ? total.n : 1);
     }
+    print_kinds(kinds);
+    for (int i = 0; i < 3; i++) free(kinds[i].of);
     static const char title[] = "Exact match on documents never trained on";
     char err[DATA_ERR];
     if (out_path && svg_bars(out_path, title, "EM", name, em, n, 1, err) != 0)
@@ -658,7 +688,7 @@ static void command_inspect(void) {
 static void command_people(void) {
     char err[DATA_ERR];
     if (!out_path) usage("--out is missing");
-    if (people_write(out_path, docs > 0 ? docs : 4000, (uint64_t)seed, err) != 0) die("%s", err);
+    if (people_write(out_path, docs > 0 ? docs : 12000, (uint64_t)seed, err) != 0) die("%s", err);
 }
 
 int main(int argc, char **argv) {

@@ -130,15 +130,16 @@ static int put_question(Corpus *c, const Qa *from) {
     if (!list) return -1;
     d->qas = list;
     size_t head = (size_t)from->n_a * sizeof *from->a, q = strlen(from->q) + 1;
-    size_t rel = strlen(from->rel) + 1, n = head + q + rel;
+    size_t rel = strlen(from->rel) + 1, kind = strlen(from->kind) + 1, n = head + q + rel + kind;
     for (int i = 0; i < from->n_a; i++) n += strlen(from->a[i]) + 1;
     char *p = malloc(n);
     if (!p) return -1;
     Qa *qa = &qas[c->n_qas];
-    *qa = (Qa){p + head, (char **)(void *)p, from->n_a, NULL, p + head + q, from->doc};
+    *qa = (Qa){.q = p + head, .a = (char **)(void *)p, .n_a = from->n_a, .doc = from->doc};
     memcpy(qa->q, from->q, q);
-    memcpy(qa->rel, from->rel, rel);
-    p = qa->rel + rel;
+    qa->rel = memcpy(qa->q + q, from->rel, rel);
+    qa->kind = memcpy(qa->rel + rel, from->kind, kind);
+    p = qa->kind + kind;
     for (int i = 0; i < from->n_a; i++) {
         qa->a[i] = strcpy(p, from->a[i]);
         if (from->target == from->a[i]) qa->target = p;
@@ -319,10 +320,11 @@ static size_t n_chars(const char *s) {
 
 /* Adds a question with the answers gathered, and its document if that is not there yet.  The
  * target is the shortest answer in characters, as MAC has it, or the first one. */
-static int add_question(CorpusReader *r, Draft *d, char *q, char *rel, int shortest,
+static int add_question(CorpusReader *r, Draft *d, char *q, char *rel, char *kind, int shortest,
                         const char *where) {
     char none[1] = "";
-    Qa qa = {q ? trim(q) : none, r->a, r->n_a, NULL, rel ? rel : none, 0};
+    Qa qa = {.q = q ? trim(q) : none, .a = r->a, .n_a = r->n_a, .rel = rel ? rel : none,
+             .kind = kind ? kind : none};
     r->n_a = 0;
     if (is_blank(d->text)) return skip_row(r, where, "row skipped, it has no text");
     if (!*qa.q) return skip_row(r, where, "row skipped, it has no question");
@@ -372,7 +374,8 @@ static int read_jsonl_doc(CorpusReader *r, const Json *json, const char *where) 
         if (!one && get_array(r, qa, "a", where, &list) != 0) return -1;
         for (const Json *a = one ? NULL : list; a; a = a->next)
             if (a->type == JSON_STRING && add_answer(r, a->str) != 0) return -1;
-        if (add_question(r, &d, get_str(qa, "q"), get_str(qa, "rel"), 0, where) != 0) return -1;
+        char *rel = get_str(qa, "rel"), *kind = get_str(qa, "kind");
+        if (add_question(r, &d, get_str(qa, "q"), rel, kind, 0, where) != 0) return -1;
     }
     return 0;
 }
@@ -414,7 +417,7 @@ static int read_paragraph(CorpusReader *r, const Json *p, const char *title) {
             char *s = get_str(answer, "text");
             if (s && add_answer(r, s) != 0) return -1;
         }
-        if (add_question(r, &d, get_str(q, "question"), NULL, 1, where) != 0) return -1;
+        if (add_question(r, &d, get_str(q, "question"), NULL, NULL, 1, where) != 0) return -1;
     }
     return 0;
 }
@@ -542,7 +545,7 @@ static int read_csv_row(CorpusReader *r, const Csv *c, const Columns *col) {
     if (col->title >= 0 && col->title < c->n) d.title = c->cell[col->title];
     int failed = col->kind == CSV_STREAMINGQA ? split_answers(r, a)
                : col->kind == CSV_SQUAD ? python_answers(r, a) : add_answer(r, a);
-    return failed ? -1 : add_question(r, &d, q, NULL, 1, where);
+    return failed ? -1 : add_question(r, &d, q, NULL, NULL, 1, where);
 }
 
 static int read_csv(CorpusReader *r, char *text, size_t n) {

@@ -11,7 +11,7 @@
  *   bank.c       the memory bank, in memory and in a file; declared in mac.h
  *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation
  *   bm25.c       which documents share their words with a question
- *   people.c     a generator of synthetic people
+ *   people.c     a generator of synthetic people   people_words.h   its words and sentences
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
  *   svg.c        line and bar charts, heat maps                                             */
 #ifndef DATA_H
@@ -29,6 +29,8 @@ typedef struct {
     int n_a;
     const char *target;      /* one of a[]: what the model is trained to answer               */
     char *rel;               /* relation name, "" when the corpus has none                    */
+    char *kind;              /* what it tries, as a score of its own; "" when not said.  Member
+                                "kind" in .jsonl, beside q, a and rel                         */
     int doc;                 /* index of the document that answers it                         */
 } Qa;
 
@@ -116,8 +118,9 @@ int   bm25_top(const Bm25 *b, const char *question, int k, int *doc);  /* the k 
 void  bm25_free(Bm25 *b);
 
 /* ---- people.c ---- */
-/* Writes train.jsonl, valid.jsonl and test.jsonl into dir (made if absent).  Names of valid and
- * test occur in no training document; in train the same name comes back with other facts. */
+/* Writes train.jsonl, valid.jsonl and test.jsonl into dir (made if absent).  No two documents are
+ * of one name.  Names of valid are made up like those of training, names of test are real ones,
+ * and no part of one occurs in the others.  The kinds of test's questions are in people.c. */
 int  people_write(const char *dir, int n_train, uint64_t seed, char *err);
 
 /* ---- augment.c: one training document, perhaps under another name and with other answers ---- */

@@ -2,6 +2,7 @@
  * for scratch files, "." when there is none. */
 #include "../data/data.h"
 #include "../data/json.h"
+#include "../data/people_words.h"
 #include "check.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -193,7 +194,8 @@ static void check_batch(const char *path, const Corpus *c, const Corpus *all, in
     }
     for (int i = 0; i < c->n_qas && *qa < all->n_qas; i++, ++*qa) {
         const Qa *a = &c->qas[i], *b = &all->qas[*qa];
-        CHECK(strcmp(a->q, b->q) == 0 && strcmp(a->rel, b->rel) == 0 && a->n_a == b->n_a
+        CHECK(strcmp(a->q, b->q) == 0 && strcmp(a->rel, b->rel) == 0
+              && strcmp(a->kind, b->kind) == 0 && a->n_a == b->n_a
               && strcmp(a->target, b->target) == 0, "%s: question %s, not %s", path, a->q, b->q);
         for (int k = 0; k < a->n_a && k < b->n_a; k++)
             CHECK(strcmp(a->a[k], b->a[k]) == 0, "%s: %s, not %s", path, a->a[k], b->a[k]);
@@ -654,75 +656,212 @@ static void test_score(void) {
 /* ---- people ---- */
 
 static const char *const splits[3] = {"train", "valid", "test"};
+/* With this seed chance would call somebody in train Nino, as somebody in test is called. */
+enum { SEED = 4, PEOPLE = 2000, VALID = 300, KIND = 150 };
 
-static int has_title(const Corpus *c, const char *title) {
-    for (int i = 0; i < c->n_docs; i++)
-        if (strcmp(c->docs[i].title, title) == 0) return 1;
+static int in_word(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
+        || (unsigned char)c >= 0x80;
+}
+
+static int has_word(const char *text, const char *word) {
+    size_t n = strlen(word);
+    for (const char *p = text; (p = strstr(p, word)) != NULL; p++)
+        if ((p == text || !in_word(p[-1])) && !in_word(p[n])) return 1;
     return 0;
 }
 
-static void check_person(const Corpus *c, const Doc *d) {
-    static const char *const rels[3] = {"city", "job", "pet"};
-    int words = 1;
-    for (const char *p = d->text; *p; p++) words += *p == ' ';
-    CHECK(d->n_qas % 3 == 0 && d->n_qas > 0, "%s: %d questions", d->id, d->n_qas);
-    CHECK(words >= 18 && words <= 28, "%s: %d words", d->id, words);
+/* Three to five facts, each in the text, asked once and by the full name; "an" before a vowel. */
+static void check_person(const Corpus *c, const Doc *d, int in_train) {
+    unsigned rels = 0;
+    CHECK(d->n_qas >= 3 && d->n_qas <= 5, "%s: %d questions", d->id, d->n_qas);
+    CHECK(has_word(d->text, d->title), "%s: no %s in %s", d->id, d->title, d->text);
     for (int k = 0; k < d->n_qas; k++) {
         const Qa *qa = &c->qas[d->qas[k]];
-        CHECK(strcmp(qa->rel, rels[k % 3]) == 0, "%s: relation %s", d->id, qa->rel);
-        CHECK(strstr(d->text, qa->target), "%s: no %s in %s", d->id, qa->target, d->text);
-        CHECK(strstr(qa->q, d->title), "%s: not named in %s", d->id, qa->q);
+        int i = 0;
+        while (i < N_RELS && strcmp(qa->rel, relations[i].rel) != 0) i++;
+        CHECK(i < N_RELS && !(rels & 1u << i), "%s: %s again", d->id, qa->rel);
+        rels |= 1u << i;
+        CHECK(has_word(d->text, qa->target), "%s: no %s in %s", d->id, qa->target, d->text);
+        CHECK(has_word(qa->q, d->title), "%s: not named in %s", d->id, qa->q);
+        CHECK(!has_word(d->title, qa->target), "%s: %s is in the name", d->id, qa->target);
+        CHECK((*qa->kind == 0) == in_train, "%s: kind \"%s\"", d->id, qa->kind);
+    }
+    for (const char *p = d->text; (p = strstr(p, " a")) != NULL; p++) {
+        int vowel = p[2] == ' ' ? strchr("aeiou", p[3]) && strncmp(p + 3, "uk", 2) != 0 : 0;
+        CHECK(!vowel, "%s: \"a\" in %s", d->id, p);
+        if (!strncmp(p, " an ", 4)) CHECK(strchr("aeiou", p[4]), "%s: \"an\" in %s", d->id, p);
     }
 }
 
-/* A value belongs to one relation and is nobody's name. */
-static void check_values(const Corpus *c) {
-    for (int i = 0; i < c->n_qas; i += 7)
-        for (int k = 0; k < c->n_qas; k++) {
-            const Qa *a = &c->qas[i], *b = &c->qas[k];
-            CHECK(strcmp(a->target, b->target) != 0 || strcmp(a->rel, b->rel) == 0,
-                  "%s is a %s and a %s", a->target, a->rel, b->rel);
+/* Whether train has the answer to a question of the same relation. */
+static int was_answer(const Corpus *train, const Qa *qa) {
+    for (int i = 0; i < train->n_qas; i++)
+        if (!strcmp(train->qas[i].target, qa->target) && !strcmp(train->qas[i].rel, qa->rel))
+            return 1;
+    return 0;
+}
+
+/* Everything that train and valid have to read, malloc'd. */
+static char *all_text(const Corpus *c) {
+    size_t n = 1;
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < c[i].n_docs; k++) n += strlen(c[i].docs[k].text) + 1;
+        for (int k = 0; k < c[i].n_qas; k++) n += strlen(c[i].qas[k].q) + 1;
+    }
+    char *all = malloc(n), *p = all;
+    for (int i = 0; all && i < 2; i++) {
+        for (int k = 0; k < c[i].n_docs; k++) p += sprintf(p, "%s\n", c[i].docs[k].text);
+        for (int k = 0; k < c[i].n_qas; k++) p += sprintf(p, "%s\n", c[i].qas[k].q);
+    }
+    CHECK(all != NULL, "out of memory");
+    return all;
+}
+
+/* What a form says whoever it is about: its longest part without a place-holder. */
+static const char *fixed_words(const char *form, char *words) {
+    size_t best = 0;
+    for (const char *p = form; *p; p += *p ? 2 : 0) {
+        size_t n = strcspn(p, "%");
+        if (n > best) sprintf(words, "%.*s", (int)n, p), best = n;
+        p += n;
+    }
+    CHECK(best > 8, "%s: no words of its own", form);
+    return words;
+}
+
+/* How many of these forms' words are in a text. */
+static int count_forms(const char *const *list, const char *text) {
+    char words[200];
+    int n = 0;
+    for (; *list; list++) n += strstr(text, fixed_words(*list, words)) != NULL;
+    return n;
+}
+
+/* In a text of test every sentence has the words of a held-out form, or none has. */
+static void check_sentences(const Corpus *c, const Doc *d, int held) {
+    char text[1000], words[200];
+    snprintf(text, sizeof text, "%s", d->text);
+    for (char *s = text, *stop; *s; s = stop) {
+        stop = strstr(s, ". ");
+        stop = stop ? stop + 2 : s + strlen(s);
+        char next = *stop;
+        *stop = 0;
+        int n = count_forms(held_forms, s) + count_forms(held_fillers, s);
+        CHECK(n == held, "%s: %d held-out forms in %s", d->id, n, s);
+        *stop = next;
+    }
+    for (int k = 0; k < d->n_qas; k++) {
+        const Qa *qa = &c->qas[d->qas[k]];
+        int i = 0;
+        while (i < N_RELS - 1 && strcmp(qa->rel, relations[i].rel) != 0) i++;
+        const char *asked = strstr(qa->q, fixed_words(relations[i].held_question, words));
+        CHECK((asked != NULL) == held, "%s: %s", d->id, qa->q);
+    }
+}
+
+static void check_kinds(const Corpus *c, const char *seen) {
+    static const char *const kinds[4] = {"known", "answers never seen", "sentences never seen",
+                                         "both never seen"};
+    int n[4] = {0}, real = 0, made_up = 0;
+    for (int i = 0; i < c[2].n_docs; i++) {
+        const Doc *d = &c[2].docs[i];
+        int kind = 0;
+        while (kind < 3 && strcmp(c[2].qas[d->qas[0]].kind, kinds[kind]) != 0) kind++;
+        n[kind]++;
+        check_sentences(&c[2], d, kind > 1);
+        for (int k = 0; k < d->n_qas; k++) {
+            const Qa *qa = &c[2].qas[d->qas[k]];
+            CHECK(!strcmp(qa->kind, kinds[kind]), "%s: a kind of its own, %s", d->id, qa->kind);
+            if (kind % 2) CHECK(!has_word(seen, qa->target), "%s was seen", qa->target);
+            else CHECK(was_answer(&c[0], qa), "%s was never an answer", qa->target);
+            if (kind % 2 == 0 || !strcmp(qa->rel, "year")) continue;
+            int listed = 0;
+            for (int r = 0; r < N_RELS; r++)
+                for (int v = 0; relations[r].real && v < N_REAL; v++)
+                    listed |= !strcmp(relations[r].real[v], qa->target);
+            listed ? real++ : made_up++;
         }
-    for (int i = 0; i < c->n_qas; i++)
-        for (int k = 0; k < c->n_docs; k += 29)
-            CHECK(!strstr(c->docs[k].title, c->qas[i].target), "%s is in the name %s",
-                  c->qas[i].target, c->docs[k].title);
+    }
+    for (int k = 0; k < 4; k++) CHECK(n[k] == KIND, "%d documents %s", n[k], kinds[k]);
+    CHECK(abs(real - made_up) < (real + made_up) / 5, "%d real, %d made up", real, made_up);
+    for (int i = 0; i < c[1].n_qas; i++) {
+        const Qa *qa = &c[1].qas[i];
+        int new = !strcmp(qa->kind, "answers never seen");
+        CHECK(new || !strcmp(qa->kind, "answers seen"), "valid: kind %s", qa->kind);
+        CHECK(was_answer(&c[0], qa) != new, "valid: %s, %s", qa->target, qa->kind);
+    }
+}
+
+/* No name comes twice, and none of test has a part that was seen. */
+static void check_names(const Corpus *c, const char *seen) {
+    int single = 0;
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < c[i].n_docs; k++) {
+            char title[200];
+            snprintf(title, sizeof title, "%s", c[i].docs[k].title);
+            for (int j = 0; j <= i; j++)
+                for (int m = 0; m < (j == i ? k : c[j].n_docs); m++)
+                    CHECK(strcmp(c[j].docs[m].title, title) != 0, "%s is in %s and %s", title,
+                          splits[j], splits[i]);
+            single += !strchr(title, ' ');
+            for (char *p = strtok(title, " "); p && i == 2; p = strtok(NULL, " "))
+                CHECK(!has_word(seen, p), "%s of %s was seen", p, c[i].docs[k].title);
+        }
+    int n = c[0].n_docs + c[1].n_docs + c[2].n_docs;
+    CHECK(single > n / 15 && single < n / 7, "%d of %d have a single name", single, n);
+}
+
+static void people_files(const char *dir, int n_train, uint64_t seed, char **bytes) {
+    char path[500];
+    size_t n;
+    CHECK(people_write(dir, n_train, seed, err) == 0, "%s", err);
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s.jsonl", dir, splits[i]);
+        bytes[i] = read_all(path, &n);
+        remove(path);
+    }
+}
+
+/* Equal seeds give equal files, and how many train has changes nothing else. */
+static void check_same_people(const char *dir) {
+    char *first[3], *same[3], *fewer[3], *other[3];
+    people_files(dir, 50, SEED, first);
+    people_files(dir, 50, SEED, same);
+    people_files(dir, 5, SEED, fewer);
+    people_files(dir, 5, SEED + 1, other);
+    for (int i = 0; i < 3; i++) {
+        CHECK(!strcmp(first[i], same[i]), "%s: another file", splits[i]);
+        CHECK(i == 0 || !strcmp(first[i], fewer[i]), "%s depends on n_train", splits[i]);
+        CHECK(strcmp(fewer[i], other[i]) != 0, "%s does not depend on the seed", splits[i]);
+        free(first[i]), free(same[i]), free(fewer[i]), free(other[i]);
+    }
 }
 
 static void test_people(Corpus *train) {
-    char dir[400], path[500];
+    char dir[400], path[500], words[200];
     Corpus c[3] = {{0}, {0}, {0}};
-    size_t n, n2;
     snprintf(dir, sizeof dir, "%s/test_data_people", scratch);
-    CHECK(people_write(dir, 600, 1, err) == 0, "%s", err);
+    check_same_people(dir);
+    CHECK(people_write(dir, PEOPLE, SEED, err) == 0, "%s", err);
     for (int i = 0; i < 3; i++) {
         snprintf(path, sizeof path, "%s/%s.jsonl", dir, splits[i]);
         CHECK(corpus_read(&c[i], path, err) == 0, "%s", err);
-        for (int k = 0; k < c[i].n_docs; k++) check_person(&c[i], &c[i].docs[k]);
-        for (int k = 0; k < c[i].n_docs && i > 0; k++)
-            for (int j = 0; j < i; j++)
-                CHECK(!has_title(&c[j], c[i].docs[k].title), "%s is in %s and %s",
-                      c[i].docs[k].title, splits[j], splits[i]);
-    }
-    CHECK(c[0].n_qas == 1800, "%d training questions", c[0].n_qas);
-    CHECK(c[1].n_docs > 100 && c[1].n_docs < 160, "%d to validate", c[1].n_docs);
-    CHECK(c[2].n_docs > 460 && c[2].n_docs < 570, "%d to test", c[2].n_docs);
-    check_values(&c[0]);
-    char *a = read_all(path, &n), *b;                  /* the test file                       */
-    CHECK(people_write(dir, 5, 1, err) == 0, "%s", err);
-    b = read_all(path, &n2);
-    CHECK(n == n2 && memcmp(a, b, n) == 0, "the test depends on n_train");
-    free(b);
-    CHECK(people_write(dir, 5, 2, err) == 0, "%s", err);
-    b = read_all(path, &n2);
-    CHECK(n != n2 || memcmp(a, b, n) != 0, "the test does not depend on the seed");
-    free(b);
-    free(a);
-    for (int i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s.jsonl", dir, splits[i]);
         remove(path);
+        for (int k = 0; k < c[i].n_docs; k++) check_person(&c[i], &c[i].docs[k], i == 0);
     }
     remove(dir);
+    CHECK(c[0].n_docs == PEOPLE && c[1].n_docs == VALID, "%d, %d", c[0].n_docs, c[1].n_docs);
+    char *seen = all_text(c);
+    CHECK(count_forms(held_forms, seen) + count_forms(held_fillers, seen) == 0, "seen forms");
+    for (int i = 0; i < N_RELS; i++)
+        CHECK(!strstr(seen, fixed_words(relations[i].held_question, words)), "seen: %s", words);
+    for (int i = 0; i < N_RELS; i++)
+        for (int v = 0; relations[i].real && v < N_REAL; v++)
+            CHECK(!has_word(seen, relations[i].real[v]), "%s was seen", relations[i].real[v]);
+    check_kinds(c, seen);
+    check_names(c, seen);
+    free(seen);
     CHECK(people_write("tests/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
     *train = c[0];
     corpus_free(&c[1]);
