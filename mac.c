@@ -247,7 +247,7 @@ static void mark_matrices(Params *ps) {
                                          "prompts"};
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
-        p->matrix = p->t.ndim == 2 && !strstr(p->name, "%d");
+        p->matrix = p->t.ndim - (strstr(p->name, "%d") != NULL) == 2;
         for (int k = 0; k < 5; k++) p->matrix &= !strstr(p->name, tables[k]);
     }
 }

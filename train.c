@@ -445,8 +445,9 @@ static int alone(void) { return (int)(opt("alone") * opt("steps")); }
 static int guided(void) { return state.step >= alone() && opt("guidance") > 0; }
 
 static Tensor *mac_batch_loss(MacStats *stats) {
-    int n = opt_int("docs"), per = opt_int("questions"), n_q = 0, n_recite = 0;
-    int n_grad = n - (int)(n * opt("drop")), room = n_grad * (per + 1);
+    int all = opt_int("docs"), n_grad = all - (int)(all * opt("drop")), n = 1;
+    int per = opt_int("questions"), room = n_grad * (per + 1), n_q = 0, n_recite = 0;
+    while (n < (guided() ? all : n_grad) || n < opt_int("group")) n *= 2;
     AugDoc *d = need(calloc((size_t)n, sizeof *d));
     Ids *docs = need(tape_alloc(tape, (size_t)n * sizeof *docs));
     Ids *q = need(tape_alloc(tape, 2 * (size_t)room * sizeof *q)), *qa = q + room;

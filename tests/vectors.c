@@ -244,6 +244,21 @@ static void attention(const Attend *a) {
     end(&c);
 }
 
+/* One step: w, momentum and gradient of a matrix, or Adam's moments. */
+static void step(const char *kind, const char *name, int R, int C, double decay, double clip) {
+    Case c = begin(kind, name, NULL);
+    int adam = kind[0] == 'a';
+    draw(&c, "w", R, C, 0), draw(&c, "m", R, C, 0), draw(&c, "g", R, C, 0);
+    if (adam) {
+        Tensor *v = draw(&c, "v", R, C, 0);
+        for (size_t i = 0; i < numel(v); i++) v->data[i] *= v->data[i];
+    }
+    param_freeze(&c.in, "", 1);
+    constant(&c, "lr", 0.0625), constant(&c, "decay", decay), constant(&c, "clip", clip);
+    constant(&c, adam ? "steps_before" : "momentum", adam ? 6 : 0.9375);
+    end(&c);
+}
+
 static void ops(void) {
     file_begin("mac-vectors");
     linear("out_in", 0, 3, 5, 4, 0, 1), linear("in_out", 0, 3, 5, 4, 1, 1);
@@ -264,6 +279,8 @@ static void ops(void) {
     cross_entropy("mean", 0), cross_entropy("weighted", 1);
     elementwise("neglog", "plain", 3, 4, 1, 0);
     for (size_t i = 0; i < sizeof attends / sizeof *attends; i++) attention(&attends[i]);
+    step("muon", "wide", 3, 7, 0, 0), step("muon", "tall", 6, 4, 0.125, 1);
+    step("adam", "plain", 3, 5, 0, 0), step("adam", "decayed_clipped", 2, 4, 0.125, 1);
     file_end("ops");
 }
 

@@ -177,6 +177,35 @@ static void run_loss(Tape *tp, Case *c) {
     out_number(tp, c, "mass", s.mass);
 }
 
+/* ==== a step of the optimizer: no gradients, what moves is compared =========================== */
+static void out_copy(Tape *tp, Case *c, const char *name, const real *x, const Tensor *like) {
+    Tensor *t = tape_tensor(tp, like->shape[0], like->ndim > 1 ? like->shape[1] : 1);
+    if (t) memcpy(t->data, x, numel(like) * sizeof *x), t->grad = NULL;
+    out(c, name, t);
+}
+
+static void run_step(Tape *tp, Case *c) {
+    const Tensor *w = in(c, "w"), *m = in(c, "m"), *v = in(c, "v"), *g = in(c, "g");
+    Params ps = {NULL, 0};
+    if (!w || !m || !g || (v && numel(v) != numel(w))) return;
+    Tensor *t = param_new(&ps, "w", 2, w->shape[0], w->shape[1]);
+    if (!t) return;
+    Param *p = ps.p[0];
+    Adam o = adam_default((real)number(c, "lr"));
+    o.muon = (real)number(c, "momentum"), o.decay = (real)number(c, "decay");
+    o.clip = (real)number(c, "clip"), o.step = (int)number(c, "steps_before");
+    p->matrix = 1;
+    memcpy(t->data, w->data, numel(w) * sizeof(real));
+    memcpy(t->grad, g->data, numel(w) * sizeof(real));
+    memcpy(p->m, m->data, numel(w) * sizeof(real));
+    if (v) memcpy(p->v, v->data, numel(w) * sizeof(real));
+    out_number(tp, c, "norm", adam_step(&ps, &o));
+    c->out[0]->grad = NULL;
+    out_copy(tp, c, "w_next", t->data, w), out_copy(tp, c, "m_next", p->m, w);
+    if (v) out_copy(tp, c, "v_next", p->v, w);
+    params_free(&ps);
+}
+
 typedef struct {
     const char *kind, *inputs, *constants;   /* names; some of them may be absent in a case */
     void (*run)(Tape *tp, Case *c);
@@ -203,7 +232,9 @@ static const Kind kinds[] = {
     {"aggregate", "phi", "q q_n doc0 n_docs gold", run_aggregate},
     {"expand", "phi", "", run_expand},
     {"loss", "",
-     "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike each pad", run_loss},
+     "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike pad", run_loss},
+    {"muon", "", "w m g lr momentum decay clip", run_step},
+    {"adam", "", "w m v g lr decay clip steps_before", run_step},
     {NULL, NULL, NULL, NULL}};
 
 static const Kind *kind_find(const char *name) {
@@ -237,7 +268,7 @@ static int case_backward(Tape *tp, Case *c) {
         Tensor *part = op_linear(tp, flat, row, NULL, 0);
         loss = loss ? op_add(tp, loss, part, 1) : part;
     }
-    return tape_backward(tp, loss);
+    return loss ? tape_backward(tp, loss) : 0;
 }
 
 typedef void (*Visit)(void *ctx, const char *name, const real *x, int ndim, const int *shape);

@@ -89,6 +89,35 @@ def attention(q, k, v, H, scale, causal, q0, qn, k0, kn, bias=None, t0=None, tn=
     return {"y": y} if t0 is None else {"y": y, "mass": mass}
 
 
+# ==== a step of the optimizer =====================================================================
+def clipped(g, clip):
+    norm = g.norm()
+    return norm, g * (clip / norm) if 0 < clip < norm else g
+
+
+def muon(w, m, g, lr, momentum, decay, clip):
+    """Five steps of Newton and Schulz towards the orthogonal factor of the momentum looked ahead."""
+    norm, g = clipped(g, clip)
+    m = momentum * m + g
+    x = g + momentum * m
+    x, turned = x / x.norm(), len(x) > x.shape[1]
+    x = x.t() if turned else x
+    for _ in range(5):
+        a = x @ x.t()
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    x = x.t() if turned else x
+    return {"norm": norm, "w_next": w - lr * decay * w - lr * 0.2 * max(w.shape) ** 0.5 * x,
+            "m_next": m}
+
+
+def adam(w, m, v, g, lr, decay, clip, steps_before):
+    norm, g = clipped(g, clip)
+    t, b1, b2 = float(steps_before) + 1, 0.9, 0.999
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    step = m / (1 - b1 ** t) / ((v / (1 - b2 ** t)).sqrt() + 1e-8)
+    return {"norm": norm, "w_next": w - lr * decay * w - lr * step, "m_next": m, "v_next": v}
+
+
 # ==== parts of the model: inputs of the files in the shapes of mac_torch.py =======================
 def padded(ids, n):
     return mac.pad([x.long() for x in ids.split(n.long().tolist())])
@@ -149,7 +178,7 @@ OPS = {"linear": (linear, "x W b"), "rows": (rows, "a b"), "layernorm": (layerno
        "gelu_erf": (lambda x: {"y": F.gelu(x)}, "x"),
        "softmax": (lambda x: {"y": F.softmax(x, -1)}, "x"), "cross_entropy": (cross_entropy, "x"),
        "neglog": (lambda x: {"loss": -x.log().mean()}, "x"),
-       "attention": (attention, "q k v bias")}
+       "attention": (attention, "q k v bias"), "muon": (muon, ""), "adam": (adam, "")}
 PARTS = {"lm": (lm, "prefix"), "lm_loss": (lm_loss, "prefix"), "enc": (enc, ""),
          "encode": (encode, ""), "aggregate": (aggregate, "phi"), "expand": (expand, "phi"),
          "loss": (loss, "")}
@@ -176,7 +205,8 @@ def run_case(kind, given, m, dtype, weight):
     outputs = function(**x) if kind in OPS else function(m, **x)
     total = sum((torch.tensor(weight(name, y), dtype=dtype).view_as(y) * y).sum()
                 for name, y in outputs.items() if y.requires_grad)
-    total.backward()
+    if torch.is_tensor(total):
+        total.backward()
     made = {name: y.detach().numpy() for name, y in outputs.items()}
     for name, p in grads.items():
         g = (torch.zeros_like(p) if p.grad is None else p.grad).numpy()
@@ -202,7 +232,8 @@ def case_errors(name, stored, m, dtype):
     lost = set(stored) - set(made) - given
     if lost:
         raise ValueError(f"{name}: nobody knows what {min(lost)} is")
-    largest = max(np.abs(x).max() for tensor, x in made.items() if tensor.startswith("d"))
+    largest = max((np.abs(x).max() for tensor, x in made.items() if tensor.startswith("d")),
+                  default=0)
     errors = {}
     for tensor, got in made.items():
         want = stored.get(tensor, np.zeros(got.shape) if tensor.startswith("d.") else None)
@@ -320,6 +351,13 @@ def draw_ops(v):
               kn=[1, 26])
     v.add("attention/overlapping_mass", q=n(5, 4), k=n(6, 4), v=n(6, 4), H=1, scale=0.75, causal=0,
           q0=[0, 2], qn=[2, 3], k0=[0, 1], kn=[4, 5], t0=[1, 4], tn=[1, 2])
+
+
+    for name, shape, decay, clip in (("square", (5, 5), 0, 0), ("tall", (7, 2), 0.25, 0.5)):
+        v.add("muon/" + name, w=n(*shape), m=n(*shape), g=n(*shape), lr=0.125, momentum=0.875,
+              decay=decay, clip=clip)
+    v.add("adam/clipped", w=n(3, 3), m=n(3, 3), v=n(3, 3) ** 2, g=n(3, 3), lr=0.25, decay=0.125,
+          clip=1, steps_before=3)
 
 
 def draw_parts(v):
