@@ -248,9 +248,9 @@ static void attention(const Attend *a) {
 static void step(const char *kind, const char *name, int R, int C, double decay, double clip) {
     Case c = begin(kind, name, NULL);
     int adam = kind[0] == 'a';
-    draw(&c, "w", R, C, 0), draw(&c, "m", R, C, 0), draw(&c, "g", R, C, 0);
+    draw(&c, "w", R, C, 0), draw(&c, "mean", R, C, 0), draw(&c, "g", R, C, 0);
     if (adam) {
-        Tensor *v = draw(&c, "v", R, C, 0);
+        Tensor *v = draw(&c, "square", R, C, 0);
         for (size_t i = 0; i < numel(v); i++) v->data[i] *= v->data[i];
     }
     param_freeze(&c.in, "", 1);

@@ -185,7 +185,7 @@ static void out_copy(Tape *tp, Case *c, const char *name, const real *x, const T
 }
 
 static void run_step(Tape *tp, Case *c) {
-    const Tensor *w = in(c, "w"), *m = in(c, "m"), *v = in(c, "v"), *g = in(c, "g");
+    const Tensor *w = in(c, "w"), *m = in(c, "mean"), *v = in(c, "square"), *g = in(c, "g");
     Params ps = {NULL, 0};
     if (!w || !m || !g || (v && numel(v) != numel(w))) return;
     Tensor *t = param_new(&ps, "w", 2, w->shape[0], w->shape[1]);
@@ -201,8 +201,8 @@ static void run_step(Tape *tp, Case *c) {
     if (v) memcpy(p->v, v->data, numel(w) * sizeof(real));
     out_number(tp, c, "norm", adam_step(&ps, &o));
     c->out[0]->grad = NULL;
-    out_copy(tp, c, "w_next", t->data, w), out_copy(tp, c, "m_next", p->m, w);
-    if (v) out_copy(tp, c, "v_next", p->v, w);
+    out_copy(tp, c, "w_next", t->data, w), out_copy(tp, c, "mean_next", p->m, w);
+    if (v) out_copy(tp, c, "square_next", p->v, w);
     params_free(&ps);
 }
 
@@ -233,8 +233,8 @@ static const Kind kinds[] = {
     {"expand", "phi", "", run_expand},
     {"loss", "",
      "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike pad", run_loss},
-    {"muon", "", "w m g lr momentum decay clip", run_step},
-    {"adam", "", "w m v g lr decay clip steps_before", run_step},
+    {"muon", "", "w mean g lr momentum decay clip", run_step},
+    {"adam", "", "w mean square g lr decay clip steps_before", run_step},
     {NULL, NULL, NULL, NULL}};
 
 static const Kind *kind_find(const char *name) {

@@ -95,11 +95,11 @@ def clipped(g, clip):
     return norm, g * (clip / norm) if 0 < clip < norm else g
 
 
-def muon(w, m, g, lr, momentum, decay, clip):
+def muon(w, mean, g, lr, momentum, decay, clip):
     """Five steps of Newton and Schulz towards the orthogonal factor of the momentum looked ahead."""
     norm, g = clipped(g, clip)
-    m = momentum * m + g
-    x = g + momentum * m
+    mean = momentum * mean + g
+    x = g + momentum * mean
     x, turned = x / x.norm(), len(x) > x.shape[1]
     x = x.t() if turned else x
     for _ in range(5):
@@ -107,15 +107,16 @@ def muon(w, m, g, lr, momentum, decay, clip):
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
     x = x.t() if turned else x
     return {"norm": norm, "w_next": w - lr * decay * w - lr * 0.2 * max(w.shape) ** 0.5 * x,
-            "m_next": m}
+            "mean_next": mean}
 
 
-def adam(w, m, v, g, lr, decay, clip, steps_before):
+def adam(w, mean, square, g, lr, decay, clip, steps_before):
     norm, g = clipped(g, clip)
     t, b1, b2 = float(steps_before) + 1, 0.9, 0.999
-    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
-    step = m / (1 - b1 ** t) / ((v / (1 - b2 ** t)).sqrt() + 1e-8)
-    return {"norm": norm, "w_next": w - lr * decay * w - lr * step, "m_next": m, "v_next": v}
+    mean, square = b1 * mean + (1 - b1) * g, b2 * square + (1 - b2) * g * g
+    step = mean / (1 - b1 ** t) / ((square / (1 - b2 ** t)).sqrt() + 1e-8)
+    return {"norm": norm, "w_next": w - lr * decay * w - lr * step, "mean_next": mean,
+            "square_next": square}
 
 
 # ==== parts of the model: inputs of the files in the shapes of mac_torch.py =======================
@@ -354,9 +355,9 @@ def draw_ops(v):
 
 
     for name, shape, decay, clip in (("square", (5, 5), 0, 0), ("tall", (7, 2), 0.25, 0.5)):
-        v.add("muon/" + name, w=n(*shape), m=n(*shape), g=n(*shape), lr=0.125, momentum=0.875,
+        v.add("muon/" + name, w=n(*shape), mean=n(*shape), g=n(*shape), lr=0.125, momentum=0.875,
               decay=decay, clip=clip)
-    v.add("adam/clipped", w=n(3, 3), m=n(3, 3), v=n(3, 3) ** 2, g=n(3, 3), lr=0.25, decay=0.125,
+    v.add("adam/clipped", w=n(3, 3), mean=n(3, 3), square=n(3, 3) ** 2, g=n(3, 3), lr=0.25, decay=0.125,
           clip=1, steps_before=3)
 
 
