@@ -525,12 +525,20 @@ static Block *block_new(Tape *tp, size_t size) {
     return tp->blocks = b;
 }
 
+/* May the step hold so many bytes more?  The most that it ever held is kept for tape_peak. */
+static int tape_room(Tape *tp, size_t bytes) {
+    if (tp->limit && (bytes > tp->limit || tp->held > tp->limit - bytes)) {
+        tape_fail(tp, "out of memory: this step needs more than its limit of %zu bytes", tp->limit);
+        return 0;
+    }
+    if (tp->held + bytes > tp->peak) tp->peak = tp->held + bytes;
+    return 1;
+}
+
 /* Memory that lives until tape_reset (or a tape_release); its contents are whatever stood there. */
 static void *arena_raw(Tape *tp, size_t bytes) {
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-    if (tp->limit && (bytes > tp->limit || tp->held > tp->limit - bytes))
-        return tape_fail(tp, "out of memory: this step needs more than its limit of %zu bytes",
-                         tp->limit);
+    if (!tape_room(tp, bytes)) return NULL;
     if (!tp->current || tp->current->size - tp->current->used < bytes) {
         Block *b = tp->current ? NULL : tp->blocks;
         if (!b || b->size < bytes) b = block_new(tp, bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES);
@@ -540,7 +548,6 @@ static void *arena_raw(Tape *tp, size_t bytes) {
     void *p = tp->current->start + tp->current->used;
     tp->current->used += bytes;
     tp->held += bytes;
-    if (tp->held > tp->peak) tp->peak = tp->held;
     return p;
 }
 
@@ -552,6 +559,7 @@ void *tape_alloc(Tape *tp, size_t bytes) {
 /* Large memory for one op at a time, kept: what the system gives anew it gives page by page, which
  * took a third of the time of a question to a million documents. */
 static void *tape_spare(Tape *tp, size_t bytes) {
+    if (!tape_room(tp, bytes)) return NULL;
     if (bytes > tp->spare_size) {
         free(tp->spare);
         tp->spare = malloc(bytes);

@@ -60,7 +60,7 @@ mutant tensor.c 's/? end : lo + pool.grain, t)/? end : lo + pool.grain - 1, t)/'
     "threads: a piece too short"
 mutant tensor.c 's/for (int k = 0; k < pool.threads; k++) {/for (int k = 0; k < 1; k++) {/' \
     "threads: nobody helps the others"
-mutant tensor.c 's/if (tp->held > tp->peak) tp->peak = tp->held/if (0) tp->peak = tp->held/' \
+mutant tensor.c 's/if (tp->held + bytes > tp->peak) tp->peak/if (0) tp->peak/' \
     "arena: the peak"
 mutant tensor.c 's/bytes > tp->limit || tp->held > tp->limit - bytes/bytes > tp->limit/' \
     "arena: the limit"
@@ -193,6 +193,13 @@ mutant tensor.c 's/if (!s->Wk) center_rows(out, out/if (0) center_rows(out, out/
 mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stream: slabs by threads"
 mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \
     "stream: slabs weighed upside down"
+mutant tensor.c 's/R = (end_g < last ? end_g : last) - r/R = last - r/' "stream: turns cross groups"
+mutant mac.c 's/bank_read(bank, doc\[i\], 1/bank_read(bank, i, 1/' "select: the first documents"
+mutant mac.c '/^static void select_documents/,/^}/s/!(score\[k\] > score/!(score[k] >= score/' \
+    "select: the later of two alike"
+mutant mac.c 's/qsort(doc, (size_t)N, sizeof \*doc, by_number)/(void)by_number/' \
+    "select: the heaviest first, not in the bank's order"
+mutant train.c 's/if (is > \*em) \*em = is/if (is >= *em) *em = is/' "train: select: the most of two alike"
 mutant data/safetensors.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
 mutant data/bank.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"
 mutant data/bank.c 's/if (!seen_add(b, hash)) return 0/if (seen_add(b, hash), 0) return 0/' \

@@ -1316,6 +1316,163 @@ static void test_hierarchy(Model *m, const Bank *bank, const Ids *q) {
           "groups of one");
 }
 
+/* ---- select, then read ---- */
+static int near_tensors(const Tensor *a, const real *b) {
+    for (size_t i = 0; a && b && i < numel(a); i++)
+        if (!(fabs((double)(a->data[i] - b[i])) < 1e-5)) return 0;
+    return a && b;
+}
+
+static int same_bits(const Tensor *a, const Tensor *b) {
+    return a && b && numel(a) == numel(b) && !memcmp(a->data, b->data, numel(a) * sizeof(real));
+}
+
+/* Question b's rows of a prefix of B questions, as of one alone. */
+static const real *prefix_rows(const Model *m, const Tensor *prefix, int B, int b) {
+    int n = m->c.P * 2 * m->c.L, d = m->c.d;
+    Tensor *own = prefix ? tape_tensor(tp, n, d) : NULL;
+    for (int i = 0; own && i < n; i++)
+        memcpy(own->data + i * d, prefix->data + (i * B + b) * d, (size_t)d * sizeof(real));
+    return own ? own->data : NULL;
+}
+
+/* A bank of those documents alone of which fewer than N others come first: received more, or as
+ * much and stand before. */
+static Bank most_received(const Bank *bank, const real *received, int N) {
+    int own = bank->T * bank->d;
+    Bank few = {.T = bank->T, .d = bank->d, .phi = tape_tensor(tp, N, own)->data};
+    for (int k = 0; k < bank->K; k++) {
+        int before = 0;
+        for (int j = 0; j < bank->K; j++)
+            before += received[j] > received[k] || (received[j] == received[k] && j < k);
+        if (before < N) bank_read(bank, k, 1, few.phi + few.K++ * own);
+    }
+    CHECK(few.K == N, "%d documents of %d", few.K, N);
+    return few;
+}
+
+/* Answers and prefixes are, to the bit, those of a bank of the selected documents alone, in their
+ * order; those of many questions at once are near. */
+static void test_select(Model *m, const Bank *bank, const Ids *q) {
+    int out[2][N_Q * CAP], n[2][N_Q], want[CAP], K = bank->K, differ = 0;
+    real received[2][N_Q * 5];
+    for (int N = 1; N < K; N++) {
+        tape_reset(tp);
+        for (int k = 0; k < 2; k++) {
+            AnswerOptions o = {.select = k ? N : 0, .received = received[k]};
+            CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[k], n[k], &o) == 0, "select: %s",
+                  tape_error(tp));
+        }
+        CHECK(!memcmp(received[0], received[1], sizeof received[0]), "received of another pass");
+        AnswerOptions o = {.select = N};
+        Tensor *all = mac_prefix(m, tp, q, N_Q, bank, &o);
+        for (int i = 0; i < N_Q; i++) {
+            Bank few = most_received(bank, received[0] + i * K, N);
+            Tensor *own = prefix_of_bank(m, &q[i], &few);
+            Tensor *alone = mac_prefix(m, tp, &q[i], 1, bank, &o);
+            Tensor *streamed = mac_prefix(m, tp, &q[i], 1, &few, &(AnswerOptions){0});
+            CHECK(same_bits(alone, own), "%d of question %d", N, i);
+            CHECK(near_tensors(own, prefix_rows(m, all, N_Q, i)), "%d of question %d of many", N,
+                  i);
+            CHECK(near_tensors(own, streamed->data), "%d of question %d, streamed", N, i);
+            int len = greedy_anew(m, &q[i], own, want);
+            CHECK(n[1][i] == len && !memcmp(out[1] + i * CAP, want, (size_t)len * sizeof *want),
+                  "%d: answer %d is not that of the selected documents", N, i);
+            differ += n[0][i] != len
+                      || memcmp(out[0] + i * CAP, want, (size_t)len * sizeof *want);
+        }
+    }
+    CHECK(differ > 10, "only %d answers differ: this proves little", differ);
+}
+
+/* All documents as without; banks of none and of one; what is on beside it. */
+static void test_select_edges(Model *m, const Bank *bank, const Ids *q) {
+    static const struct { int K; AnswerOptions with, without; } same[] = {
+        {5, {.select = 5}, {0}}, {5, {.select = 9}, {0}}, {0, {.select = 1}, {0}},
+        {1, {.select = 1}, {0}}, {1, {.select = 4}, {0}},
+        {5, {.select = 1, .hierarchy = 2}, {.hierarchy = 2}}};
+    tape_reset(tp);
+    for (int i = 0; i < 6; i++) {
+        Bank b = *bank;
+        b.K = same[i].K;
+        CHECK(same_bits(mac_prefix(m, tp, q, N_Q, &b, &same[i].with),
+                        mac_prefix(m, tp, q, N_Q, &b, &same[i].without)), "select, case %d", i);
+    }
+    Bank *half = bank_new(&m->c, 0), *whole = bank_new(&m->c, 0);
+    half->half = 1;
+    real *phi = tape_tensor(tp, m->c.T, m->c.d)->data;
+    for (int k = 0; k < bank->K; k++) {
+        bank_add(half, "x", "y", (uint64_t)k, bank->phi + k * m->c.T * m->c.d);
+        bank_read(half, k, 1, phi);
+        bank_add(whole, "x", "y", (uint64_t)k, phi);
+    }
+    AnswerOptions o = {.select = 2};
+    CHECK(same_bits(mac_prefix(m, tp, q, N_Q, half, &o), mac_prefix(m, tp, q, N_Q, whole, &o)),
+          "select from a bank in half precision");
+    bank_free(half), bank_free(whole);
+    for (int i = 0; i < N_Q; i++) {
+        real received[5];
+        int out[2][CAP], n[2];
+        o = (AnswerOptions){.beams = 3, .select = 2, .received = received};
+        CHECK(mac_answer(m, tp, &q[i], 1, bank, CAP, out[0], &n[0], &o) == 0, "select, beams");
+        Bank few = most_received(bank, received, 2);
+        o = (AnswerOptions){.beams = 3};
+        CHECK(mac_answer(m, tp, &q[i], 1, &few, CAP, out[1], &n[1], &o) == 0, "beams");
+        CHECK(n[0] == n[1] && !memcmp(out[0], out[1], (size_t)n[0] * sizeof(int)),
+              "select with beams, answer %d", i);
+    }
+}
+
+/* Queries of zeros find nothing: all documents receive the same, and the first ones are taken. */
+static void test_select_ties(const Bank *bank, const Ids *q) {
+    Model *m = talking_model(13);
+    model_sharpen(m, 0);
+    for (int N = 1; N < bank->K; N++) {
+        Bank few = *bank;
+        few.K = N;
+        tape_reset(tp);
+        CHECK(same_bits(mac_prefix(m, tp, q, 1, bank, &(AnswerOptions){.select = N}),
+                        prefix_of_bank(m, q, &few)), "the first %d of documents alike", N);
+    }
+    model_free(m);
+}
+
+/* Thousands of documents: the same bits with any number of threads; the same documents, in less
+ * memory, when questions read the bank in parts, or their rows in turns. */
+static void test_select_parts(Model *m, const Ids *q) {
+    static const int threads[] = {1, 2, 3, 5};
+    int K = 1500, out[5][N_Q * CAP], n[5][N_Q];
+    size_t one = (size_t)(K * m->c.T * m->c.agg_H) * sizeof(real), peak[5];
+    const size_t memory[] = {0, 20 * one, 7 * one, one, 1};
+    Bank *bank = full_bank(m, K);
+    real *first = NULL;
+    tape_reset(tp);
+    for (int i = 0; i < 4; i++) {
+        pool_start(threads[i]);
+        const Tensor *p = mac_prefix(m, tp, q, N_Q, bank, &(AnswerOptions){.select = 2});
+        if (i == 0 && p) first = p->data;
+        CHECK(p && first && !memcmp(p->data, first, numel(p) * sizeof *first),
+              "select: other bits with %d threads", threads[i]);
+    }
+    pool_start(1);
+    for (int i = 0; i < 5; i++) {
+        Tape *own = tape_new(0);
+        AnswerOptions o = {.select = 2, .memory = memory[i]};
+        CHECK(near_tensors(mac_prefix(m, own, q, N_Q, bank, &o), first), "in %d bytes",
+              (int)memory[i]);
+        peak[i] = tape_peak(own);
+        CHECK(mac_answer(m, own, q, N_Q, bank, CAP, out[i], n[i], &o) == 0, "select in parts");
+        for (int k = 0; k < N_Q; k++)
+            CHECK(n[i][k] == n[0][k] && !memcmp(out[i] + k * CAP, out[0] + k * CAP,
+                                                (size_t)n[0][k] * sizeof(int)),
+                  "in %d bytes, answer %d", (int)memory[i], k);
+        CHECK(i < 2 || peak[i - 1] - peak[i] > (memory[i - 1] - memory[i]) / 2,
+              "%d bytes save nothing: %d, %d", (int)memory[i], (int)peak[i - 1], (int)peak[i]);
+        tape_free(own);
+    }
+    bank_free(bank);
+}
+
 static void test_answers(void) {
     Model *m = talking_model(13);
     Bank *bank = full_bank(m, 5);
@@ -1330,6 +1487,10 @@ static void test_answers(void) {
     test_order(m, bank, q);
     test_empty(m, q);
     test_hierarchy(m, bank, q);
+    test_select(m, bank, q);
+    test_select_edges(m, bank, q);
+    test_select_ties(bank, q);
+    test_select_parts(m, q);
     bank_free(bank);
     model_free(m);
 }
