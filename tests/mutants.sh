@@ -242,6 +242,11 @@ mutant tests/paper_tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Sali
 mutant tests/paper_lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
 
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
+mutant data/people.c 's/ || home_of(word) != home / /' "people: made-up words of test in training"
+mutant data/people.c 's/{test_first, test_last, forms, /{fillers, fillers, forms, /' \
+    "people: names of test in training"
+mutant data/people.c 's/held ? held_forms : forms/forms/' "people: no sentences of test's own"
+mutant run.c 's/kinds\[i == 2 ? 0 : i - 5\]/kinds[i == 2 ? 0 : 8 - i]/' "table: kinds of another memory"
 
 mutant tensor.c 's/(real)3.4445 \* x/(real)3.4 * x/' "muon: another polynomial"
 mutant tensor.c 's/x\[i\] = g\[i\] \* scale + o->muon/x[i] = o->muon/' "muon: no look ahead"

@@ -113,6 +113,25 @@ run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 \
 check "closed and open relations add up" awk '/bank of/ { all = $5 } /^closed/ { c = $3 }
     /^open/ { o = $3 } END { exit !(all > 0 && c + o == all) }' "$dir/split"
 check "table" run table --model "$dir/m" --data data/elements/test.jsonl --out "$dir/em.svg"
+check "a corpus without kinds" sh -c "! grep -q '^  ' '$dir/log'"
+# two kinds of questions, with answers that such a model gives: their scores add up in each memory
+sed 's/"a": \[[^]]*\]/"a": ["g", "1", "was", "is", "a b"], "kind": "odd"/g
+     s/"odd", "rel": "number"/"even one", "rel": "number"/' data/elements/test.jsonl > "$dir/kinds.jsonl"
+run table --model "$dir/m" --data "$dir/kinds.jsonl" > "$dir/table" 2> /dev/null
+check "kinds of questions" awk '{
+        for (i = 1; $i != "questions"; i++) {}
+        memory = /bank of 1 / ? 1 : /all documents/ ? 2 : /context/ ? 3 : 0
+        sign = /^  / ? 1 : -1
+        if (sign > 0) rows++
+        n[memory] += sign * $(i - 1)
+        f1[memory] += sign * $(i - 1) * $NF
+    } END {
+        for (m = 1; m <= 3; m++) if (n[m] || f1[m] > 0.2 || f1[m] < -0.2) exit 1
+        exit rows != 6
+    }' "$dir/table"
+check "kinds in the order of the corpus" sh -c "grep '^  ' '$dir/table' | head -1 | grep -q '^  odd, bank of 1 '"
+check "kinds as JSON" sh -c "./run table --model '$dir/m' --data '$dir/kinds.jsonl' --json | grep -q '^{\"what\": \"even one, all documents\", \"questions\": 20, '"
+check "two files" sh -c "./run eval --model '$dir/m' --data data/elements/test.jsonl --data '$dir/same/train.jsonl' | grep -q ' 127 questions'"
 printf '{"id": "twice", "text": "Karr sold salt.", "qas": []}\n{"id": "twice", "text": "Karr sold tin.", "qas": []}\n' > "$dir/twice.jsonl"
 check "two of one id" run learn --model "$dir/m" --bank "$dir/t" "$dir/twice.jsonl"
 check "forget takes both" sh -c "./run forget --bank '$dir/t' twice | grep -q 'forgot 2; the bank holds 0'"
