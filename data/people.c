@@ -322,7 +322,7 @@ static void put_person(Text *t, const Person *p, char letter, uint64_t *rng) {
 static void put_value(Text *t, const Person *p, int rel, int article, uint64_t *rng) {
     const char *word = "", *value = p->value[rel];
     int after_space = t->n > 0 && t->s[t->n - 1] == ' ';
-    if (before[rel] && after_space && rng && rng_below(rng, 6) == 0) word = any(before[rel], rng);
+    if (describing[rel] && after_space && rng && rng_below(rng, 6) == 0) word = any(describing[rel], rng);
     const char *first = *word ? word : value;
     int vowel = strchr("aeiou", *first) && strncmp(first, "uk", 2) != 0;    /* a ukulele       */
     if (article) put(t, vowel ? "an " : "a ");
@@ -331,10 +331,11 @@ static void put_value(Text *t, const Person *p, int rel, int article, uint64_t *
     put(t, value);
 }
 
-/* A made-up word that is no answer, with a capital or not. */
+/* A made-up word that is no answer, with a capital or not; none that asks for "an". */
 static void put_noise(Text *t, const Person *p, int capital, uint64_t *rng) {
     char word[WORD];
-    invent_word(word, CITY, p->split, rng);
+    do invent_word(word, CITY, p->split, rng);
+    while (strchr("aeiou", *word));
     if (capital) set_capital(word);
     put(t, word);
 }

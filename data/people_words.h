@@ -228,7 +228,7 @@ static const char *const forms[] = {
     "After work as %J, %n cooks %d.", "%n has %P, plays the %i and likes to eat %d.",
     "%n is %J and has %P.", "%n eats %d and was born in %y.", "%N, %j from %c, plays the %i.",
     "%N: born %y, lives in %c.", "%N - %j, born %y, plays %i.",
-    "%N is %J, lives in %c and was born in %y.", "%n has %P, and %r favourite food is %d.",
+    "%N is %J, lives in %c and was born in %y.", "%n has %P, and %r favourite meal is %d.",
     "%n plays the %i, and %r job is %j.", "%n was born in %y, lives in %c and has %P.",
     "%n likes %d, has %P and works as %J.", "%N from %c plays the %i.", "%N from %c likes %d.",
     "%N from %c works as %J.", "%n left school to become %J in %c.",
@@ -263,7 +263,7 @@ static const char *const fillers[] = {
     "Nobody has ever seen %o angry.", "%n rides a bicycle to the office.",
     "%n sleeps badly when the moon is full.", "%s laugh can be heard from afar.",
     "%n speaks three languages.", "%n forgets birthdays.", "%n hates loud parties.",
-    "Ask %o about the weather and %h will talk for an hour.", "%n paid for the tickets.",
+    "Ask %o about the weather and %h will not stop talking.", "%n paid for the tickets.",
     "%s garden is full of roses.", "%n swims in the lake before breakfast.",
     "%n is married and has a daughter.", "We have known each other for ages.",
     "What a nice person!", "%n never learned to drive.", "%n collects stamps and old maps.",
@@ -342,16 +342,16 @@ static const char *const tails[] = {
     "now", ", after all", "when the weather is good", "with an old friend", "right now",
     ", so they say", "for a small company", "together with %r wife", "and does not regret it",
     ", or so I am told", "whenever there is time", NULL};
-static const char *const before_job[] = {"young", "busy", "good", "retired", "proud", "well-known",
+static const char *const of_job[] = {"young", "busy", "good", "retired", "proud", "well-known",
     "careful", "former", "part-time", "skilled", "self-employed", "local", "rather slow", NULL};
-static const char *const before_pet[] = {"old", "little", "grey", "black", "lazy", "noisy", "clever",
-    "very old", "young", "white", "fat", "friendly", "brown", "rather shy", "one-eyed", "big", NULL};
-static const char *const before_instrument[] = {"old", "wooden", "small", "electric", "silver",
+static const char *const of_pet[] = {"old", "little", "grey", "black", "lazy", "noisy", "clever",
+    "very old", "young", "white", "fat", "friendly", "brown", "rather shy", "big", NULL};
+static const char *const of_instrument[] = {"old", "wooden", "small", "electric", "silver",
     "beautiful", "second-hand", "big", "rather loud", NULL};
-static const char *const before_dish[] = {"hot", "spicy", "fresh", "home-made", "cold", "good", "cheap",
+static const char *const of_dish[] = {"hot", "spicy", "fresh", "home-made", "cold", "good", "cheap",
     "very spicy", "plain", "real", NULL};
-static const char *const *const before[N_RELS] = {NULL, before_job, before_pet, NULL,
-                                                  before_instrument, before_dish};
+static const char *const *const describing[N_RELS] = {NULL, of_job, of_pet, NULL,
+                                                  of_instrument, of_dish};
 
 static const Relation relations[N_RELS] = {
     {"city", cities, real_cities, city_questions, "Which city is %n from?"},
