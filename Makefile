@@ -153,15 +153,14 @@ $(B)/bench: tests/bench.c tensor.c $(B)/mac.o $(DATA)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model and fewer steps.  wnnames gets a quarter of an hour
-# here, other real text the defaults of ./train (TRAIN= asks for them there too).
-TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 2 --steps 2000 \
-    --names 0
-TRAIN_wnnames = --T 8 --steps-lm 2500 --steps 2600 --alone 0.28 --echo 1 --each 0.4 --harder 0.4 \
-    --pace 0.04
+# People need no more than a small model.  wnnames gets ten minutes here, other real text the
+# defaults of ./train (TRAIN= asks for them there too).
+TRAIN_people = --d 64 --L 2 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --steps-lm 2500 \
+    --steps 2000 --made-names 0 --made-answers 0
+TRAIN_wnnames = --T 8 --steps-lm 2500 --steps 1500
 # What a person types in the demo, to be learned and asked about; {} stands for one of these a corpus.
-TYPED_people    = Ada Calder works as a potter. Ada Calder keeps a pet parrot. The home of Ada Calder is in Kyoto.
-ASKED_people    = What is the job of Ada Calder?
+TYPED_people    = Lena Moser works as a baker in Oslo. She keeps a pet parrot and plays the cello.
+ASKED_people    = What does Lena Moser do for a living?
 TYPED_wnnames   = Ada Velmora: Italian painter who founded a school of art in Rome (1901-1964).
 ASKED_wnnames   = When was Ada Velmora born?
 TYPED_factbook  = Velmora: total population: 61,000. The capital is Port Isold. Climate: temperate.
@@ -181,7 +180,7 @@ JOBS    = 2
 PAPER_people   = $(TRAIN_people)
 PAPER_wnnames  = $(TRAIN_wnnames)
 PAPER_factbook = --d 64 --H 4 --e 64 --enc_H 4 --enc_ff 256 --agg_H 4 --T 8 --P 4 \
-    --steps-lm 2000 --steps 500 --alone 0.5 --harder 0.6
+    --steps-lm 2000 --steps 500 --alone 0.5
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
 PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)
 PAPER_OUT    = out/paper

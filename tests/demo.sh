@@ -10,6 +10,7 @@ if [ "$corpus" = people ]; then
     data=$out/data
     ./run people --out "$data"
 fi
+typed_corpus=data/$corpus/typed.jsonl # documents as people type them, where there are some
 if [ ! -f "$data/train.jsonl" ]; then
     echo "demo: there is no corpus $data; CORPUS is people, wnnames, factbook or elements" >&2
     exit 2
@@ -24,7 +25,11 @@ say "Documents never trained on go into the memory, by forward passes alone"
 ./run learn --model "$model" --bank "$bank" "$data/test.jsonl"
 
 say "Answers to all their questions, with the controls (chart: $out/em.svg)"
-./run table --model "$model" --data "$data/test.jsonl" --out "$out/em.svg"
+if [ -f "$typed_corpus" ]; then
+    ./run table --model "$model" --data "$data/test.jsonl" --data "$typed_corpus" --out "$out/em.svg"
+else
+    ./run table --model "$model" --data "$data/test.jsonl" --out "$out/em.svg"
+fi
 
 say "Five questions to the bank of all of them"
 ./run ask --model "$model" --bank "$bank" --data "$data/test.jsonl" --limit 5

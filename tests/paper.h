@@ -29,6 +29,7 @@ typedef struct {
     uint64_t made_by;
     Model *m;
     Tokenizer *tok;
+    int select;                      /* documents that answers are read from, as the file says */
     Tape *tp;
     Corpus train, valid, test;   /* documents in an order of the seed's; quick: the first ones   */
     int cut;                     /* texts so far that were longer than the model's window        */

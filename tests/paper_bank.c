@@ -56,7 +56,7 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
         tape_reset(lab.tp);
         int *out = paper_need(tape_alloc(lab.tp, (size_t)cap * sizeof *out));
         Ids q = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
-        AnswerOptions o = {.hierarchy = M};
+        AnswerOptions o = {.hierarchy = M, .select = lab.select};
         if (mac_answer(lab.m, lab.tp, &q, 1, b, cap, out, &n, &o) != 0)
             paper_die("%s", tape_error(lab.tp));
         char *text = paper_need(tok_decode(lab.tok, out, n, &bytes));

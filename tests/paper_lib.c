@@ -144,6 +144,8 @@ static void open_model(Lab *l) {
     const char *dump = st_meta(f, "tokenizer");
     l->tok = dump ? tok_load(dump, err) : NULL;
     if (!l->tok || tok_size(l->tok) != l->m->c.V) paper_die("%s: no fitting tokenizer", path);
+    const char *select = st_meta(f, "select");
+    l->select = select ? atoi(select) : 0;
     st_close(f);
     param_freeze(&l->m->ps, "", 1);
     l->tp = paper_need(tape_new(0));
@@ -227,7 +229,7 @@ static void ask_batch(Lab *l, const Corpus *c, const int *qa, int n, const Askin
         if (how->gold) context[i] = lab_ids(l, prompt_document, c->docs[x->doc].text, l->m->c.D);
     }
     AnswerOptions o = {.beams = how->beams, .groups = how->groups, .penalty = how->penalty,
-                       .context = how->gold ? context : NULL};
+                       .select = l->select, .context = how->gold ? context : NULL};
     if (mac_answer(l->m, l->tp, q, n, how->bank, cap, out, len, &o) != 0)
         paper_die("%s", tape_error(l->tp));
     for (int i = 0; i < n; i++) {

@@ -749,7 +749,7 @@ static void section_limited(void) {
 static const struct { const char *cell, *what; } designs[] = {
     {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
     {"own", "the paper's own loss (no guidance, no recitals, each token alike), encoders as drawn, "
-            "not sharpened, banks of 32 from the start"},
+            "banks of 32 from the start"},
     {"enconly4", "encoder with T learned tokens, 4 layers (as many as encoder and decoder)"},
     {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
     {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
@@ -1009,7 +1009,7 @@ static void put_head(void) {
             "once (the document in the context, costs). Undecided: the seeds differ by more, the "
             "difference is below 0.01 (one run: 0.1), or MAC does not answer from its memory there "
             "at all. MAC is trained with what the paper does not have, guidance, recitals, a "
-            "shared start, an attention sharpened where valid wants it (NOTES.md, Where we "
+            "shared start, Muon, answers read from the documents selected first (NOTES.md, Where we "
             "depart); without them: section 8, the paper's own loss.%s The order of a stream is "
             "the seed's. Options of the trainings:\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",

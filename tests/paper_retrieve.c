@@ -190,7 +190,7 @@ static void retrieve(Cell *c, int memory, int k) {
             context[n] = retrieved(index, qa, k, &found);
             asked[n++] = next;
         }
-        AnswerOptions o = {.context = context};
+        AnswerOptions o = {.context = context, .select = lab.select};
         if (cap > 256) paper_die("answers of %d tokens", cap);
         if (n && mac_answer(lab.m, lab.tp, q, n, bank, cap, out, len, &o) != 0)
             paper_die("%s", tape_error(lab.tp));
