@@ -728,7 +728,8 @@ static int starts_with(const char *s, const char *prefix) {
     return !strncmp(s, prefix, strlen(prefix));
 }
 
-void param_freeze(Params *ps, const char *prefix, int freeze) {
+int param_freeze(Params *ps, const char *prefix, int freeze) {
+    int bad = 0;
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
         size_t n = tensor_size(&p->t);
@@ -737,7 +738,9 @@ void param_freeze(Params *ps, const char *prefix, int freeze) {
         p->t.grad = freeze ? NULL : reals_new(n);
         p->m = freeze ? NULL : reals_new(n);
         p->v = freeze ? NULL : reals_new(n);
+        if (!freeze && !(p->t.grad && p->m && p->v)) bad = -1;
     }
+    return bad;
 }
 
 size_t param_count(const Params *ps, const char *prefix) {

@@ -6,6 +6,7 @@
  * freezes it and trains everything else to answer from the memory.  Beside the best model there is
  * always the last state, FILE.last, from which --resume goes on to the very same bits. */
 #include "data/data.h"
+#include "data/file.h"
 #include "mac.h"
 #include <signal.h>
 #include <stdarg.h>
@@ -272,8 +273,9 @@ static StFile *resume_open(void) {
 
 /* What a stage does not train has no gradient: no weight decay either. */
 static void freeze(void) {
-    param_freeze(&model->ps, "", state.stage == STAGE_LM);
-    param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM);
+    if (param_freeze(&model->ps, "", state.stage == STAGE_LM) != 0
+        || param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM) != 0)
+        die("out of memory");
 }
 
 static void resume_state(StFile *f) {
@@ -352,7 +354,7 @@ static void curve_draw(void) {
         && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
                      lines, err)
                != 0)
-        die("%s", err);
+        fprintf(stderr, "%s; the training goes on\n", err);
     free(at);
 }
 
@@ -619,9 +621,9 @@ static void checkpoint(const char *stage, int steps) {
         save(out_path, 0);
     }
     model_sharpen(model, 1 / by);
-    curve_draw();
     if (state.stage == STAGE_LM && em[0] >= (real)opt("enough")) state.step = steps; /* it reads */
     save(last_path, 1);
+    curve_draw();
 }
 
 static void run_stage(const char *name, int steps, double lr, void (*one_step)(void)) {
@@ -701,6 +703,9 @@ static void report(void) {
 }
 
 int main(int argc, char **argv) {
+    char err[MAC_ERR];
+    if (file_guard("train: a file was cut short by another program while it was read\n", err) != 0)
+        die("%s", err);
     config = mac_config_default();
     parse(argc, argv);
     adam = adam_default(0);

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #define HAVE_FOLDERS
 #endif
@@ -495,31 +496,71 @@ static void test_unwritable(void) {
     snprintf(at, sizeof at, "%s/no such folder/x", scratch);
     CHECK(write_one(at, 1) == -1 && strstr(err, "no such folder"), "no folder: \"%s\"", err);
 #ifdef HAVE_FOLDERS
-    snprintf(at, sizeof at, "%s.part", path); /* where a new version is written first */
+    snprintf(at, sizeof at, "%s.mac-part", path); /* where a new version is written first */
     CHECK(mkdir(at, 0700) == 0, "mkdir");
     CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "no way to write: \"%s\"", err);
     still_there("a folder in the way");
-    CHECK(rmdir(at) == 0, "rmdir");
-    FILE *full = fopen("/dev/full", "wb");
-    if (full && symlink("/dev/full", at) == 0) {
-        CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "disk full: \"%s\"", err);
-        still_there("disk full");
-        remove(at);
-    }
-    if (full) fclose(full);
+    CHECK(rmdir(at) == 0 && symlink(path2, at) == 0, "symlink");
+    CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "a link: \"%s\"", err);
+    still_there("a link in the way");
+    CHECK(remove(at) == 0 && access(path2, F_OK) != 0, "the link is followed");
     CHECK(mkdir(path2, 0700) == 0, "mkdir");
-    CHECK(write_one(path2, 6) == -1 && strstr(err, "test_files"), "onto a folder: \"%s\"", err);
-    snprintf(at, sizeof at, "%s.part", path2);
-    FILE *left = fopen(at, "rb");
-    CHECK(!left, "a failed write leaves %s behind", at);
-    if (left) fclose(left);
-    CHECK(rmdir(path2) == 0, "rmdir");
+    CHECK(write_one(path2, 6) == -1 && strstr(err, "no regular"), "onto a folder: \"%s\"", err);
+    CHECK(!st_open(path2, err) && strstr(err, "no regular"), "a folder: \"%s\"", err);
+    CHECK(rmdir(path2) == 0 && mkfifo(path2, 0600) == 0, "mkfifo"); /* which must not wait */
+    CHECK(write_one(path2, 6) == -1 && strstr(err, "no regular"), "onto a pipe: \"%s\"", err);
+    CHECK(!st_open(path2, err) && strstr(err, "no regular"), "a pipe: \"%s\"", err);
+    CHECK(remove(path2) == 0, "remove");
 #endif
     CHECK(write_one(path, 5) == 0, "write: %s", err);
     still_there("again");
     CHECK(st_write(NULL, path, err) == -1 && err[0], "nothing to write");
     still_there("nothing");
 }
+
+/* ==== one writer at a time; what is replaced keeps its mode, a link stays one ================ */
+#ifdef HAVE_FOLDERS
+static char *self;
+
+static int another_program(char *does) { /* 1: it could do it; see main */
+    pid_t child = fork();
+    int status = 0;
+    if (child == 0) execl(self, self, does, path, (char *)NULL);
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status), "fork");
+    return WEXITSTATUS(status) == 0;
+}
+
+static void test_one_writer(void) {
+    char part[400], link[400];
+    struct stat s;
+    FILE *f;
+    snprintf(part, sizeof part, "%s.mac-part", path), snprintf(link, sizeof link, "%s.link", path);
+    CHECK(write_one(path, 5) == 0 && file_lock(path, err) == 0, "lock: %s", err);
+    CHECK(!another_program("--write") && !another_program("--lock"), "two writers");
+    CHECK(access(part, F_OK) == 0, "the other's lock was taken for one left behind");
+    still_there("locked");
+    CHECK(file_lock(path, err) == -1 && strstr(err, "another program"), "locked twice");
+    CHECK(write_one(path, 5) == 0 && access(part, F_OK) != 0, "under its lock: %s", err);
+    CHECK(another_program("--lock") && access(part, F_OK) == 0, "no lock was left");
+    CHECK(write_one(path, 5) == 0 && access(part, F_OK) != 0, "what was left stays: %s", err);
+    CHECK(file_lock(path, err) == 0 && truncate(path, 3) == 0, "lock");
+    CHECK(write_one(path, 6) == -1 && strstr(err, "changed by another"), "changed: \"%s\"", err);
+    CHECK(stat(path, &s) == 0 && s.st_size == 3 && access(part, F_OK) != 0, "it was replaced");
+    CHECK(remove(path) == 0 && file_lock(path, err) == 0 && (f = fopen(path, "wb")), "lock");
+    if (f) fclose(f);
+    CHECK(write_one(path, 6) == -1 && strstr(err, "changed by another"), "come: \"%s\"", err);
+
+    CHECK(chmod(path, 0640) == 0 && symlink("test_files.tmp", link) == 0, "symlink");
+    CHECK(write_one(link, 5) == 0 && stat(path, &s) == 0 && (s.st_mode & 07777) == 0640, "mode");
+    CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode), "the link is replaced");
+    still_there("by a link");
+    CHECK(chmod(path, 0444) == 0 && write_one(path, 6) == -1 && strstr(err, "reading only"), "0444");
+    CHECK(chmod(path, 0644) == 0 && remove(link) == 0, "chmod");
+    still_there("0444");
+    CHECK(symlink("nothing", link) == 0 && write_one(link, 6) == -1, "onto a link to nothing");
+    CHECK(remove(link) == 0 && file_absent(link) && !file_absent(path), "absent");
+}
+#endif
 
 /* ==== parameters ============================================================================= */
 static void some_params(Params *ps, int wide, uint64_t seed) {
@@ -901,6 +942,13 @@ static void limit_memory(void) {
 }
 
 int main(int argc, char **argv) {
+#ifdef HAVE_FOLDERS
+    self = argv[0];
+    if (argc > 2) { /* another program: writes the file, or dies while it has locked it */
+        if (!strcmp(argv[1], "--write")) return write_one(argv[2], 6) != 0;
+        _exit(file_lock(argv[2], err) != 0);
+    }
+#endif
     if (argc > 1) scratch = argv[1];
     limit_memory();
     snprintf(path, sizeof path, "%s/test_files.tmp", scratch);
@@ -916,6 +964,9 @@ int main(int argc, char **argv) {
     test_long_tensor();
     test_long_path();
     test_unwritable();
+#ifdef HAVE_FOLDERS
+    test_one_writer();
+#endif
     test_params();
     test_model_file();
     test_absurd_model();
