@@ -349,7 +349,8 @@ Bank    *bank_load(const char *path, char *err);
 Bank    *bank_load_whole(const char *path, char *err);   /* and checks it: all of it is read     */
 const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens);
                                                  /* NULL, or why this model cannot use it        */
-int      bank_check(const Bank *b, char *err);   /* -1: an entry has vectors that are no numbers */
+int      bank_check(const Bank *b, const char *path, char *err); /* -1: an entry's vectors are no
+                                                    numbers                                      */
 
 /* ==== mac.c: answers ========================================================================= */
 typedef struct {

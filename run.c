@@ -44,7 +44,7 @@ static void *need(void *p) {
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
                   *penalty = "0";
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
-                 paragraphs, relations, half;
+                 paragraphs, relations, half, whole;
 static char **words; /* what is no option */
 static int n_words;
 
@@ -60,6 +60,7 @@ static const Option options[] = {
     {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
     {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
     {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
+    {"--check", NULL, NULL, &whole},
     {NULL, NULL, NULL, NULL}};
 
 static void help(void) {
@@ -83,6 +84,7 @@ static void help(void) {
          "  table   --model M --data FILE           the same for every memory and several banks\n"
          "          [--out FILE.svg]                and as a bar chart\n"
          "  inspect FILE                            what a model or bank file holds\n"
+         "          [--check]                       reads it all: is it damaged?\n"
          "  people  --out DIR [--docs N]            synthetic people, N for training\n"
          "all:      [--seed N] [--threads N]\n"
          "          [--json]        one object a line; not inspect and people");
@@ -319,7 +321,7 @@ static void check_answer(const Bank *b, const real *received, int weights) {
     char err[MAC_ERR];
     int odd = !weights;
     for (int k = 0; k < b->K; k++) odd |= !(received[k] - received[k] == 0);
-    if (odd && bank_check(b, err) != 0) die("%s: %s", bank_path, err);
+    if (odd && bank_check(b, bank_path, err) != 0) die("%s", err);
     if (odd && weights) die("%s: its vectors are too large to be compared", bank_path);
     if (b->file && st_unchanged(b->file, err) != 0) die("%s", err);
 }
@@ -636,6 +638,15 @@ static void command_inspect(void) {
     StFile *f = st_open(words[0], err);
     if (!f) die("%s", err);
     const char *format = st_meta(f, "format");
+    if (whole && format && !strcmp(format, "mac-bank")) {
+        Bank *b = bank_load_whole(words[0], err);
+        if (!b) die("%s", err);
+        bank_free(b);
+    } else if (whole) {
+        Model *m = model_load(f, err);
+        if (!m) die("%s", err);
+        model_free(m);
+    }
     printf("%s: %s\n", words[0], format ? format : "a safetensors file of other origin");
     for (const MacField *field = mac_fields; field->name; field++) {
         const char *value = st_meta(f, field->name);

@@ -297,22 +297,22 @@ static int bank_open(Bank *b, char *err) {
     return b->phi ? 0 : -1;
 }
 
-int bank_check(const Bank *b, char *err) {
+int bank_check(const Bank *b, const char *path, char *err) {
     size_t per = (size_t)b->T * (size_t)b->d;
     real *phi = malloc(per * sizeof *phi);
     BankEntry e;
     int bad = 0, k = 0;
-    if (!phi) return snprintf(err, MAC_ERR, "out of memory"), -1;
+    if (!phi) return snprintf(err, MAC_ERR, "%.250s: out of memory", path), -1;
     for (const char *at = NULL; !bad && (at = bank_next(b, at, &e)); k++) {
         bank_read(b, k, 1, phi);
         for (size_t i = 0; i < per && !bad; i++) bad = phi[i] - phi[i] != 0;
     }
-    if (bad)
-        snprintf(err, MAC_ERR, "the bank is damaged: entry %d, \"%.80s\", holds numbers that are "
-                               "none (NaN or infinite)", k, e.id);
-    plain_line(err);
     free(phi);
-    return bad ? -1 : 0;
+    if (!bad) return 0;
+    snprintf(err, MAC_ERR, "%.250s: is damaged: entry %d, \"%.80s\", holds what is no number (NaN "
+                           "or infinity)", path, k, e.id);
+    plain_line(err);
+    return -1;
 }
 
 const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens) {
@@ -330,7 +330,7 @@ static Bank *load(const char *path, int whole, char *err) {
     b->file = st_open(path, err);
     int bad = !b->file || bank_open(b, err) != 0 || (whole && st_check(b->file, err) != 0)
               || st_unchanged(b->file, err) != 0;
-    if (!bad && whole && bank_check(b, err) != 0) bad = -1;
+    if (!bad && whole && bank_check(b, path, err) != 0) bad = -1;
     if (bad) { bank_free(b); return NULL; }
     if (!b->phi_mapped && !b->text_mapped) { /* Windows replaces no file that is open */
         st_close(b->file);

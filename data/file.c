@@ -21,6 +21,7 @@ struct FileOut {
     char *given, *path, *part; /* its name; its place, links followed; where it is written     */
     uint64_t was;              /* what stood in its place, 0: nothing                          */
     int locked;                /* by file_lock: file_begin will find it                        */
+    volatile sig_atomic_t made;/* part is there, and ours: an ending removes it                */
     FileOut *next;
 };
 static const char *last_words; /* on SIGBUS                                                    */
@@ -114,6 +115,7 @@ static FILE *open_part(FileOut *o, char *err) {
         struct stat mine, named;
         int fd = open(o->part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, o->was ? 0600 : 0666);
         int left = fd < 0 && errno == EEXIST;
+        o->made = fd >= 0;
         if (left) fd = open(o->part, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0 && left && errno == ENOENT) continue;
         if (fd < 0) { fail(err, left ? o->part : o->path, UNWRITABLE, strerror(errno)); return NULL; }
@@ -121,6 +123,7 @@ static FILE *open_part(FileOut *o, char *err) {
             int busy = errno == EAGAIN || errno == EACCES;
             FILE *f = left || busy ? NULL : fdopen(fd, "w+b");
             if (f) return f;
+            if (busy) o->made = 0; /* who holds it removes it */
             close(fd);
             if (left && !busy) fail(err, o->part, "this is in the way, left by a killed program?");
             else fail(err, o->path, BUSY);
@@ -152,7 +155,8 @@ static int on_disk(FILE *f) { return fsync(fileno(f)) == 0; }
 static int put_in_place(FileOut *o) { return rename(o->part, o->path); } /* under its lock */
 
 static void on_signal(int sig) {
-    for (FileOut *o = writing; o; o = o->next) unlink(o->part);
+    for (FileOut *o = writing; o; o = o->next)
+        if (o->made) unlink(o->part);
     if (sig == SIGBUS) _exit(write(2, last_words, strlen(last_words)) > 0 ? 1 : 2);
     signal(sig, SIG_DFL);
     raise(sig);
@@ -210,6 +214,7 @@ static FILE *open_part(FileOut *o, char *err) {
     remove(o->part);
     int fd = _open(o->part, _O_RDWR | _O_CREAT | _O_EXCL | _O_BINARY, 0600);
     FILE *f = fd < 0 ? NULL : _fdopen(fd, "w+b");
+    o->made = f != NULL;
     if (!f && errno == EEXIST) fail(err, o->path, BUSY);
     else if (!f) fail(err, o->path, UNWRITABLE, strerror(errno));
     return f;
@@ -222,6 +227,7 @@ static int put_in_place(FileOut *o) {
 #else
 static FILE *open_part(FileOut *o, char *err) {
     FILE *f = fopen(o->part, "w+bx");
+    o->made = f != NULL;
     if (!f && errno == EEXIST) fail(err, o->part, "is there: is another program writing, or was "
                                                   "one killed?  Then remove it");
     else if (!f) fail(err, o->path, UNWRITABLE, strerror(errno));
@@ -245,6 +251,11 @@ static void drop(FileOut *o) {
     free(o);
 }
 
+void file_abort(FileOut *o) {
+    if (o->made) remove(o->part);
+    drop(o);
+}
+
 static FileOut *begin(const char *path, int lock, char *err) {
     FileOut *o = calloc(1, sizeof *o);
     int bad = !o || !(o->given = joined(path, ""));
@@ -261,23 +272,18 @@ static FileOut *begin(const char *path, int lock, char *err) {
             return NULL;
         }
     o->locked = lock;
-    if (!(o->part = joined(o->path, ".mac-part"))) fail(err, path, "out of memory");
-    else if ((o->f = open_part(o, err)) != NULL) {
-        o->next = writing;
-        return writing = o;
-    }
-    drop(o);
+    o->part = joined(o->path, ".mac-part");
+    if (!o->part) fail(err, path, "out of memory, nothing was written");
+    o->next = writing;
+    writing = o;
+    if (o->part && (o->f = open_part(o, err))) return o;
+    file_abort(o);
     return NULL;
 }
 
 FileOut *file_begin(const char *path, char *err) { return begin(path, 0, err); }
 int file_lock(const char *path, char *err) { return begin(path, 1, err) ? 0 : -1; }
 FILE *file_stream(FileOut *o) { return o->f; }
-
-void file_abort(FileOut *o) {
-    remove(o->part);
-    drop(o);
-}
 
 int file_end(FileOut *o, const char *failed, char *err) {
     errno = 0;
