@@ -346,7 +346,8 @@ int      bank_grow(Bank *b, const char *path, char *err);        /* from now on 
                                                     to the file, not to memory, until bank_save  */
 int      bank_save(Bank *b, const char *path, char *err);
 Bank    *bank_load(const char *path, char *err);
-Bank    *bank_load_whole(const char *path, char *err);   /* and checks it: all of it is read     */
+Bank    *bank_load_whole(const char *path, char *err);   /* reads it all and compares it with its
+                                                    checksum; a weak one by bank_check           */
 const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens);
                                                  /* NULL, or why this model cannot use it        */
 int      bank_check(const Bank *b, const char *path, char *err); /* -1: an entry's vectors are no

@@ -640,7 +640,7 @@ static void command_inspect(void) {
     const char *format = st_meta(f, "format");
     if (whole && format && !strcmp(format, "mac-bank")) {
         Bank *b = bank_load_whole(words[0], err);
-        if (!b) die("%s", err);
+        if (!b || bank_check(b, words[0], err) != 0) die("%s", err);
         bank_free(b);
     } else if (whole) {
         Model *m = model_load(f, err);

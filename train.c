@@ -332,6 +332,8 @@ static void curve_add(const real *em) {
     memcpy(state.curve + CURVE * state.n_curve++, point, point_n);
 }
 
+static int drawn; /* the curve as it is now; what cannot be drawn is tried again in the end */
+
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
     static const char *const name[] = {"loss", "loss without guidance", "attention, right one"};
@@ -350,11 +352,11 @@ static void curve_draw(void) {
         line[i] = (SvgLine){k < 3 ? name[k] : memories[k - 3].name, at + state.n_curve,
                             at + (k + 2) * state.n_curve, n};
     snprintf(path, sizeof path, "%s.svg", out_path);
-    if (n > 1
-        && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
-                     lines, err)
-               != 0)
-        fprintf(stderr, "%s; the training goes on\n", err);
+    drawn = n < 2
+            || svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "",
+                         line, lines, err)
+                   == 0;
+    if (!drawn) fprintf(stderr, "train: %s\n", err);
     free(at);
 }
 
@@ -709,6 +711,9 @@ int main(int argc, char **argv) {
     config = mac_config_default();
     parse(argc, argv);
     adam = adam_default(0);
+    char busy[1100]; /* never written: who has locked it trains to FILE, and nobody else */
+    snprintf(busy, sizeof busy, "%s.train", out_path);
+    if (file_lock(busy, err) != 0) die("%s", err);
     StFile *last = resume ? resume_open() : NULL;
     if (resume) parse(argc, argv);
     power_of_two("docs");
@@ -735,5 +740,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%d times a text was longer than D, Q or A tokens and cut\n", n_cut);
     fprintf(stderr, "best model: %s; peak memory %.0f MB\n", out_path,
             (double)mac_peak_memory() / 1e6);
-    return 0;
+    if (!drawn) curve_draw();
+    return !drawn;
 }

@@ -330,7 +330,7 @@ static Bank *load(const char *path, int whole, char *err) {
     b->file = st_open(path, err);
     int bad = !b->file || bank_open(b, err) != 0 || (whole && st_check(b->file, err) != 0)
               || st_unchanged(b->file, err) != 0;
-    if (!bad && whole && bank_check(b, path, err) != 0) bad = -1;
+    if (!bad && whole && b->weak && bank_check(b, path, err) != 0) bad = -1;
     if (bad) { bank_free(b); return NULL; }
     if (!b->phi_mapped && !b->text_mapped) { /* Windows replaces no file that is open */
         st_close(b->file);

@@ -333,14 +333,12 @@ static void sum_word(Sum *s, uint64_t word) {
 
 static void sum_add(Sum *s, const void *bytes, size_t n) {
     const unsigned char *p = bytes, *end = p + n;
-    while (p < end)
-        if (s->n % 8 == 0 && end - p >= 8) {
-            sum_word(s, from_le(p, 8));
-            s->n += 8, p += 8;
-        } else {
-            s->word |= (uint64_t)*p++ << (s->n % 8 * 8);
-            if (++s->n % 8 == 0) sum_word(s, s->word), s->word = 0;
-        }
+    while (p < end && s->n % 8) {
+        s->word |= (uint64_t)*p++ << (s->n++ % 8 * 8);
+        if (s->n % 8 == 0) sum_word(s, s->word), s->word = 0;
+    }
+    for (; end - p >= 8; p += 8, s->n += 8) sum_word(s, from_le(p, 8));
+    while (p < end) s->word |= (uint64_t)*p++ << (s->n++ % 8 * 8);
 }
 
 static void sum_text(Sum s, char *to) { /* 16 digits */
