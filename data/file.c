@@ -96,7 +96,8 @@ static int find_place(FileOut *o, const char *path, char *err) {
     struct stat s;
     o->path = realpath(path, NULL);
     if (!o->path && errno == ENOENT) { /* a link to nothing is no place */
-        if (lstat(path, &s) != 0 && errno == ENOENT && !(o->path = joined(path, ""))) errno = ENOMEM;
+        if (lstat(path, &s) != 0 && errno == ENOENT && !(o->path = joined(path, "")))
+            errno = ENOMEM;
         return o->path ? 0 : fail(err, path, UNWRITABLE, strerror(errno));
     }
     if (!o->path || stat(o->path, &s) != 0) return fail(err, path, UNWRITABLE, strerror(errno));
@@ -108,7 +109,7 @@ static int find_place(FileOut *o, const char *path, char *err) {
 }
 
 /* Makes the file beside the place and locks it.  Another may see it between the two, and take it
- * for one that a killed program left: hence the look, under the lock, whether it has still its name. */
+ * for what a killed program left: hence the look, under the lock, whether its name is still its. */
 static FILE *open_part(FileOut *o, char *err) {
     for (int tries = 0; tries < 100; tries++) {
         struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -118,8 +119,11 @@ static FILE *open_part(FileOut *o, char *err) {
         o->made = fd >= 0;
         if (left) fd = open(o->part, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0 && left && errno == ENOENT) continue;
-        if (fd < 0) { fail(err, left ? o->part : o->path, UNWRITABLE, strerror(errno)); return NULL; }
-        if (fcntl(fd, F_SETLK, &whole) != 0) { /* where there are no locks, its being there is one */
+        if (fd < 0) {
+            fail(err, left ? o->part : o->path, UNWRITABLE, strerror(errno));
+            return NULL;
+        }
+        if (fcntl(fd, F_SETLK, &whole) != 0) { /* no locks here: that it is there is one */
             int busy = errno == EAGAIN || errno == EACCES;
             FILE *f = left || busy ? NULL : fdopen(fd, "w+b");
             if (f) return f;

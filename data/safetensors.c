@@ -598,9 +598,11 @@ void st_put_reals(StWriter *w, const real *x, size_t n) {
 void st_rows(StWriter *w, int i, int rows) { w->f.entry[i].shape[0] = rows; }
 
 int st_end(StWriter *w, char *err) {
-    if (w->summed) sum_text(w->sum, *meta_value(&w->f, "sum"));
+    char **sum = meta_value(&w->f, "sum");
+    if (sum) sum_text(w->sum, *sum);
     put_header(w);
-    int bad = file_end(w->out, w->failed && !ferror(w->f.file) ? "no way to its beginning" : NULL, err);
+    const char *lost = w->failed && !ferror(w->f.file) ? "no way to its beginning" : NULL;
+    int bad = file_end(w->out, lost, err);
     st_drop(&w->f);
     return bad;
 }

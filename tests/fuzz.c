@@ -100,7 +100,7 @@ static void fuzz_model(const char *path) {
     model_free(m), st_close(f);
 }
 
-/* What opens is asked, checked, forgotten from, and, if it fits a model of these sizes, learned into. */
+/* What opens is asked, checked, forgotten from, and learned into, if it fits a model's sizes. */
 static void fuzz_bank(const char *path) {
     const MacConfig c = {.T = 2, .d = 2};
     Bank *b = bank_load_whole(path, err);

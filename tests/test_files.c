@@ -554,7 +554,8 @@ static void test_one_writer(void) {
     CHECK(write_one(link, 5) == 0 && stat(path, &s) == 0 && (s.st_mode & 07777) == 0640, "mode");
     CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode), "the link is replaced");
     still_there("by a link");
-    CHECK(chmod(path, 0444) == 0 && write_one(path, 6) == -1 && strstr(err, "reading only"), "0444");
+    CHECK(chmod(path, 0444) == 0 && write_one(path, 6) == -1 && strstr(err, "reading only"),
+          "0444");
     CHECK(chmod(path, 0644) == 0 && remove(link) == 0, "chmod");
     still_there("0444");
     CHECK(symlink("nothing", link) == 0 && write_one(link, 6) == -1, "onto a link to nothing");
