@@ -132,13 +132,20 @@ check "inspect" run inspect "$dir/b"
 
 # ---- one writer at a time: a learn that waits for its file, which it opens when it has the bank
 mkfifo "$dir/f.jsonl"
+opened() { # the pipe, when the other end is open too; after a minute in any case
+    { sleep 60; : < "$dir/f.jsonl"; } > /dev/null 2>&1 &
+    guard=$!
+    exec 8> "$dir/f.jsonl"
+    kill $guard
+}
 waiting() { # waiting SIGNAL COMMANDS: while it waits, and then that signal for it
     ./run learn --model "$dir/m" --bank "$dir/b" "$dir/f.jsonl" > "$dir/log2" 2>&1 &
-    exec 8> "$dir/f.jsonl"
+    pid=$!
+    opened
     $2
-    kill -s "$1" $!
+    kill -s "$1" $pid
     exec 8>&-
-    wait $!
+    wait $pid
 } 2> /dev/null
 others() {
     refused 1 "another program" ./run learn --model "$dir/m" --bank "$dir/b" "$dir/two.txt"
@@ -171,10 +178,11 @@ check "learn with stderr closed" sh -c "./run learn --model '$dir/m' --bank '$di
 check "messages go into the bank" run inspect --check "$dir/b"
 reading() { # COMMANDS: while ask has its bank open and waits for its questions
     ./run ask --model "$dir/m" --bank "$dir/b" --data "$dir/f.jsonl" > "$dir/out" 2> "$dir/log2" &
-    exec 8> "$dir/f.jsonl"
+    pid=$!
+    opened
     $1
     exec 8>&-
-    wait $!
+    wait $pid
 }
 reading changes
 check "a bank that was copied over is asked" grep -q 'changed by another' "$dir/log2"
@@ -188,6 +196,10 @@ if (ulimit -f 1) 2> /dev/null; then
     check "half a bank" cmp "$dir/b" "$dir/b.part"
     check "half a chart" grep -q '</svg>' "$dir/em.svg"
     check "half a file is left" sh -c "! ls '$dir' | grep mac-part"
+fi
+
+if (ulimit -s 200) 2> /dev/null; then
+    refused 1 "the stack" sh -c "ulimit -s 200; ./run list --bank '$dir/b'"
 fi
 
 # ---- what is no number, other sizes, texts of one FNV-1a
