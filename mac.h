@@ -323,7 +323,7 @@ typedef struct {
     uint64_t model, tokens;                      /* fingerprint of the model that made phi, hash
                                                     of its tokenizer's merges (0: not recorded)  */
     StFile *file; StWriter *out;                 /* where it comes from, where it grows to; NULL */
-    int phi_mapped, text_mapped;                 /* 0: memory of our own, with room for cap_     */
+    int phi_mapped;                              /* 0: memory of our own, with room for cap_     */
     size_t cap_phi, cap_text, cap_seen, n_seen;
     uint64_t *seen;                              /* table of the hashes                          */
 } Bank;

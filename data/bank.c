@@ -17,7 +17,7 @@ void bank_free(Bank *b) {
     if (!b) return;
     if (b->out) st_abort(b->out);
     if (!b->phi_mapped) free(b->phi);
-    if (!b->text_mapped) free(b->text);
+    free(b->text);
     free(b->seen);
     st_close(b->file);
     free(b);
@@ -118,8 +118,9 @@ static int own_room(char **p, int *mapped, size_t *cap, size_t used, size_t n) {
 int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
     size_t n = (size_t)b->T * (size_t)b->d, row = row_bytes(b);
     size_t more = strlen(id) + strlen(title) + 19;
+    int none = 0; /* the text is never mapped: who writes to the file could move its strings' ends */
     if (b->K == INT_MAX || b->text_n + more > INT_MAX || seen_grow(b) != 0
-        || own_room(&b->text, &b->text_mapped, &b->cap_text, b->text_n, more) != 0)
+        || own_room(&b->text, &none, &b->cap_text, b->text_n, more) != 0)
         return -1;
     if (!b->out && own_room((char **)&b->phi, &b->phi_mapped, &b->cap_phi, (size_t)b->K * row, row))
         return -1;
@@ -243,17 +244,16 @@ static long long count_entries(const char *p, const char *end) {
     return n;
 }
 
-/* A tensor of the file in place, or read into memory where it cannot be mapped. */
-static void *bank_part(Bank *b, const char *name, int64_t n, size_t size, int *mapped, char *err) {
-    void *p = st_map(b->file, name);
-    *mapped = p != NULL;
-    if (!p && !(p = malloc((size_t)n * size + 1))) st_fail(b->file, err, "out of memory");
-    if (!p || *mapped) return p;
-    int bad = size == sizeof(real) ? st_read(b->file, name, p, n, err)
-                                   : st_read_bytes(b->file, name, p, n, err);
-    if (!bad) return p;
-    free(p);
-    return NULL;
+/* The vectors in place, or read into memory where they cannot be mapped. */
+static int open_phi(Bank *b, char *err) {
+    int64_t n = st_size(b->file, "phi");
+    b->phi = st_map(b->file, "phi");
+    b->phi_mapped = b->phi != NULL;
+    if (b->phi_mapped) return 0;
+    if (!(b->phi = malloc((size_t)n * (b->half ? 2 : sizeof(real)) + 1)))
+        return st_fail(b->file, err, "out of memory");
+    return b->half ? st_read_bytes(b->file, "phi", b->phi, n, err)
+                   : st_read(b->file, "phi", b->phi, n, err);
 }
 
 static int bank_open(Bank *b, char *err) {
@@ -284,17 +284,15 @@ static int bank_open(Bank *b, char *err) {
     b->half = !strcmp(dtype, "F16");
     b->T = (int)shape[1], b->d = (int)shape[2], b->model = strtoull(model, NULL, 16);
     b->tokens = tokens ? strtoull(tokens, NULL, 16) : 0, b->weak = !hash;
-    b->text = bank_part(b, "entries", text_n[0], 1, &b->text_mapped, err);
-    if (!b->text) return -1;
-    b->text_n = (size_t)text_n[0];
+    b->text_n = (size_t)text_n[0], b->cap_text = b->text_n + 1;
+    if (!(b->text = malloc(b->cap_text))) return st_fail(b->file, err, "out of memory");
+    if (st_read_bytes(b->file, "entries", b->text, text_n[0], err) != 0) return -1;
     long long found = count_entries(b->text, b->text + b->text_n);
     if (found != shape[0])
         return st_fail(b->file, err, "entry %lld of the bank is damaged",
                        found < 0 ? -found : (found < shape[0] ? found : shape[0]) + 1);
-    b->phi = bank_part(b, "phi", st_size(b->file, "phi"), b->half ? 2 : sizeof(real),
-                       &b->phi_mapped, err);
     b->K = (int)shape[0];
-    return b->phi ? 0 : -1;
+    return open_phi(b, err);
 }
 
 int bank_check(const Bank *b, const char *path, char *err) {
@@ -332,7 +330,7 @@ static Bank *load(const char *path, int whole, char *err) {
               || st_unchanged(b->file, err) != 0;
     if (!bad && whole && b->weak && bank_check(b, path, err) != 0) bad = -1;
     if (bad) { bank_free(b); return NULL; }
-    if (!b->phi_mapped && !b->text_mapped) { /* Windows replaces no file that is open */
+    if (!b->phi_mapped) { /* Windows replaces no file that is open */
         st_close(b->file);
         b->file = NULL;
     }
