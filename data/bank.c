@@ -118,7 +118,7 @@ static int own_room(char **p, int *mapped, size_t *cap, size_t used, size_t n) {
 int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
     size_t n = (size_t)b->T * (size_t)b->d, row = row_bytes(b);
     size_t more = strlen(id) + strlen(title) + 19;
-    int none = 0; /* the text is never mapped: who writes to the file could move its strings' ends */
+    int none = 0; /* the text is never mapped: writers of the file could move its strings' ends */
     if (b->K == INT_MAX || b->text_n + more > INT_MAX || seen_grow(b) != 0
         || own_room(&b->text, &none, &b->cap_text, b->text_n, more) != 0)
         return -1;

@@ -889,7 +889,7 @@ static void test_forget(void) {
     const char *absent;
     real phi[8] = {0}, back[8 * 20];
     for (int i = 0; i < 20; i++) { /* two of each id */
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "d%d", i / 2);
         phi[0] = (real)i;
         CHECK(bank_add(b, id, "", (uint64_t)i + 1, phi) == 1, "add");
