@@ -9,6 +9,7 @@
 # make vectors    writes tests/vectors: numbers to check another implementation against
 # make twin        PyTorch checks our vectors (Debian's python3-torch and -numpy)
 # make twin-exchange  a trained model goes to PyTorch, is changed there and comes back
+# make faults     two programs at once, failing calls, full disks, kills (Linux); WORD=: some rows
 # make mutants    breaks the code in one line after another: every time make test must turn red
 # make paper      the paper's experiments at toy scale, into out/paper/index.md; QUICK=1: minutes
 # make clean
@@ -59,7 +60,7 @@ train run: %: $(B)/%
 	cp $< $@
 $(B)/train $(B)/run: $(B)/%: $(B)/%.o $(CORE) $(DATA)
 	@echo '  link $@'; $(BUILD) $^ -o $@ $(LIBS)
-$(B)/%.o: %.c mac.h data/data.h data/json.h | $(B)
+$(B)/%.o: %.c mac.h $(wildcard data/*.h) | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
 $(B)/data_%.o: data/%.c mac.h $(wildcard data/*.h) | $(B)
 	@echo '  $(CC) $<'; $(BUILD) -c $< -o $@
@@ -140,6 +141,10 @@ platforms:
 
 mutants:
 	@sh tests/mutants.sh
+faults: train run $(B)/fault_shim.so
+	@bash tests/faults.sh $(B)/fault_shim.so '$(WORD)'
+$(B)/fault_shim.so: tests/fault_shim.c | $(B)
+	@echo '  $(CC) $<'; $(CC) -O1 $(WARN) -shared -fPIC $< -o $@ -ldl
 bench: $(B)/bench
 	@mkdir -p out; rm -f out/bench.jsonl
 ifeq ($(PEER),1)
@@ -216,5 +221,5 @@ clean:
 	rm -rf build train run
 
 .PHONY: all test test-numbers test-double fuzz fuzz-run golden platforms vectors vectors-double \
-        twin twin-exchange exchange64 mutants bench demo paper paper-designs paper-double \
+        twin twin-exchange exchange64 mutants faults bench demo paper paper-designs paper-double \
         $(PAPER_PAIRS) clean

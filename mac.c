@@ -86,6 +86,7 @@ struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; };
 /* What building a model needs at hand.  `room`: the numbers that may still be allocated, so that
  * absurd sizes in a small file are refused at once; `blank`: a file will bring the values. */
 typedef struct { Params *ps; uint64_t rng; int64_t room; int blank, failed; } Builder;
+enum { NO_MEMORY = 1, NO_ROOM };                          /* failed */
 
 /* A new weight, its sizes those of g, rows, cols that are not 0, drawn from N(0, std^2), or filled
  * with `fill` when std is 0. */
@@ -98,11 +99,12 @@ static Tensor *weight(Builder *b, const char *prefix, const char *name, real std
         if (dims[i] > 0) at[n++] = dims[i];
     int64_t size = 1;
     for (int i = 0; i < n; i++) size *= at[i];
-    if (b->failed || size > b->room) { b->failed = 1; return NULL; }
+    if (!b->failed && size > b->room) b->failed = NO_ROOM;
+    if (b->failed) return NULL;
     b->room -= size;
     Tensor *t = n == 3 ? param_new(b->ps, full, 3, at[0], at[1], at[2])
               : n == 2 ? param_new(b->ps, full, 2, at[0], at[1]) : param_new(b->ps, full, 1, at[0]);
-    if (!t) { b->failed = 1; return NULL; }
+    if (!t) { b->failed = NO_MEMORY; return NULL; }
     for (int64_t i = 0; i < size && !b->blank; i++)
         t->data[i] = std > 0 ? std * rng_normal(&b->rng) : fill;
     return t;
@@ -131,7 +133,7 @@ static LmWeights *lm_new(Builder *b, const MacConfig *c) {
     const char *pre = "base_lm.base_lm.transformer.";
     LmWeights *w = calloc(1, sizeof *w);
     if (w) w->layer = calloc((size_t)c->L, sizeof *w->layer);
-    if (!w || !w->layer) { b->failed = 1; return w; }
+    if (!w || !w->layer) { b->failed = NO_MEMORY; return w; }
     real std = (real)(0.64 / sqrt(c->d)), out_std = std / (real)sqrt(2.0 * c->L); /* see NOTES.md */
     int d = c->d;
     w->wte = weight(b, pre, "wte.weight", std, 0, 0, c->V, d);
@@ -171,7 +173,7 @@ static T5Stack t5_stack_new(Builder *b, const MacConfig *c, const char *pre, con
     int decoder = !strcmp(stack, "decoder");
     T5Stack s = {calloc((size_t)c->enc_L, sizeof *s.layer), NULL, NULL};
     char at[MAC_NAME], name[MAC_NAME];
-    if (!s.layer) { b->failed = 1; return s; }
+    if (!s.layer) { b->failed = NO_MEMORY; return s; }
     for (int l = 0; l < c->enc_L && !b->failed; l++) {
         T5Layer *x = &s.layer[l];
         int sub = decoder ? 2 : 1;
@@ -195,7 +197,7 @@ static T5Stack t5_stack_new(Builder *b, const MacConfig *c, const char *pre, con
 
 static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
     T5Weights *w = calloc(1, sizeof *w);
-    if (!w) { b->failed = 1; return NULL; }
+    if (!w) { b->failed = NO_MEMORY; return NULL; }
     w->embed = weight(b, pre, "shared.weight", 1, 0, 0, c->V, c->e);
     w->prompts = weight(b, pre, "learnable_prompts", (real)0.02, 0, 1, c->T, c->e);
     w->encoder = t5_stack_new(b, c, pre, "encoder");
@@ -215,7 +217,7 @@ static Mlp mlp_new(Builder *b, const MacConfig *c, const char *pre) {
 static AggWeights *agg_new(Builder *b, const MacConfig *c) {
     AggWeights *w = calloc(1, sizeof *w);
     if (w) w->block = calloc((size_t)c->agg_B, sizeof *w->block);
-    if (!w || !w->block) { b->failed = 1; return w; }
+    if (!w || !w->block) { b->failed = NO_MEMORY; return w; }
     int d = c->d, inner = c->agg_H * c->agg_dh, ff = inner < d ? inner : d, n = c->P * 2 * c->L;
     real std = (real)sqrt(1.0 / (3.0 * d));
     w->doc_mlp = mlp_new(b, c, "");
@@ -252,24 +254,25 @@ static void mark_matrices(Params *ps) {
     }
 }
 
-static Model *model_build(const MacConfig *config, Builder b) {
+static Model *model_build(const MacConfig *config, Builder *b) {
     Model *m = calloc(1, sizeof *m);
-    if (!m) return NULL;
+    if (!m) { b->failed = NO_MEMORY; return NULL; }
     m->c = *config;
     if (m->c.S == 0) m->c.S = m->c.P + m->c.D + m->c.Q + m->c.A;
-    b.ps = &m->ps;
-    m->lm = lm_new(&b, &m->c);
-    m->enc = t5_new(&b, &m->c, "enc_decoder.");
-    m->qenc = t5_new(&b, &m->c, "aggregator.question_encoder.");
-    m->agg = agg_new(&b, &m->c);
+    b->ps = &m->ps;
+    m->lm = lm_new(b, &m->c);
+    m->enc = t5_new(b, &m->c, "enc_decoder.");
+    m->qenc = t5_new(b, &m->c, "aggregator.question_encoder.");
+    m->agg = agg_new(b, &m->c);
     mark_matrices(&m->ps);
-    if (!b.failed) return m;
+    if (!b->failed) return m;
     model_free(m);
     return NULL;
 }
 
 Model *model_new(const MacConfig *config, uint64_t seed) {
-    return model_build(config, (Builder){.rng = seed, .room = INT64_MAX});
+    Builder b = {.rng = seed, .room = INT64_MAX};
+    return model_build(config, &b);
 }
 
 static void t5_free(T5Weights *w) {
@@ -330,9 +333,12 @@ Model *model_load(StFile *f, char *err) {
     if (bad) st_fail(f, err, "%s", why);
     else if (layers > st_count(f) || c.agg_B > st_count(f))
         bad = st_fail(f, err, "L, enc_L or agg_B is larger than the number of its tensors");
-    Model *m = bad ? NULL : model_build(&c, (Builder){.room = room, .blank = 1});
+    Builder b = {.room = room, .blank = 1};
+    Model *m = bad ? NULL : model_build(&c, &b);
     if (!bad && !m)
-        st_fail(f, err, "the sizes in the file ask for more weights than it holds");
+        st_fail(f, err, b.failed == NO_ROOM
+                            ? "the sizes in the file ask for more weights than it holds"
+                            : "out of memory");
     if (m && params_load(&m->ps, f, 0, err) == 0) return m;
     model_free(m);
     return NULL;

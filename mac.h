@@ -90,7 +90,8 @@ typedef struct { Param **p; int n; } Params;
 size_t  tensor_size(const Tensor *t);                            /* how many numbers             */
 Tensor *param_new(Params *ps, const char *name, int ndim, ...);  /* zeros; shape: ints */
 Tensor *param_find(Params *ps, const char *name);                /* NULL when there is none      */
-void    param_freeze(Params *ps, const char *prefix, int freeze);/* by the start of their names  */
+int     param_freeze(Params *ps, const char *prefix, int freeze);/* by the start of their names;
+                                                    -1: out of memory, they are of no use then   */
 size_t  param_count(const Params *ps, const char *prefix);       /* numbers in them              */
 void    params_free(Params *ps);
 
@@ -202,6 +203,8 @@ int     st_read_shaped(StFile *f, const char *name, real *to, int ndim, const in
                        char *err);
 void   *st_map(StFile *f, const char *name);     /* its bytes in place, until st_close; writing
                                                     does not reach the file.  NULL: not here     */
+int     st_check(StFile *f, char *err);          /* reads it all: its checksum, if it has one    */
+int     st_unchanged(const StFile *f, char *err);        /* since it was opened                  */
 uint16_t half_of(real x);                        /* IEEE half precision, nearest                 */
 void    half_read(real *to, const unsigned char *from, size_t n);        /* F16 as it lies       */
 
@@ -319,27 +322,41 @@ typedef struct { const char *id, *title; uint64_t hash; } BankEntry;
 typedef struct {
     int K, T, d;
     int half;                                    /* phi has half precision: read it by bank_read */
+    int weak;                                    /* of an older version: see bank_key            */
     real *phi;                                   /* [K,T,d]; of a loaded bank it lies in the file*/
     char *text; size_t text_n;                   /* the entries: K times id, title, hash         */
-    uint64_t model;                              /* fingerprint of the model that made phi       */
+    uint64_t model, tokens;                      /* fingerprint of the model that made phi, hash
+                                                    of its tokenizer's merges (0: not recorded)  */
     StFile *file; StWriter *out;                 /* where it comes from, where it grows to; NULL */
-    int phi_mapped, text_mapped;                 /* 0: memory of our own, with room for cap_     */
+    int phi_mapped;                              /* 0: memory of our own, with room for cap_     */
     size_t cap_phi, cap_text, cap_seen, n_seen;
     uint64_t *seen;                              /* table of the hashes                          */
 } Bank;
 Bank    *bank_new(const MacConfig *c, uint64_t model);
 void     bank_free(Bank *b);
+uint64_t bank_key(const Bank *b, const char *text);      /* the hash that stands for a text:
+                                                    SipHash; in a weak bank text_hash, of which
+                                                    two texts with the same are easily made      */
 int      bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi);
                                                  /* 1 added, 0 held (same hash), -1 memory       */
 int      bank_find(const Bank *b, const char *id);               /* index or -1                  */
 const char *bank_next(const Bank *b, const char *at, BankEntry *e);      /* entries in order, from
                                                     at = NULL on; NULL at the end                */
-int      bank_remove(Bank *b, const char *id);                   /* 0, or -1: no such document   */
+int      bank_remove(Bank *b, const char *id);   /* all of that id: 0, or -1: no such document   */
+int      bank_forget(Bank *b, const char **ids, int n, const char **absent); /* all of these ids,
+                                                    which it sorts; -1: nothing is forgotten,
+                                                    *absent is not held, or NULL: out of memory  */
 void     bank_read(const Bank *b, int first, int n, real *to);   /* [n,T,d] as reals             */
 int      bank_grow(Bank *b, const char *path, char *err);        /* from now on what is added goes
                                                     to the file, not to memory, until bank_save  */
 int      bank_save(Bank *b, const char *path, char *err);
 Bank    *bank_load(const char *path, char *err);
+Bank    *bank_load_whole(const char *path, char *err);   /* reads it all and compares it with its
+                                                    checksum; a weak one by bank_check           */
+const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens);
+                                                 /* NULL, or why this model cannot use it        */
+int      bank_check(const Bank *b, const char *path, char *err); /* -1: an entry's vectors are no
+                                                    numbers                                      */
 
 /* ==== mac.c: answers ========================================================================= */
 typedef struct {

@@ -6,6 +6,7 @@
  * Results go to stdout, all else to stderr; exit 1 with one sentence on failure, 2 on
  * wrong usage. */
 #include "data/data.h"
+#include "data/file.h"
 #include "data/json.h"
 #include "mac.h"
 #include <limits.h>
@@ -14,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static Bank *growing; /* in its file, which is given up when something fails */
-
 static void die(const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -23,7 +22,6 @@ static void die(const char *format, ...) {
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
-    bank_free(growing);
     exit(1);
 }
 
@@ -46,7 +44,7 @@ static void *need(void *p) {
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
                   *penalty = "0";
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
-                 paragraphs, relations, half, selected = -1; /* -1: as the model file says */
+                 paragraphs, relations, half, whole, selected = -1; /* -1: as the model file says */
 static const char **data_files; /* every --data; data_path is the last of them */
 static int n_data;
 static char **words; /* what is no option */
@@ -65,6 +63,7 @@ static const Option options[] = {
     {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
     {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
     {"--select", NULL, &selected, NULL},
+    {"--check", NULL, NULL, &whole},
     {NULL, NULL, NULL, NULL}};
 
 static void help(void) {
@@ -90,6 +89,7 @@ static void help(void) {
          "          [--out FILE.svg]                and as a bar chart\n"
          "          eval and table take --data several times: all the files together\n"
          "  inspect FILE                            what a model or bank file holds\n"
+         "          [--check]                       reads it all: is it damaged?\n"
          "  people  --out DIR [--docs N]            synthetic people, N for training\n"
          "all:      [--seed N] [--threads N]\n"
          "          [--select N]    answers from the N documents attended to most, 0: from all;\n"
@@ -130,6 +130,7 @@ static void parse(int argc, char **argv) {
 static Model *model;
 static Tokenizer *tok;
 static Tape *tape;
+static uint64_t made_by, tokens; /* the model's fingerprint, the hash of its tokenizer */
 static int n_cut; /* how often a text was longer than the model's window */
 
 static void open_model(void) {
@@ -149,27 +150,25 @@ static void open_model(void) {
     if (digits == 0 || digits > 9 || (n && n[digits]))
         die("%s: its \"select\" is \"%.20s\", not a number of documents", model_path, n);
     if (selected < 0) selected = n ? atoi(n) : 0;
+    made_by = model_fingerprint(model), tokens = text_hash(dump);
     st_close(f);
     tape = need(tape_new(0));
     pool_start(threads);
 }
 
-static int exists(const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (f) fclose(f);
-    return f != NULL;
-}
-
-/* The bank of --bank; a new one where there is none and `create` is set.  Made by this model? */
-static Bank *open_bank(int create) {
+/* The bank of --bank; a new one where there is none and `create` is set.  To be changed, it is
+ * locked until it is saved, and read as a whole first.  Made by this model? */
+static Bank *open_bank(int create, int change) {
     char err[MAC_ERR];
     if (!bank_path) usage("--bank is missing");
-    uint64_t made_by = model ? model_fingerprint(model) : 0;
-    Bank *b =
-        create && !exists(bank_path) ? bank_new(&model->c, made_by) : bank_load(bank_path, err);
-    if (!b) die("%s", create && !exists(bank_path) ? "out of memory" : err);
-    if (model && b->model != made_by)
-        die("%s was made by another model: learn its documents again with this one", bank_path);
+    if (change && file_lock(bank_path, err) != 0) die("%s", err);
+    int new = create && file_absent(bank_path);
+    Bank *b = new ? need(bank_new(&model->c, made_by))
+                  : (change ? bank_load_whole : bank_load)(bank_path, err);
+    if (!b) die("%s", err);
+    if (new) b->tokens = tokens;
+    const char *misfit = model ? bank_misfit(b, &model->c, made_by, tokens) : NULL;
+    if (misfit) die("%s %s", bank_path, misfit);
     return b;
 }
 
@@ -234,7 +233,7 @@ static int learn(Bank *b, const Corpus *c, int first, int last) {
     if (!phi) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Doc *d = &c->docs[first + i];
-        int got = bank_add(b, d->id, d->title, text_hash(d->text), phi->data + (size_t)i * per);
+        int got = bank_add(b, d->id, d->title, bank_key(b, d->text), phi->data + (size_t)i * per);
         if (got < 0) die("out of memory");
         added += got;
     }
@@ -246,11 +245,10 @@ static void command_learn(void) {
     if (n_words == 0) usage("learn needs files");
     char err[MAC_ERR], why[DATA_ERR];
     open_model();
-    Bank *b = open_bank(1);
+    Bank *b = open_bank(1, 1);
     if (half && b->K && !b->half) die("%s has full precision: --half is for a new bank", bank_path);
     b->half |= half;
     if (bank_grow(b, bank_path, err) != 0) die("%s", err); /* its vectors are never in memory */
-    growing = b;
     int seen = 0, added = 0;
     double began = mac_seconds(), shown = began;
     for (int i = 0; i < n_words; i++) { /* a batch at a time */
@@ -274,7 +272,6 @@ static void command_learn(void) {
         corpus_free(&c);
         corpus_close(r);
     }
-    growing = NULL;
     save_bank(b);
     double took = mac_seconds() - began;
     warn_cut();
@@ -289,7 +286,7 @@ static void command_learn(void) {
 }
 
 static void command_list(void) {
-    Bank *b = open_bank(0);
+    Bank *b = open_bank(0, 0);
     BankEntry e;
     for (const char *at = NULL; (at = bank_next(b, at, &e));) {
         if (!json) { printf("%s\t%s\n", e.id, e.title); continue; }
@@ -303,13 +300,12 @@ static void command_list(void) {
 
 static void command_forget(void) {
     if (n_words == 0) usage("forget needs the ids of documents");
-    Bank *b = open_bank(0);
+    Bank *b = open_bank(0, 1);
     int held = b->K;
-    for (int i = 0; i < n_words; i++) { /* several may have the same id */
-        if (bank_remove(b, words[i]) != 0)
-            die("%s holds no document \"%s\"; nothing was forgotten", bank_path, words[i]);
-        while (bank_remove(b, words[i]) == 0) {}
-    }
+    const char *absent;
+    if (bank_forget(b, (const char **)words, n_words, &absent) != 0)
+        die(absent ? "%s holds no document \"%s\"; nothing was forgotten" : "out of memory",
+            bank_path, absent);
     save_bank(b);
     if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", held - b->K, b->K);
     else printf("forgot %d; the bank holds %d\n", held - b->K, b->K);
@@ -335,6 +331,17 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
     }
 }
 
+/* An answer counts if the bank held numbers only (NaN or infinity shows in the weights, which a
+ * hierarchy does not tell), and if its file is still the one that was opened. */
+static void check_answer(const Bank *b, const real *received, int weights) {
+    char err[MAC_ERR];
+    int odd = !weights;
+    for (int k = 0; k < b->K; k++) odd |= !(received[k] - received[k] == 0);
+    if (odd && bank_check(b, bank_path, err) != 0) die("%s", err);
+    if (odd && weights) die("%s: its vectors are too large to be compared", bank_path);
+    if (b->file && st_unchanged(b->file, err) != 0) die("%s", err);
+}
+
 /* With the right answer, or NULL; a hierarchy does not tell its sources. */
 static void ask(const Bank *b, const char *question, const char *right) {
     int cap = model->c.A, n, sources = !(hierarchy > 0 && hierarchy < b->K);
@@ -345,6 +352,7 @@ static void ask(const Bank *b, const char *question, const char *right) {
     AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
                        .hierarchy = hierarchy, .select = selected, .received = received};
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
+    check_answer(b, received, sources);
     char *text = answer_text(out, n);
     if (json) {
         put_text("{\"question\": ", question);
@@ -380,7 +388,7 @@ static void ask_corpus(const Bank *b) {
 static void command_ask(void) {
     if (n_words == 0 && !data_path) usage("ask needs a question");
     open_model();
-    Bank *b = open_bank(0);
+    Bank *b = open_bank(0, 0);
     if (b->K == 0)
         fprintf(stderr, "%s holds no document: this is what the model answers without\n",
                 bank_path);
@@ -406,27 +414,33 @@ static char *read_line(void) {
 
 static void command_chat(void) {
     open_model();
-    Bank *b = open_bank(1);
+    bank_free(open_bank(1, 0)); /* whoever cannot use it should hear of it now */
     fprintf(
         stderr,
         "A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.\n");
     for (char *line; (line = read_line()); free(line)) {
         size_t n = strlen(line);
         if (n == 0) continue;
-        if (line[n - 1] == '?') { ask(b, line, NULL); continue; }
+        int asked = line[n - 1] == '?';
+        Bank *b = open_bank(1, !asked); /* anew: other programs may have changed it */
+        if (asked) {
+            ask(b, line, NULL);
+            bank_free(b);
+            continue;
+        }
         Corpus c = {0};
         char title[41];
         snprintf(title, sizeof title, "%.40s", line);
         if (corpus_add(&c, title, line) < 0) die("out of memory");
         int new = learn(b, &c, 0, 1);
+        save_bank(b);
         if (json) printf("{\"learned\": %d}\n", new);
         else puts(new ? "learned" : "known already");
         fflush(stdout);
         warn_cut();
         corpus_free(&c);
-        save_bank(b); /* what is in memory stays there */
+        bank_free(b);
     }
-    bank_free(b);
 }
 
 /* ==== eval =================================================================================== */
@@ -663,6 +677,15 @@ static void command_inspect(void) {
     StFile *f = st_open(words[0], err);
     if (!f) die("%s", err);
     const char *format = st_meta(f, "format");
+    if (whole && format && !strcmp(format, "mac-bank")) {
+        Bank *b = bank_load_whole(words[0], err);
+        if (!b || bank_check(b, words[0], err) != 0) die("%s", err);
+        bank_free(b);
+    } else if (whole) {
+        Model *m = model_load(f, err);
+        if (!m) die("%s", err);
+        model_free(m);
+    }
     printf("%s: %s\n", words[0], format ? format : "a safetensors file of other origin");
     for (const MacField *field = mac_fields; field->name; field++) {
         const char *value = st_meta(f, field->name);
@@ -698,6 +721,9 @@ int main(int argc, char **argv) {
                     {"chat", command_chat},     {"eval", command_eval},
                     {"table", command_table},   {"inspect", command_inspect},
                     {"people", command_people}, {NULL, NULL}};
+    char err[MAC_ERR];
+    if (file_guard("run: a file was cut short by another program while it was read\n", err) != 0)
+        die("%s", err);
     if (argc < 2) usage("a command is missing");
     parse(argc, argv);
     for (int i = 0; commands[i].name; i++)

@@ -746,7 +746,8 @@ static int starts_with(const char *s, const char *prefix) {
     return !strncmp(s, prefix, strlen(prefix));
 }
 
-void param_freeze(Params *ps, const char *prefix, int freeze) {
+int param_freeze(Params *ps, const char *prefix, int freeze) {
+    int bad = 0;
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
         size_t n = tensor_size(&p->t);
@@ -755,7 +756,9 @@ void param_freeze(Params *ps, const char *prefix, int freeze) {
         p->t.grad = freeze ? NULL : reals_new(n);
         p->m = freeze ? NULL : reals_new(n);
         p->v = freeze ? NULL : reals_new(second_size(&p->t));
+        if (!freeze && !(p->t.grad && p->m && p->v)) bad = -1;
     }
+    return bad;
 }
 
 size_t param_count(const Params *ps, const char *prefix) {
@@ -1924,6 +1927,10 @@ static int params_each(const Params *ps, int moments, StWriter *w, StFile *f, ch
                 param_file_name(name, before[k], p, g);
                 if (!f) st_add(w, name, at, ndim, shape);
                 else if (st_read_shaped(f, name, at, ndim, shape, err) != 0) return -1;
+                for (size_t j = 0; f && j < part; j++)
+                    if (at[j] - at[j] != 0)
+                        return st_fail(f, err, "is damaged: tensor \"%.100s\" holds what is no "
+                                               "number (NaN or infinity)", name);
             }
     }
     return 0;

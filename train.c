@@ -6,6 +6,7 @@
  * freezes it and trains everything else to answer from the memory.  Beside the best model there is
  * always the last state, FILE.last, from which --resume goes on to the very same bits. */
 #include "data/data.h"
+#include "data/file.h"
 #include "mac.h"
 #include <signal.h>
 #include <stdarg.h>
@@ -269,8 +270,9 @@ static StFile *resume_open(void) {
 
 /* What a stage does not train has no gradient: no weight decay either. */
 static void freeze(void) {
-    param_freeze(&model->ps, "", state.stage == STAGE_LM);
-    param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM);
+    if (param_freeze(&model->ps, "", state.stage == STAGE_LM) != 0
+        || param_freeze(&model->ps, "base_lm.", state.stage != STAGE_LM) != 0)
+        die("out of memory");
 }
 
 static void resume_state(StFile *f) {
@@ -328,6 +330,8 @@ static void curve_add(const real *em) {
     memcpy(state.curve + CURVE * state.n_curve++, point, point_n);
 }
 
+static int drawn; /* the curve as it is now; what cannot be drawn is tried again in the end */
+
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
     static const char *const name[] = {"loss", "loss without guidance", "attention, right one"};
@@ -346,11 +350,11 @@ static void curve_draw(void) {
         line[i] = (SvgLine){k < 3 ? name[k] : memories[k - 3].name, at + state.n_curve,
                             at + (k + 2) * state.n_curve, n};
     snprintf(path, sizeof path, "%s.svg", out_path);
-    if (n > 1
-        && svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "", line,
-                     lines, err)
-               != 0)
-        die("%s", err);
+    drawn = n < 2
+            || svg_lines(path, stage == STAGE_LM ? "LM pretraining" : "meta-training", "step", "",
+                         line, lines, err)
+                   == 0;
+    if (!drawn) fprintf(stderr, "train: %s\n", err);
     free(at);
 }
 
@@ -600,9 +604,9 @@ static void checkpoint(const char *stage, int steps) {
         state.best = em[MEMORIES - 1];
         save(out_path, 0);
     }
-    curve_draw();
     if (state.stage == STAGE_LM && em[0] >= (real)opt("enough")) state.step = steps; /* it reads */
     save(last_path, 1);
+    curve_draw();
 }
 
 static void run_stage(const char *name, int steps, double lr, void (*one_step)(void)) {
@@ -682,9 +686,15 @@ static void report(void) {
 }
 
 int main(int argc, char **argv) {
+    char err[MAC_ERR];
+    if (file_guard("train: a file was cut short by another program while it was read\n", err) != 0)
+        die("%s", err);
     config = mac_config_default();
     parse(argc, argv);
     adam = adam_default(0);
+    char busy[1100]; /* never written: who has locked it trains to FILE, and nobody else */
+    snprintf(busy, sizeof busy, "%s.train", out_path);
+    if (file_lock(busy, err) != 0) die("%s", err);
     StFile *last = resume ? resume_open() : NULL;
     double muon = opt("muon");
     if (resume) parse(argc, argv);
@@ -712,5 +722,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%d times a text was longer than D, Q or A tokens and cut\n", n_cut);
     fprintf(stderr, "best model: %s; peak memory %.0f MB\n", out_path,
             (double)mac_peak_memory() / 1e6);
-    return 0;
+    if (!drawn) curve_draw();
+    return !drawn;
 }

@@ -2,6 +2,7 @@
  * memory and in a file.  Knows no tensor and no model: what the vectors mean is mac.c's. */
 #include "../mac.h"
 #include "data.h"
+#include "json.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ void bank_free(Bank *b) {
     if (!b) return;
     if (b->out) st_abort(b->out);
     if (!b->phi_mapped) free(b->phi);
-    if (!b->text_mapped) free(b->text);
+    free(b->text);
     free(b->seen);
     st_close(b->file);
     free(b);
@@ -50,6 +51,33 @@ int bank_find(const Bank *b, const char *id) {
     for (const char *at = NULL; (at = bank_next(b, at, &e)); i++)
         if (!strcmp(e.id, id)) return i;
     return -1;
+}
+
+/* SipHash-2-4 with a key of zeros. */
+static uint64_t turned(uint64_t x, int by) { return x << by | x >> (64 - by); }
+
+static void sip_rounds(uint64_t v[4], int n) {
+    for (; n > 0; n--) {
+        v[0] += v[1], v[1] = turned(v[1], 13) ^ v[0], v[0] = turned(v[0], 32);
+        v[2] += v[3], v[3] = turned(v[3], 16) ^ v[2];
+        v[0] += v[3], v[3] = turned(v[3], 21) ^ v[0];
+        v[2] += v[1], v[1] = turned(v[1], 17) ^ v[2], v[2] = turned(v[2], 32);
+    }
+}
+
+uint64_t bank_key(const Bank *b, const char *text) {
+    uint64_t v[4] = {0x736f6d6570736575u, 0x646f72616e646f6du, 0x6c7967656e657261u,
+                     0x7465646279746573u};
+    if (b->weak) return text_hash(text);
+    size_t n = strlen(text);
+    for (size_t at = 0; at <= n; at += 8) { /* the last word ends in the length */
+        uint64_t word = n - at < 8 ? (uint64_t)n << 56 : 0;
+        for (size_t i = 0; i < 8 && at + i < n; i++)
+            word |= (uint64_t)(unsigned char)text[at + i] << (8 * i);
+        v[3] ^= word, sip_rounds(v, 2), v[0] ^= word;
+    }
+    v[2] ^= 0xff, sip_rounds(v, 4);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 /* ---- the hashes of all entries, in an open table of a power of two: 0 is an empty place ---- */
@@ -90,13 +118,14 @@ static int own_room(char **p, int *mapped, size_t *cap, size_t used, size_t n) {
 int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi) {
     size_t n = (size_t)b->T * (size_t)b->d, row = row_bytes(b);
     size_t more = strlen(id) + strlen(title) + 19;
+    int none = 0; /* the text is never mapped: writers of the file could move its strings' ends */
     if (b->K == INT_MAX || b->text_n + more > INT_MAX || seen_grow(b) != 0
-        || own_room(&b->text, &b->text_mapped, &b->cap_text, b->text_n, more) != 0)
+        || own_room(&b->text, &none, &b->cap_text, b->text_n, more) != 0)
         return -1;
     if (!b->out && own_room((char **)&b->phi, &b->phi_mapped, &b->cap_phi, (size_t)b->K * row, row))
         return -1;
     if (!seen_add(b, hash)) return 0;
-    char *to = (char *)b->phi + (b->out ? 0 : (size_t)b->K * row);
+    char *to = b->out ? NULL : (char *)b->phi + (size_t)b->K * row;
     unsigned char two[2];
     for (size_t i = 0; b->half && i < n; i++) {
         uint16_t h = half_of(phi[i]);
@@ -113,35 +142,73 @@ int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const re
     return 1;
 }
 
-int bank_remove(Bank *b, const char *id) {
+static int text_order(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static const char **find_text(const char *text, const char **in, int n) { /* sorted; NULL: not in */
+    return bsearch(&text, in, (size_t)n, sizeof *in, text_order);
+}
+
+/* Two passes over the entries: are all ids held?  Then what stays moves up. */
+int bank_forget(Bank *b, const char **ids, int n, const char **absent) {
     BankEntry e;
-    const char *from = NULL, *at = NULL;
-    int i = 0, found = 0;
-    size_t row = row_bytes(b);
-    for (; (at = bank_next(b, from, &e)); from = at, i++)
-        if ((found = !strcmp(e.id, id))) break;
-    if (!found || b->out) return -1;
-    if (!from) from = b->text;
-    size_t gone = (size_t)(at - from), place = (size_t)(from - b->text);
-    memmove(b->text + place, at, b->text_n - place - gone); /* a mapped file's pages become ours */
-    b->text_n -= gone;
-    b->K--;
-    char *to = (char *)b->phi + (size_t)i * row;
-    memmove(to, to + row, (size_t)(b->K - i) * row);
+    int unique = 0;
+    char *held = calloc((size_t)n + 1, 1), *phi = (char *)b->phi, *text = b->text;
+    *absent = NULL;
+    if (!held || b->out) return free(held), -1;
+    qsort(ids, (size_t)n, sizeof *ids, text_order);
+    for (int k = 0; k < n; k++)
+        if (!k || strcmp(ids[unique - 1], ids[k])) ids[unique++] = ids[k];
+    for (const char *at = NULL, **found; (at = bank_next(b, at, &e));)
+        if ((found = find_text(e.id, ids, unique))) held[found - ids] = 1;
+    for (int k = 0; k < unique && !*absent; k++)
+        if (!held[k]) *absent = ids[k];
+    free(held);
+    if (*absent) return -1;
+    size_t row = row_bytes(b), i = 0, stay = 0;
+    const char *at = NULL;
+    for (const char *from = b->text; (at = bank_next(b, at, &e)); from = at, i++) {
+        size_t size = (size_t)(at - from);
+        if (find_text(e.id, ids, unique)) continue;
+        if (stay < i) { /* a mapped file's pages become ours */
+            memmove(text, from, size);
+            memmove(phi + stay * row, phi + i * row, row);
+        }
+        text += size, stay++;
+    }
+    if (b->K) b->text_n = (size_t)(text - b->text);
+    b->K = (int)stay;
     free(b->seen);
     b->seen = NULL;
     return 0;
 }
 
+int bank_remove(Bank *b, const char *id) {
+    const char *absent;
+    return bank_forget(b, &id, 1, &absent);
+}
+
 /* ---- the file: safetensors, "phi" [K,T,d] and "entries", the text; its header has room for any K,
  * so that a bank can grow in its file ---- */
+static void put_hex(StWriter *w, const char *key, uint64_t x) {
+    char text[20];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)x);
+    st_add_meta(w, key, text);
+}
+
+static int is_hex(const char *s) {
+    return s && strspn(s, "0123456789abcdef") == 16 && !s[16];
+}
+
 int bank_grow(Bank *b, const char *path, char *err) {
-    char model[20];
     int text = INT_MAX;
     StWriter *w = st_new();
-    snprintf(model, sizeof model, "%016llx", (unsigned long long)b->model);
     st_add_meta(w, "format", "mac-bank");
-    st_add_meta(w, "model", model);
+    put_hex(w, "model", b->model);
+    if (b->tokens) put_hex(w, "tokens", b->tokens);
+    if (!b->weak) st_add_meta(w, "hash", "siphash");
+    put_hex(w, "sum", 0); /* what it comes to is known in the end */
     const int shape[3] = {INT_MAX, b->T, b->d};
     if (b->half) st_add_as(w, "phi", "F16", NULL, 3, shape);
     else st_add(w, "phi", NULL, 3, shape);
@@ -177,28 +244,32 @@ static long long count_entries(const char *p, const char *end) {
     return n;
 }
 
-/* A tensor of the file in place, or read into memory where it cannot be mapped. */
-static void *bank_part(Bank *b, const char *name, int64_t n, size_t size, int *mapped, char *err) {
-    void *p = st_map(b->file, name);
-    *mapped = p != NULL;
-    if (!p && !(p = malloc((size_t)n * size + 1))) st_fail(b->file, err, "out of memory");
-    if (!p || *mapped) return p;
-    int bad = size == sizeof(real) ? st_read(b->file, name, p, n, err)
-                                   : st_read_bytes(b->file, name, p, n, err);
-    if (!bad) return p;
-    free(p);
-    return NULL;
+/* The vectors in place, or read into memory where they cannot be mapped. */
+static int open_phi(Bank *b, char *err) {
+    int64_t n = st_size(b->file, "phi");
+    b->phi = st_map(b->file, "phi");
+    b->phi_mapped = b->phi != NULL;
+    if (b->phi_mapped) return 0;
+    if (!(b->phi = malloc((size_t)n * (b->half ? 2 : sizeof(real)) + 1)))
+        return st_fail(b->file, err, "out of memory");
+    return b->half ? st_read_bytes(b->file, "phi", b->phi, n, err)
+                   : st_read(b->file, "phi", b->phi, n, err);
 }
 
 static int bank_open(Bank *b, char *err) {
     const char *format = st_meta(b->file, "format"), *model = st_meta(b->file, "model");
+    const char *tokens = st_meta(b->file, "tokens"), *hash = st_meta(b->file, "hash");
+    const char *sum = st_meta(b->file, "sum");
     const char *dtype = "", *bytes = "";
     const int64_t *shape = NULL, *text_n = NULL;
     int phi = st_find(b->file, "phi"), entries = st_find(b->file, "entries"), ndim = 0, one = 0;
     if (!format || strcmp(format, "mac-bank"))
         return st_fail(b->file, err, "this is not a memory bank made by learn");
-    if (!model || strspn(model, "0123456789abcdef") != 16 || model[16])
-        return st_fail(b->file, err, "its model is no fingerprint of 16 hexadecimal digits");
+    if (!is_hex(model) || (tokens && !is_hex(tokens)) || (sum && !is_hex(sum)))
+        return st_fail(b->file, err, "its model, tokens or sum is no number of 16 hexadecimal "
+                                     "digits");
+    if (!hash != !sum || (hash && strcmp(hash, "siphash")))
+        return st_fail(b->file, err, "its hash is not siphash, or it has no sum");
     if (phi >= 0) st_info(b->file, phi, &dtype, &ndim, &shape);
     if (entries >= 0) st_info(b->file, entries, &bytes, &one, &text_n);
     if (ndim != 3 || (strcmp(dtype, "F16") && strcmp(dtype, "F32") && strcmp(dtype, "F64")))
@@ -212,27 +283,59 @@ static int bank_open(Bank *b, char *err) {
         return st_fail(b->file, err, "\"entries\" is not a text of up to %d bytes", INT_MAX);
     b->half = !strcmp(dtype, "F16");
     b->T = (int)shape[1], b->d = (int)shape[2], b->model = strtoull(model, NULL, 16);
-    b->text = bank_part(b, "entries", text_n[0], 1, &b->text_mapped, err);
-    if (!b->text) return -1;
-    b->text_n = (size_t)text_n[0];
+    b->tokens = tokens ? strtoull(tokens, NULL, 16) : 0, b->weak = !hash;
+    b->text_n = (size_t)text_n[0], b->cap_text = b->text_n + 1;
+    if (!(b->text = malloc(b->cap_text))) return st_fail(b->file, err, "out of memory");
+    if (st_read_bytes(b->file, "entries", b->text, text_n[0], err) != 0) return -1;
     long long found = count_entries(b->text, b->text + b->text_n);
     if (found != shape[0])
         return st_fail(b->file, err, "entry %lld of the bank is damaged",
                        found < 0 ? -found : (found < shape[0] ? found : shape[0]) + 1);
-    b->phi = bank_part(b, "phi", st_size(b->file, "phi"), b->half ? 2 : sizeof(real),
-                       &b->phi_mapped, err);
     b->K = (int)shape[0];
-    return b->phi ? 0 : -1;
+    return open_phi(b, err);
 }
 
-Bank *bank_load(const char *path, char *err) {
+int bank_check(const Bank *b, const char *path, char *err) {
+    size_t per = (size_t)b->T * (size_t)b->d;
+    real *phi = malloc(per * sizeof *phi);
+    BankEntry e;
+    int bad = 0, k = 0;
+    if (!phi) return snprintf(err, MAC_ERR, "%.250s: out of memory", path), -1;
+    for (const char *at = NULL; !bad && (at = bank_next(b, at, &e)); k++) {
+        bank_read(b, k, 1, phi);
+        for (size_t i = 0; i < per && !bad; i++) bad = phi[i] - phi[i] != 0;
+    }
+    free(phi);
+    if (!bad) return 0;
+    snprintf(err, MAC_ERR, "%.250s: is damaged: entry %d, \"%.80s\", holds what is no number (NaN "
+                           "or infinity)", path, k, e.id);
+    plain_line(err);
+    return -1;
+}
+
+const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens) {
+    if (b->model != model)
+        return "was made by another model: learn its documents again with this one";
+    if (b->T != c->T || b->d != c->d) return "is damaged: its vectors have not this model's sizes";
+    if (b->tokens && b->tokens != tokens)
+        return "was made with another tokenizer: this model's was exchanged";
+    return NULL;
+}
+
+static Bank *load(const char *path, int whole, char *err) {
     Bank *b = calloc(1, sizeof *b);
     if (!b) { snprintf(err, MAC_ERR, "%s: out of memory for the bank", path); return NULL; }
     b->file = st_open(path, err);
-    if (!b->file || bank_open(b, err) != 0) { bank_free(b); return NULL; }
-    if (!b->phi_mapped && !b->text_mapped) { /* Windows replaces no file that is open */
+    int bad = !b->file || bank_open(b, err) != 0 || (whole && st_check(b->file, err) != 0)
+              || st_unchanged(b->file, err) != 0;
+    if (!bad && whole && b->weak && bank_check(b, path, err) != 0) bad = -1;
+    if (bad) { bank_free(b); return NULL; }
+    if (!b->phi_mapped) { /* Windows replaces no file that is open */
         st_close(b->file);
         b->file = NULL;
     }
     return b;
 }
+
+Bank *bank_load(const char *path, char *err) { return load(path, 0, err); }
+Bank *bank_load_whole(const char *path, char *err) { return load(path, 1, err); }

@@ -7,6 +7,7 @@
  *   json.c       the JSON that those files need          csv.c    the csv that they need
  *   tokenizer.c  byte-level BPE
  *   prompt.c     document, question and answer as the model reads them
+ *   file.c       one writer of files, and one at a time; declared in file.h
  *   safetensors.c tensors in files; declared in mac.h
  *   bank.c       the memory bank, in memory and in a file; declared in mac.h
  *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation

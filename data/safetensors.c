@@ -10,6 +10,7 @@
 #endif
 #include "../mac.h"
 #include "data.h"
+#include "file.h"
 #include "json.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,8 +19,6 @@
 /* ==== platform =============================================================================== */
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
-#include <unistd.h>
-#define SYNC(f) fsync(fileno(f)) /* a saved file is on the disk when we say so */
 /* A file's bytes in memory, read when they are touched; what is written there stays with us. */
 static void *map_file(FILE *f, size_t n) {
     void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE, fileno(f), 0);
@@ -27,15 +26,8 @@ static void *map_file(FILE *f, size_t n) {
 }
 static void unmap_file(void *p, size_t n) { munmap(p, n); }
 #else
-#define SYNC(f) 0
 static void *map_file(FILE *f, size_t n) { (void)f, (void)n; return NULL; }
 static void unmap_file(void *p, size_t n) { (void)p, (void)n; }
-#endif
-#ifdef _WIN32 /* rename() refuses to replace a file there */
-#include <windows.h>
-#define REPLACE(from, to) (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) ? 0 : -1)
-#else
-#define REPLACE(from, to) rename(from, to)
 #endif
 
 /* ==== what a file holds ====================================================================== */
@@ -66,16 +58,19 @@ struct StFile {
     char *text;                   /* the header, which holds all names and strings; writer: NULL,
                                      each has memory of its own */
     char *map;                    /* the whole file, NULL: not asked for, or not to be had */
-    uint64_t data_at, data_len;
+    uint64_t data_at, data_len, state; /* state: of the file when it was opened */
     StEntry *entry, **by_name;    /* [n] as they lie in the file; sorted by name */
     StMeta *meta;                 /* [n_meta] sorted by key */
     int n, n_meta;
 };
+/* The checksum of a bank's vectors and entries: over words of 8 bytes, little-endian. */
+typedef struct { uint64_t hash, word, n; } Sum;
 struct StWriter {
     StFile f;
-    char *beside;                 /* where it is written until it is whole */
+    FileOut *out;
     long data_at;                 /* where the header ends, room to grow included */
-    int failed;
+    Sum sum;
+    int failed, summed;
 };
 
 int st_fail(const StFile *f, char *err, const char *format, ...) {
@@ -276,9 +271,10 @@ StFile *st_open(const char *path, char *err) {
     StFile *f = calloc(1, sizeof *f);
     if (f) f->path = join_text(path, "");
     if (!f || !f->path) snprintf(err, MAC_ERR, "%.250s: out of memory", path);
-    else if (!(f->file = fopen(path, "rb")))
-        st_fail(f, err, "cannot be opened: is the name right, and may you read it?");
-    else if (read_file(f, err) == 0) return f;
+    else if ((f->file = file_open(path, err)) != NULL) {
+        f->state = file_state(f->file);
+        if (read_file(f, err) == 0) return f;
+    }
     st_close(f);
     return NULL;
 }
@@ -327,6 +323,47 @@ static real half_value(unsigned h) {
 
 void half_read(real *to, const unsigned char *from, size_t n) { /* as they lie in files */
     for (size_t i = 0; i < n; i++) to[i] = half_value(from[2 * i] | (unsigned)from[2 * i + 1] << 8);
+}
+
+/* ==== a checksum ============================================================================= */
+static void sum_word(Sum *s, uint64_t word) {
+    s->hash = (s->hash ^ word) * 0x9e3779b97f4a7c15u;
+    s->hash ^= s->hash >> 29;
+}
+
+static void sum_add(Sum *s, const void *bytes, size_t n) {
+    const unsigned char *p = bytes, *end = p + n;
+    while (p < end && s->n % 8) {
+        s->word |= (uint64_t)*p++ << (s->n++ % 8 * 8);
+        if (s->n % 8 == 0) sum_word(s, s->word), s->word = 0;
+    }
+    for (; end - p >= 8; p += 8, s->n += 8) sum_word(s, from_le(p, 8));
+    while (p < end) s->word |= (uint64_t)*p++ << (s->n++ % 8 * 8);
+}
+
+static void sum_text(Sum s, char *to) { /* 16 digits */
+    sum_word(&s, s.word);
+    sum_word(&s, s.n);
+    snprintf(to, 17, "%016llx", (unsigned long long)s.hash);
+}
+
+int st_check(StFile *f, char *err) {
+    const char *said = st_meta(f, "sum");
+    unsigned char buffer[BUFFER];
+    char text[17];
+    Sum sum = {0, 0, 0};
+    if (!said) return 0;
+    if (fseek(f->file, (long)f->data_at, SEEK_SET) != 0) return st_fail(f, err, "cannot be read");
+    for (size_t got; (got = fread(buffer, 1, BUFFER, f->file)) > 0;) sum_add(&sum, buffer, got);
+    if (ferror(f->file)) return st_fail(f, err, "cannot be read to its end");
+    sum_text(sum, text);
+    return strcmp(said, text) ? st_fail(f, err, "is damaged: its checksum is not that of its "
+                                                "numbers and texts") : 0;
+}
+
+int st_unchanged(const StFile *f, char *err) {
+    if (file_state(f->file) == f->state) return 0;
+    return st_fail(f, err, "was changed by another program while it was read");
 }
 
 /* ==== reading ================================================================================ */
@@ -523,26 +560,22 @@ static void put_header(StWriter *w) {
     w->failed |= fseek(f, end, SEEK_SET) != 0;
 }
 
-static void writer_drop(StWriter *w) {
-    free(w->beside);
-    st_drop(&w->f); /* the first member: this frees w */
-}
-
 int st_begin(StWriter *w, const char *path, char *err) {
-    if (w) w->f.path = join_text(path, ""), w->beside = join_text(path, ".part");
-    if (!w || !w->f.path || !w->beside)
+    if (w) w->f.path = join_text(path, "");
+    if (!w || !w->f.path || w->failed)
         snprintf(err, MAC_ERR, "%.250s: out of memory, nothing was written", path);
-    else if (!(w->f.file = fopen(w->beside, "wb")))
-        st_fail(&w->f, err, "cannot be written: is there such a folder, and may you write to it?");
-    else {
+    else if ((w->out = file_begin(path, err)) != NULL) {
+        w->f.file = file_stream(w->out);
+        w->summed = st_meta(&w->f, "sum") != NULL;
         put_header(w);
-        return 0; /* what failed so far is told by st_end */
+        return 0;
     }
-    if (w) writer_drop(w);
+    if (w) st_drop(&w->f); /* the first member: this frees w */
     return -1;
 }
 
 void st_put(StWriter *w, const void *data, size_t n) {
+    if (w->summed) sum_add(&w->sum, data, n);
     if (n) w->failed |= fwrite(data, 1, n, w->f.file) != n;
 }
 
@@ -564,25 +597,19 @@ void st_put_reals(StWriter *w, const real *x, size_t n) {
 
 void st_rows(StWriter *w, int i, int rows) { w->f.entry[i].shape[0] = rows; }
 
-/* The file is written beside its place, flushed to the disk and renamed: whole or not at all. */
 int st_end(StWriter *w, char *err) {
+    char **sum = meta_value(&w->f, "sum");
+    if (sum) sum_text(w->sum, *sum);
     put_header(w);
-    int full = ferror(w->f.file) || fflush(w->f.file) != 0 || SYNC(w->f.file) != 0, bad = 0;
-    full |= fclose(w->f.file) != 0;
-    if (full || w->failed)
-        bad = st_fail(&w->f, err, "cannot be written (%s?); what stood there is untouched",
-                      full ? "disk full" : "out of memory");
-    else if (REPLACE(w->beside, w->f.path) != 0)
-        bad = st_fail(&w->f, err, "cannot be replaced; what stood there is untouched");
-    if (bad) remove(w->beside);
-    writer_drop(w);
+    const char *lost = w->failed && !ferror(w->f.file) ? "no way to its beginning" : NULL;
+    int bad = file_end(w->out, lost, err);
+    st_drop(&w->f);
     return bad;
 }
 
 void st_abort(StWriter *w) {
-    fclose(w->f.file);
-    remove(w->beside);
-    writer_drop(w);
+    file_abort(w->out);
+    st_drop(&w->f);
 }
 
 int st_write(StWriter *w, const char *path, char *err) {

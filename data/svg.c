@@ -1,7 +1,7 @@
 /* svg.c - line charts, bar charts and heat maps as SVG files that any browser shows.  The lines'
  * colours are those of Okabe and Ito, which colour-blind readers can tell apart. */
 #include "data.h"
-#include <errno.h>
+#include "file.h"
 #include <math.h>
 #include <string.h>
 
@@ -169,27 +169,18 @@ static void find_range(const SvgLine *lines, int n_lines, Axis *x, Axis *y) {
     *y = make_axis(lo[1], hi[1]);
 }
 
-static FILE *open_svg(const char *path, char *err) {
-    FILE *f = fopen(path, "wb");
-    if (!f) snprintf(err, DATA_ERR, "%.400s: cannot write: %s", path, strerror(errno));
-    return f;
-}
-
-static int close_svg(FILE *f, const char *path, char *err) {
-    fputs("</svg>\n", f);
-    int failed = ferror(f) != 0;
-    if (fclose(f) != 0) failed = 1;
-    if (!failed) return 0;
-    snprintf(err, DATA_ERR, "%.400s: cannot write: %s", path, strerror(errno));
-    return -1;
+static int close_svg(FileOut *out, char *err) {
+    fputs("</svg>\n", file_stream(out));
+    return file_end(out, NULL, err);
 }
 
 int svg_lines(const char *path, const char *title, const char *xlabel, const char *ylabel,
               const SvgLine *lines, int n_lines, char *err) {
     double right = n_lines > 1 ? WIDTH - 170 : WIDTH - 30;       /* the legend needs its place */
     Axis x, y;
-    FILE *f = open_svg(path, err);
-    if (!f) return -1;
+    FileOut *out = file_begin(path, err);
+    if (!out) return -1;
+    FILE *f = file_stream(out);
     find_range(lines, n_lines, &x, &y);
     put_frame(f, title, ylabel, &y, right);
     put_x_axis(f, xlabel, &x, right);
@@ -200,7 +191,7 @@ int svg_lines(const char *path, const char *title, const char *xlabel, const cha
         put_line(f, right + 14, at, right + 34, at, colors[i % 8], 3);
         put_label(f, right + 40, at + 4, "start", lines[i].name, strlen(lines[i].name));
     }
-    return close_svg(f, path, err);
+    return close_svg(out, err);
 }
 
 /* A name below its bar, its words on as many lines as `width` bytes ask for. */
@@ -219,8 +210,9 @@ int svg_bars(const char *path, const char *title, const char *ylabel, const char
              const double *values, int n, double ymax, char *err) {
     double lo = 0, hi = is_drawn(ymax) && ymax > 0 ? ymax : 0, right = WIDTH - 30;
     double slot = (right - LEFT) / (n > 0 ? n : 1);
-    FILE *f = open_svg(path, err);
-    if (!f) return -1;
+    FileOut *out = file_begin(path, err);
+    if (!out) return -1;
+    FILE *f = file_stream(out);
     for (int i = 0; i < n; i++) {
         if (is_drawn(values[i]) && values[i] < lo) lo = values[i];
         if (is_drawn(values[i]) && values[i] > hi) hi = values[i];
@@ -249,7 +241,7 @@ int svg_bars(const char *path, const char *title, const char *ylabel, const char
         else fputs("n/a", f);
         fputs("</text>\n", f);
     }
-    return close_svg(f, path, err);
+    return close_svg(out, err);
 }
 
 /* White over green to dark blue for 0 to 1: darker is more, which needs no colour to be seen. */
@@ -277,8 +269,9 @@ int svg_grid(const char *path, const char *title, const char *xlabel, const char
              const double *percent, char *err) {
     double right = WIDTH - 110, wide = (right - LEFT) / n_columns;
     double high = (double)(BOTTOM - TOP) / n_rows, tick = (BOTTOM - TOP) / 3.0;
-    FILE *f = open_svg(path, err);
-    if (!f) return -1;
+    FileOut *out = file_begin(path, err);
+    if (!out) return -1;
+    FILE *f = file_stream(out);
     put_head(f, title);
     for (int i = 0; i < n_rows * n_columns; i++) {
         double v = is_drawn(percent[i]) && percent[i] > 0.1 ? log10(percent[i] * 10) / 3 : 0;
@@ -296,5 +289,5 @@ int svg_grid(const char *path, const char *title, const char *xlabel, const char
         put_label(f, right + 42, BOTTOM - i * tick + 4, "start", text[i], strlen(text[i]));
     }
     put_label(f, right + 20, TOP - 12, "start", unit, strlen(unit));
-    return close_svg(f, path, err);
+    return close_svg(out, err);
 }

@@ -100,25 +100,33 @@ static void fuzz_model(const char *path) {
     model_free(m), st_close(f);
 }
 
+/* What opens is asked, checked, forgotten from, and learned into, if it fits a model's sizes. */
 static void fuzz_bank(const char *path) {
-    Bank *b = bank_load(path, err);
+    const MacConfig c = {.T = 2, .d = 2};
+    Bank *b = bank_load_whole(path, err);
+    sentence(!b);
+    if (!b) b = bank_load(path, err);
     sentence(!b);
     if (!b) return;
     BankEntry e, first = {NULL, NULL, 0};
-    int n = 0;
+    int n = 0, same = 0;
     real *phi = need(calloc((size_t)b->T * (size_t)b->d, sizeof *phi));
+    real *own = need(calloc(4, sizeof *own));
     for (const char *at = NULL; (at = bank_next(b, at, &e)); n++) {
         MUST(bank_find(b, e.id) >= 0, "an entry is not found");
         bank_read(b, n, 1, phi);
         if (n == 0) first = e;
+        same += !strcmp(e.id, first.id);
     }
     MUST(n == b->K, "entries and vectors do not agree");
-    if (n) MUST(bank_remove(b, first.id) == 0 && b->K == n - 1, "an entry stays");
+    sentence(bank_check(b, path, err));
+    if (n) MUST(bank_remove(b, first.id) == 0 && b->K == n - same, "an entry stays");
     n = b->K;
-    int added = bank_add(b, "new", "new", 0x1234, phi);
+    int fits = !bank_misfit(b, &c, b->model, b->tokens);
+    int added = fits ? bank_add(b, "new", "new", bank_key(b, "new"), own) : 0;
     MUST(added >= 0 && b->K == n + added, "an entry is not added");
     bank_free(b);
-    free(phi);
+    free(phi), free(own);
 }
 
 /* ---- text ---- */

@@ -144,6 +144,18 @@ mutant mac.c 's/layers > st_count(f) || c.agg_B > st_count(f)/0/' \
 mutant data/safetensors.c 's/rbits bits = QUIET_NAN/rbits bits = 0/' \
     "files: NaN is written as a number"
 
+mutant data/file.c 's/    if (fcntl(fd, F_SETLK, &whole) != 0) {/    if (0) {/' "files: two writers"
+mutant data/file.c 's/    if (state_of(&s) != o->was) return 0;//' "files: what came meanwhile is replaced"
+mutant data/file.c 's/if (o->made) unlink(o->part)/(void)o/' "files: a signal leaves one behind"
+mutant data/file.c 's/    if (!(s.st_mode & 0222) ||.*/    if (0)/' "files: one for reading is replaced"
+mutant data/file.c 's/return stat(path, &s) != 0 && errno == ENOENT/return stat(path, \&s) == 0/' \
+    "files: a bank that is there is absent"
+mutant data/safetensors.c 's/return strcmp(said, text) ?/return 0 ?/' "files: any checksum is right"
+mutant data/bank.c 's/if (b->T != c->T || b->d != c->d)/if (0)/' "bank: its sizes are not compared"
+mutant data/bank.c 's/if (b->weak) return text_hash(text);/return text_hash(text);/' "bank: its hash is FNV-1a"
+mutant tensor.c 's/if (!freeze && !(p->t.grad && p->m && p->v)) bad = -1;//' "freeze: no memory, no word"
+mutant tensor.c 's/if (at\[j\] - at\[j\] != 0)/if (0)/' "files: NaN in a model"
+
 # the model
 mutant mac.c 's/= P + read + i;/= read + i;/' "LM: positions do not begin at P"
 mutant mac.c 's/2 \* l + which) \* B + b/2 * l + 1 - which) * B + b/' "prefix: keys for values"

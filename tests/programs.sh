@@ -85,6 +85,7 @@ check "the LM reads three documents, and ends" grep -q 'gold 1.000' "$dir/reads"
 
 # ---- the bank
 printf 'Velmora is a harbour town in Ardenia.\n' > "$dir/one.txt"
+awk 'BEGIN { for (i = 0; i < 900; i++) printf "word%d ", i }' > "$dir/long.txt"
 printf 'Port Isold has a lighthouse.\n\nKarr was a merchant.\n' > "$dir/two.txt"
 check "learn" run learn --model "$dir/m" --bank "$dir/b" data/elements/test.jsonl "$dir/one.txt"
 cp "$dir/b" "$dir/b.before"
@@ -137,6 +138,99 @@ check "two of one id" run learn --model "$dir/m" --bank "$dir/t" "$dir/twice.jso
 check "forget takes both" sh -c "./run forget --bank '$dir/t' twice | grep -q 'forgot 2; the bank holds 0'"
 check "inspect" run inspect "$dir/b"
 
+# ---- one writer at a time: a learn that waits for its file, which it opens when it has the bank
+mkfifo "$dir/f.jsonl"
+opened() { # the pipe, when the other end is open too; after a minute in any case
+    { sleep 60; : < "$dir/f.jsonl"; } > /dev/null 2>&1 &
+    guard=$!
+    exec 8> "$dir/f.jsonl"
+    kill $guard
+}
+waiting() { # waiting SIGNAL COMMANDS: while it waits, and then that signal for it
+    ./run learn --model "$dir/m" --bank "$dir/b" "$dir/f.jsonl" > "$dir/log2" 2>&1 &
+    pid=$!
+    opened
+    $2
+    kill -s "$1" $pid
+    exec 8>&-
+    wait $pid
+} 2> /dev/null
+others() {
+    refused 1 "another program" ./run learn --model "$dir/m" --bank "$dir/b" "$dir/two.txt"
+    refused 1 "another program" ./run forget --bank "$dir/b" twice
+    check "a chat while another writes" sh -c "echo Karr. | ./run chat --model '$dir/m' --bank '$dir/b' 2>&1 | grep -q 'another program'"
+    check "list while another writes" run list --bank "$dir/b"
+}
+cp "$dir/b" "$dir/b.part" # a file of the user's
+waiting TERM others
+check "a writer that was stopped leaves its file" test ! -e "$dir/b.mac-part"
+check "it has changed the bank" cmp "$dir/b" "$dir/b.before"
+waiting KILL :
+check "a writer that was killed leaves no file" test -e "$dir/b.mac-part"
+chmod 600 "$dir/b"
+ln -s b "$dir/b.link"
+check "to learn after a kill" run learn --model "$dir/m" --bank "$dir/b.link" "$dir/two.txt"
+check "what was killed is not swept" test ! -e "$dir/b.mac-part"
+check "a file called .part is written to" cmp "$dir/b.part" "$dir/b.before"
+check "a link or a mode is gone" sh -c "test -L '$dir/b.link' && ls -l '$dir/b' | grep -q '^-rw-------'"
+changes() { cat "$dir/b.part" > "$dir/b"; head -1 data/elements/test.jsonl >&8; }
+waiting CONT changes
+check "what was written meanwhile is overwritten" cmp "$dir/b" "$dir/b.part"
+check "it is not said" grep -q "by another program" "$dir/log2"
+cp "$dir/b.part" "$dir/r444"
+chmod 444 "$dir/r444"
+refused 1 "reading only" ./run learn --model "$dir/m" --bank "$dir/r444" "$dir/two.txt"
+refused 1 "no regular" ./run learn --model "$dir/m" --bank "$dir/f.jsonl" "$dir/two.txt"
+refused 1 "no regular" ./run list --bank "$dir/f.jsonl"
+check "learn with stderr closed" sh -c "./run learn --model '$dir/m' --bank '$dir/b' '$dir/long.txt' '$dir/two.txt' 2>&-"
+check "messages go into the bank" run inspect --check "$dir/b"
+reading() { # COMMANDS: while ask has its bank open and waits for its questions
+    ./run ask --model "$dir/m" --bank "$dir/b" --data "$dir/f.jsonl" > "$dir/out" 2> "$dir/log2" &
+    pid=$!
+    opened
+    $1
+    exec 8>&-
+    wait $pid
+}
+reading changes
+check "a bank that was copied over is asked" grep -q 'changed by another' "$dir/log2"
+cut_short() { : > "$dir/b"; head -1 data/elements/test.jsonl >&8; }
+reading cut_short
+check "a bank that was cut is read" grep -q 'by another program' "$dir/log2"
+cp "$dir/b.part" "$dir/b"
+if (ulimit -f 1) 2> /dev/null; then
+    check "a limit of files" sh -c "trap '' XFSZ; ulimit -f 1; ./run learn --model '$dir/m' --bank '$dir/b' '$dir/two.txt' 2>&1 | grep -q 'cannot be written'"
+    check "a limit of files, by its signal" sh -c "ulimit -f 1; ./run table --model '$dir/m' --data data/elements/test.jsonl --out '$dir/em.svg' 2>&1 | grep -q 'cannot be written'"
+    check "half a bank" cmp "$dir/b" "$dir/b.part"
+    check "half a chart" grep -q '</svg>' "$dir/em.svg"
+    check "half a file is left" sh -c "! ls '$dir' | grep mac-part"
+fi
+
+if (ulimit -s 200) 2> /dev/null; then
+    refused 1 "the stack" sh -c "ulimit -s 200; ./run list --bank '$dir/b'"
+fi
+
+# ---- what is no number, other sizes, texts of one FNV-1a
+first_number() { set -- $(od -An -tu1 -N2 "$1"); echo $(($1 + 256 * $2 + 8)); }
+infinite() { # FILE COPY: its 18th number
+    cp "$1" "$2"
+    printf '\000\000\200\177\000\000\200\177' \
+        | dd of="$2" bs=1 seek=$(($(first_number "$1") + 64)) conv=notrunc 2> /dev/null
+}
+infinite "$dir/b" "$dir/inf"
+refused 1 "is damaged: entry 1" ./run ask --model "$dir/m" --bank "$dir/inf" "Who?"
+refused 1 "is damaged: entry 1" ./run ask --model "$dir/m" --bank "$dir/inf" --hierarchy 4 "Who?"
+refused 1 "checksum" ./run forget --bank "$dir/inf" twice
+refused 1 "checksum" ./run inspect --check "$dir/inf"
+infinite "$dir/m" "$dir/inf.model"
+refused 1 "is damaged: tensor" ./run ask --model "$dir/inf.model" --bank "$dir/b" "Who?"
+refused 1 "is damaged: tensor" ./run inspect --check "$dir/inf.model"
+LC_ALL=C sed 's/\[21,4,16\]/[21,2,32]/' "$dir/b" > "$dir/sizes"
+refused 1 "sizes" ./run learn --model "$dir/m" --bank "$dir/sizes" "$dir/two.txt"
+printf '!0IC=VloaY is here.' > "$dir/h1.txt"
+printf '77kepQFQ8Kl is here.' > "$dir/h2.txt"
+check "two texts of one FNV-1a are one" sh -c "./run learn --model '$dir/m' --bank '$dir/h' '$dir/h1.txt' '$dir/h2.txt' | grep -q 'holds 2'"
+
 # ---- bad input
 head -c 1000 "$dir/m" > "$dir/cut"
 : > "$dir/empty.txt"
@@ -172,7 +266,6 @@ refused 1 "such a folder" ./run learn --model "$dir/m" --bank "$dir/no/d" "$dir/
 refused 1 "no question" ./run eval --model "$dir/m" --data "$dir/one.txt"
 refused 2 "not one of" ./run eval --model "$dir/m" --data data/elements/test.jsonl --memory all
 check "a refused learn leaves no bank" test ! -e "$dir/d"
-awk 'BEGIN { for (i = 0; i < 900; i++) printf "word%d ", i }' > "$dir/long.txt"
 check "a long document is cut and counted" sh -c "./run learn --model '$dir/m' --bank '$dir/e' '$dir/long.txt' 2>&1 | grep -q 'was longer'"
 if [ -w /dev/full ]; then
     refused 1 "disk full\|cannot be written" ./run learn --model "$dir/m" --bank /dev/full/x "$dir/one.txt"

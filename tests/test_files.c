@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #define HAVE_FOLDERS
 #endif
@@ -495,31 +496,72 @@ static void test_unwritable(void) {
     snprintf(at, sizeof at, "%s/no such folder/x", scratch);
     CHECK(write_one(at, 1) == -1 && strstr(err, "no such folder"), "no folder: \"%s\"", err);
 #ifdef HAVE_FOLDERS
-    snprintf(at, sizeof at, "%s.part", path); /* where a new version is written first */
+    snprintf(at, sizeof at, "%s.mac-part", path); /* where a new version is written first */
     CHECK(mkdir(at, 0700) == 0, "mkdir");
     CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "no way to write: \"%s\"", err);
     still_there("a folder in the way");
-    CHECK(rmdir(at) == 0, "rmdir");
-    FILE *full = fopen("/dev/full", "wb");
-    if (full && symlink("/dev/full", at) == 0) {
-        CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "disk full: \"%s\"", err);
-        still_there("disk full");
-        remove(at);
-    }
-    if (full) fclose(full);
+    CHECK(rmdir(at) == 0 && symlink(path2, at) == 0, "symlink");
+    CHECK(write_one(path, 6) == -1 && strstr(err, "test_files"), "a link: \"%s\"", err);
+    still_there("a link in the way");
+    CHECK(remove(at) == 0 && access(path2, F_OK) != 0, "the link is followed");
     CHECK(mkdir(path2, 0700) == 0, "mkdir");
-    CHECK(write_one(path2, 6) == -1 && strstr(err, "test_files"), "onto a folder: \"%s\"", err);
-    snprintf(at, sizeof at, "%s.part", path2);
-    FILE *left = fopen(at, "rb");
-    CHECK(!left, "a failed write leaves %s behind", at);
-    if (left) fclose(left);
-    CHECK(rmdir(path2) == 0, "rmdir");
+    CHECK(write_one(path2, 6) == -1 && strstr(err, "no regular"), "onto a folder: \"%s\"", err);
+    CHECK(!st_open(path2, err) && strstr(err, "no regular"), "a folder: \"%s\"", err);
+    CHECK(rmdir(path2) == 0 && mkfifo(path2, 0600) == 0, "mkfifo"); /* which must not wait */
+    CHECK(write_one(path2, 6) == -1 && strstr(err, "no regular"), "onto a pipe: \"%s\"", err);
+    CHECK(!st_open(path2, err) && strstr(err, "no regular"), "a pipe: \"%s\"", err);
+    CHECK(remove(path2) == 0, "remove");
 #endif
     CHECK(write_one(path, 5) == 0, "write: %s", err);
     still_there("again");
     CHECK(st_write(NULL, path, err) == -1 && err[0], "nothing to write");
     still_there("nothing");
 }
+
+/* ==== one writer at a time; what is replaced keeps its mode, a link stays one ================ */
+#ifdef HAVE_FOLDERS
+static char *self;
+
+static int another_program(char *does) { /* 1: it could do it; see main */
+    pid_t child = fork();
+    int status = 0;
+    if (child == 0) execl(self, self, does, path, (char *)NULL);
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status), "fork");
+    return WEXITSTATUS(status) == 0;
+}
+
+static void test_one_writer(void) {
+    char part[400], link[400];
+    struct stat s;
+    FILE *f;
+    snprintf(part, sizeof part, "%s.mac-part", path), snprintf(link, sizeof link, "%s.link", path);
+    CHECK(write_one(path, 5) == 0 && file_lock(path, err) == 0, "lock: %s", err);
+    CHECK(!another_program("--write") && !another_program("--lock"), "two writers");
+    CHECK(access(part, F_OK) == 0, "the other's lock was taken for one left behind");
+    still_there("locked");
+    CHECK(file_lock(path, err) == -1 && strstr(err, "another program"), "locked twice");
+    CHECK(write_one(path, 5) == 0 && access(part, F_OK) != 0, "under its lock: %s", err);
+    CHECK(another_program("--lock") && access(part, F_OK) == 0, "no lock was left");
+    CHECK(write_one(path, 5) == 0 && access(part, F_OK) != 0, "what was left stays: %s", err);
+    CHECK(file_lock(path, err) == 0 && truncate(path, 3) == 0, "lock");
+    CHECK(write_one(path, 6) == -1 && strstr(err, "changed by another"), "changed: \"%s\"", err);
+    CHECK(stat(path, &s) == 0 && s.st_size == 3 && access(part, F_OK) != 0, "it was replaced");
+    CHECK(remove(path) == 0 && file_lock(path, err) == 0 && (f = fopen(path, "wb")), "lock");
+    if (f) fclose(f);
+    CHECK(write_one(path, 6) == -1 && strstr(err, "changed by another"), "come: \"%s\"", err);
+
+    CHECK(chmod(path, 0640) == 0 && symlink("test_files.tmp", link) == 0, "symlink");
+    CHECK(write_one(link, 5) == 0 && stat(path, &s) == 0 && (s.st_mode & 07777) == 0640, "mode");
+    CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode), "the link is replaced");
+    still_there("by a link");
+    CHECK(chmod(path, 0444) == 0 && write_one(path, 6) == -1 && strstr(err, "reading only"),
+          "0444");
+    CHECK(chmod(path, 0644) == 0 && remove(link) == 0, "chmod");
+    still_there("0444");
+    CHECK(symlink("nothing", link) == 0 && write_one(link, 6) == -1, "onto a link to nothing");
+    CHECK(remove(link) == 0 && file_absent(link) && !file_absent(path), "absent");
+}
+#endif
 
 /* ==== parameters ============================================================================= */
 static void some_params(Params *ps, int wide, uint64_t seed) {
@@ -785,23 +827,87 @@ static void test_changed_bank(void) {
     static unsigned char bytes[1 << 12];
     int wrong = 0, opened = 0;
     MacConfig c = tiny();
-    Bank *b = bank_new(&c, 1);
+    Bank *b = bank_new(&c, 1), *whole;
     real phi[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     CHECK(bank_add(b, "one", "1", 11, phi) == 1 && bank_save(b, path, err) == 0, "bank: %s", err);
     bank_free(b);
-    size_t n = get(path, bytes, sizeof bytes);
+    whole = bank_load_whole(path, err);
+    CHECK(whole != NULL, "a bank as it was written: %s", err);
+    bank_free(whole);
+    size_t n = get(path, bytes, sizeof bytes), data = 8 + (size_t)from_le(bytes, 8);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < sizeof other; k++) {
             unsigned char keep_it = bytes[i];
             bytes[i] = other[k];
             put(path, bytes, n);
+            int changed = bytes[i] != keep_it;
             bytes[i] = keep_it;
             err[0] = 0;
             if (bank_loads()) opened++;
             else wrong += !sentence("");
+            whole = bank_load_whole(path, err);
+            wrong += whole ? i >= data && changed : !sentence("");
+            bank_free(whole);
         }
     CHECK(wrong == 0 && opened > 10, "%d changed banks opened, %d refused without a word", opened,
           wrong);
+}
+
+/* What a bank is asked before it is used: made by this model, of its sizes, numbers only? */
+static void test_bank_fits(void) {
+    static const char *const texts[] = {"", "Velmora", "12345678",
+                                        "Velmora is a harbour town in Ardenia."};
+    static const uint64_t keys[] = {0x1e924b9d737700d7u, 0xb8dd8cf9f1d7573du, 0x5de7ecc4ba81e998u,
+                                    0x724ad36b9c5a3d20u}; /* by a SipHash in Python */
+    MacConfig c = tiny(), other = tiny();
+    Bank *b = bank_new(&c, 1);
+    real phi[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (int i = 0; i < 4; i++)
+        CHECK(bank_key(b, texts[i]) == keys[i], "SipHash of \"%s\"", texts[i]);
+    b->tokens = 7;
+    CHECK(bank_add(b, "one", "1", 1, phi) == 1 && bank_save(b, path, err) == 0, "bank: %s", err);
+    bank_free(b);
+    b = bank_load(path, err);
+    CHECK(b && !b->weak && b->tokens == 7, "what it was made with is lost: %s", err);
+    CHECK(!bank_misfit(b, &c, 1, 7), "its own model does not fit");
+    CHECK(bank_misfit(b, &c, 2, 7) && bank_misfit(b, &c, 1, 8), "another model or tokenizer fits");
+    other.T = 1, other.d = 8;
+    CHECK(bank_misfit(b, &other, 1, 7) != NULL, "other sizes fit");
+    CHECK(bank_check(b, path, err) == 0, "numbers: %s", err);
+    for (int i = 0; i < 2; i++) {
+        phi[7] = i ? (real)INFINITY : (real)NAN;
+        CHECK(bank_add(b, "two", "2", 2, phi) == 1 && bank_check(b, path, err) == -1
+                  && sentence("entry 2, \"two\""), "what is no number: \"%s\"", err);
+        CHECK(bank_remove(b, "two") == 0, "remove");
+    }
+    bank_free(b);
+}
+
+static void test_forget(void) {
+    MacConfig c = tiny();
+    Bank *b = bank_new(&c, 1);
+    const char *absent;
+    real phi[8] = {0}, back[8 * 20];
+    for (int i = 0; i < 20; i++) { /* two of each id */
+        char id[16];
+        snprintf(id, sizeof id, "d%d", i / 2);
+        phi[0] = (real)i;
+        CHECK(bank_add(b, id, "", (uint64_t)i + 1, phi) == 1, "add");
+    }
+    CHECK(bank_forget(b, (const char *[]){"d3", "d9", "dx", "d3"}, 4, &absent) == -1 && absent
+              && !strcmp(absent, "dx") && b->K == 20, "an absent id");
+    CHECK(bank_forget(b, (const char *[]){"d9", "d3", "d0", "d3"}, 4, &absent) == 0 && b->K == 14,
+          "three ids of two each");
+    bank_read(b, 0, 14, back);
+    BankEntry e;
+    int k = 0;
+    for (const char *at = NULL; (at = bank_next(b, at, &e)); k++) {
+        int was = 2 * (e.id[1] - '0') + k % 2;
+        CHECK(e.id[1] != '3' && e.id[1] != '9' && e.id[1] != '0', "%s stays", e.id);
+        CHECK(back[8 * k] == (real)was && e.hash == (uint64_t)was + 1, "%s is another", e.id);
+    }
+    CHECK(k == 14, "%d entries", k);
+    bank_free(b);
 }
 
 /* The file at `path` is cut shorter and shorter: at every byte where it is small, else at 400
@@ -900,7 +1006,30 @@ static void limit_memory(void) {
 #endif
 }
 
+/* Parameters that get no gradient for want of memory are not taken for frozen. */
+static void test_unfreeze(void) {
+#if defined(HAVE_FOLDERS) && !defined(ADDRESS_SANITIZER)
+    Params ps = {NULL, 0};
+    CHECK(param_new(&ps, "large", 1, (10 << 20) / (int)sizeof(real)) != NULL, "param_new");
+    CHECK(param_freeze(&ps, "", 1) == 0 && param_freeze(&ps, "", 0) == 0, "there is memory");
+    CHECK(param_freeze(&ps, "", 1) == 0, "freeze");
+    void *rest[64];
+    int n = 0;
+    while (n < 64 && (rest[n] = malloc(1 << 20))) n++;
+    CHECK(n < 64 && param_freeze(&ps, "", 0) == -1, "no gradient, and no word");
+    while (n > 0) free(rest[--n]);
+    params_free(&ps);
+#endif
+}
+
 int main(int argc, char **argv) {
+#ifdef HAVE_FOLDERS
+    self = argv[0];
+    if (argc > 2) { /* another program: writes the file, or dies while it has locked it */
+        if (!strcmp(argv[1], "--write")) return write_one(argv[2], 6) != 0;
+        _exit(file_lock(argv[2], err) != 0);
+    }
+#endif
     if (argc > 1) scratch = argv[1];
     limit_memory();
     snprintf(path, sizeof path, "%s/test_files.tmp", scratch);
@@ -916,12 +1045,18 @@ int main(int argc, char **argv) {
     test_long_tensor();
     test_long_path();
     test_unwritable();
+#ifdef HAVE_FOLDERS
+    test_one_writer();
+#endif
     test_params();
     test_model_file();
     test_absurd_model();
     test_bank_file();
     test_every_field();
     test_changed_bank();
+    test_bank_fits();
+    test_forget();
+    test_unfreeze();
     test_cut_files();
     remove(path);
     return check_done("test_files");
