@@ -252,7 +252,7 @@ static Ids joined(Run *r, Ids a, Ids b) {
 static void draw(Run *r, AugDoc *d) {
     int doc = rng_below(&r->rng, r->train.n_docs);
     int other = rng_below(&r->rng, r->train.n_docs);
-    if (aug_draw(r->aug, doc, r->train.docs[other].title, 0.8, 0.8, 0, &r->rng, d) != 0)
+    if (aug_draw(r->aug, doc, r->train.docs[other].title, 0.8, 0.8, 0.5, &r->rng, d) != 0)
         die("batch", "out of memory");
 }
 
@@ -291,7 +291,7 @@ static Tensor *mac_batch(Run *r) {
         }
         aug_drop(&d);
     }
-    MacBatch b = {docs, DOCS, DOCS_GRAD, q, qa, n, doc, GROUP, (real)0.1, 1, 1, 0};
+    MacBatch b = {docs, DOCS, DOCS_GRAD, q, qa, n, doc, GROUP, (real)0.1, 1, 1};
     return mac_loss(r->m, r->tp, &b, &stats);
 }
 
@@ -313,8 +313,10 @@ static void stage_params(const Run *r, const char *name) {
     stage(moments_name, moments);
 }
 
-static void train(Run *r, const char *name, Tensor *(*batch)(Run *), int steps, real lr) {
+static void train(Run *r, const char *name, Tensor *(*batch)(Run *), int steps, real lr,
+                  real muon) {
     r->adam = adam_default(0);
+    r->adam.muon = muon;
     r->adam.clip = 1;
     r->adam.decay = (real)0.01;
     for (int i = 0; i < steps; i++) {
@@ -335,10 +337,10 @@ static void train_model(Run *r) {
     r->aug = aug_new(&r->train);
     if (!r->m || !r->aug) die("init", "out of memory");
     stage_params(r, "init");
-    train(r, "lm", lm_batch, LM_STEPS, (real)2e-3);
+    train(r, "lm", lm_batch, LM_STEPS, (real)2e-3, 0);
     param_freeze(&r->m->ps, "base_lm.", 1);
     model_share_start(r->m, 3);
-    train(r, "mac", mac_batch, MAC_STEPS, (real)1e-3);
+    train(r, "mac", mac_batch, MAC_STEPS, (real)1e-3, (real)0.95);
 }
 
 /* ==== the bank and the answers =============================================================== */
