@@ -90,7 +90,8 @@ int   prompt_question(Tokenizer *t, const char *text, int *ids, int cap, int *cu
 int   prompt_answer(Tokenizer *t, const char *text, int *ids, int cap, int *cut);   /* " ", EOS  */
 typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 
-/* ---- score.c: SQuAD's normalisation and three scores, best over the accepted answers ---- */
+/* ---- score.c: SQuAD's normalisation (with Python's letters: unicode.h, generated) and three
+ * scores, best over the accepted answers ---- */
 char *score_normalize(const char *s);            /* malloc'd                                  */
 int   score_em(const char *pred, char *const *a, int n_a);         /* 1: equal when normalised */
 int   score_em_prefix(const char *pred, const char *target);       /* MAC's, see NOTES.md     */

@@ -627,7 +627,12 @@ static void test_score(void) {
         {"  \tThe\nend ", "end"}, {"an apple a day, the best", "apple day best"},
         {"x\001the\001y", "x\001 \001y"}, {"a\034b", "b"}, {"_the_ a_b", "ab"},
         {"a{b}|c~ x", "abc x"},
-        {"thea the.a", "thea thea"}, {"\xC3\xA9" "a the \xC3\xB6", "\xC3\xA9" "a \xC3\xB6"}};
+        {"thea the.a", "thea thea"}, {"\xC3\xA9" "a the \xC3\xB6", "\xC3\xA9" "a \xC3\xB6"},
+        {"\xC3\x89T\xC3\x89 \xC4\xB0" "A", "\xC3\xA9t\xC3\xA9 i\xCC\x87"},
+        {"\xCE\x91\xCE\xA3 \xCE\xA3", "\xCE\xB1\xCF\x82 \xCF\x83"},
+        {"x\xC2\xA0the\xE3\x80\x80y", "x y"}, 
+        {"\xE2\x80\x9C" "a\xE2\x80\x9D", "\xE2\x80\x9C \xE2\x80\x9D"},
+        {"a\xFF\xE2", "\xEF\xBF\xBD\xEF\xBF\xBD"}};
     static const struct { const char *pred, *a[2]; int em, prefix; double f1; } cases[] = {
         {"the cat sat", {"cat", "x"}, 0, 1, 2.0 / 3}, {"cat cat dog", {"cat dog dog", "x"}, 0, 0,
         2.0 / 3}, {"", {"the", "x"}, 1, 1, 1}, {"", {"x", "y"}, 0, 0, 0},
@@ -649,6 +654,41 @@ static void test_score(void) {
         CHECK(f1 < 1e-12 && f1 > -1e-12, "f1 of '%s' is off by %g", p, f1);
     }
     CHECK(score_em("x", NULL, 0) == 0 && score_f1("x", NULL, 0) == 0, "no answers");
+}
+
+/* Up to ten pieces: characters of a window of 128, articles, ASCII, what Python treats apart.  Every
+ * line as in tests/reference/score_python.py, which made the checksums. */
+static void make_span(uint64_t *rng, unsigned window, char *s) {
+    static const unsigned odd[12] = {0x3A3, 0x3A3, 0x130, 0x49, 0x301, 0xAD, 0x2019, 0xA0, 0x3000,
+                                     0x85, 0x1C, 0x200B};
+    static const char *const article[4] = {"the", "a", "An", " The "};
+    for (unsigned left = 1 + rng_next(rng) % 10; left > 0; left--) {
+        unsigned kind = rng_next(rng) % 8, code;
+        if (kind == 0) { s += sprintf(s, "%s", article[rng_next(rng) % 4]); continue; }
+        if (kind == 1) code = 32 + rng_next(rng) % 95;
+        else if (kind == 2) code = odd[rng_next(rng) % 12];
+        else code = window * 128 + rng_next(rng) % 128;
+        s += utf8_put(s, code == 0 || (code >= 0xD800 && code < 0xE000) ? ' ' : code);
+    }
+    *s = 0;
+}
+
+static void test_score_python(void) {
+    size_t n;
+    char span[64], *want = read_all("tests/score.txt", &n), *line = want;
+    for (unsigned block = 0; block < 65; block++, line += 17) {
+        uint64_t rng = block, hash = 0xCBF29CE484222325u;
+        for (unsigned i = 0; i < 512; i++) {
+            make_span(&rng, block < 64 ? block * 16 + i / 32 : 0xE0000 / 128 + i / 32 % 4, span);
+            char *s = score_normalize(span);
+            for (const char *p = s; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+            hash = (hash ^ '\n') * 0x100000001B3u;
+            free(s);
+        }
+        CHECK(n == 65 * 17 && strtoull(line, NULL, 16) == hash, "spans of U+%04X on: not Python's",
+              block * 16 * 128);
+    }
+    free(want);
 }
 
 /* ---- people ---- */
@@ -1049,6 +1089,7 @@ int main(int argc, char **argv) {
     test_merges();
     test_chunks();
     test_score();
+    test_score_python();
     test_split();
     CHECK(corpus_read(&elements, "data/elements/train.jsonl", err) == 0, "%s", err);
     CHECK(corpus_read(&factbook, "data/factbook/valid.jsonl", err) == 0, "%s", err);
