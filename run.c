@@ -10,17 +10,32 @@
 #include "data/json.h"
 #include "mac.h"
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* All messages go this way, and what results show goes through `show`: one visible line, whatever a
+ * file or a name had in it. */
+static void tell(const char *before, const char *format, va_list args, const char *after) {
+    char line[2048];
+    vsnprintf(line, sizeof line, format, args);
+    plain_line(line);
+    fprintf(stderr, "%s%s%s\n", before, line, after);
+}
+
+static void note(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    tell("", format, args, "");
+    va_end(args);
+}
+
 static void die(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fputs("run: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    tell("run: ", format, args, "");
     va_end(args);
     exit(1);
 }
@@ -28,9 +43,7 @@ static void die(const char *format, ...) {
 static void usage(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fputs("run: ", stderr);
-    vfprintf(stderr, format, args);
-    fputs("; see run --help\n", stderr);
+    tell("run: ", format, args, "; see run --help");
     va_end(args);
     exit(2);
 }
@@ -40,21 +53,32 @@ static void *need(void *p) {
     return p;
 }
 
+static void show(const char *before, const char *text) {
+    char *line = strcpy(need(malloc(strlen(text) + 1)), text);
+    plain_line(line);
+    printf("%s%s", before, line);
+    free(line);
+}
+
+static void flush(void) { /* a result must have reached somebody */
+    if (fflush(stdout) != 0 || ferror(stdout)) die("the result cannot be written");
+}
+
 /* ==== options ================================================================================ */
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
-                  *penalty = "0";
+                  *penalty = "0", *text_format;
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
                  paragraphs, relations, half, whole, selected = -1; /* -1: as the model file says */
 static const char **data_files; /* every --data; data_path is the last of them */
 static int n_data;
 static char **words; /* what is no option */
-static int n_words;
+static int n_words, status; /* status: 1 when something was left out */
 
 typedef struct { const char *name; const char **text; int *number; int *flag; } Option;
 static const Option options[] = {
     {"--model", &model_path, NULL, NULL}, {"--bank", &bank_path, NULL, NULL},
     {"--data", &data_path, NULL, NULL},   {"--out", &out_path, NULL, NULL},
-    {"--train", &train_path, NULL, NULL},
+    {"--train", &train_path, NULL, NULL}, {"--format", &text_format, NULL, NULL},
     {"--memory", &memory, NULL, NULL},    {"--docs", NULL, &docs, NULL},
     {"--seed", NULL, &seed, NULL},        {"--threads", NULL, &threads, NULL},
     {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
@@ -69,6 +93,7 @@ static const Option options[] = {
 static void help(void) {
     puts("usage: run COMMAND [options]\n"
          "  learn   --model M --bank B FILE...      take documents in: .txt .jsonl .json .csv\n"
+         "          [--format jsonl|json|csv|txt]   whatever the name says; needed for -, standard input\n"
          "          [--paragraphs]                  a document per paragraph of a text file\n"
          "          [--half]                        a new bank in half precision\n"
          "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"
@@ -94,31 +119,42 @@ static void help(void) {
          "all:      [--seed N] [--threads N]\n"
          "          [--select N]    answers from the N documents attended to most, 0: from all;\n"
          "                          without it as many as the model's training chose\n"
-         "          [--json]        one object a line; not inspect and people");
+         "          [--json]        one object a line; not inspect and people\n"
+         "          --name=value, and --: what follows is no option");
 }
 
 static void parse(int argc, char **argv) {
+    int only_words = 0; /* behind -- */
     words = argv + 2;
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { help(); exit(0); }
+        char *arg = argv[i], *value = strchr(arg, '=');
+        size_t n = value ? (size_t)(value++ - arg) : strlen(arg);
+        if (!only_words && (!strcmp(arg, "--help") || !strcmp(arg, "-h"))) {
+            help();
+            flush();
+            exit(0);
+        }
         if (i == 1) continue; /* the command */
+        if (only_words || *arg != '-' || !arg[1]) { words[n_words++] = arg; continue; }
+        if (!strcmp(arg, "--")) { only_words = 1; continue; }
         const Option *o = options;
-        while (o->name && strcmp(o->name, argv[i])) o++;
-        if (!o->name && !strncmp(argv[i], "--", 2)) usage("there is no option %s", argv[i]);
-        if (!o->name) { words[n_words++] = argv[i]; continue; }
+        while (o->name && (strlen(o->name) != n || strncmp(o->name, arg, n))) o++;
+        if (!o->name) usage("there is no option %s", arg);
+        if (o->flag && value) usage("%s takes no value", o->name);
         if (o->flag) { *o->flag = 1; continue; }
-        if (++i == argc) usage("%s needs a value", o->name);
+        if (!value && !(value = argv[++i])) usage("%s needs a value", o->name);
         if (o->text == &data_path) {
             data_files = need(realloc(data_files, (size_t)(n_data + 1) * sizeof *data_files));
-            data_files[n_data++] = argv[i];
+            data_files[n_data++] = value;
         }
-        if (o->text) { *o->text = argv[i]; continue; }
+        if (o->text) { *o->text = value; continue; }
         char *end;
-        long x = strtol(argv[i], &end, 10);
-        if (*end || end == argv[i] || x < 0 || x > 1000000000)
-            usage("%s %s is not a whole number from 0 to 1000000000", o->name, argv[i]);
+        long x = strtol(value, &end, 10);
+        if (*end || end == value || x < 0 || x > 1000000000)
+            usage("%s %s is not a whole number from 0 to 1000000000", o->name, value);
         *o->number = (int)x;
     }
+    if (paragraphs) text_format = "paragraphs";
     if (groups > 1 && beams % groups)
         usage("--beams %d cannot be dealt into --groups %d", beams, groups);
     char *end;
@@ -179,9 +215,9 @@ static void save_bank(Bank *b) {
 
 static void read_corpus(Corpus *c, const char *path) {
     char err[DATA_ERR];
-    if ((paragraphs ? corpus_read_paragraphs : corpus_read)(c, path, err) != 0) die("%s", err);
+    if (corpus_read_as(c, path, text_format, err) != 0) die("%s", err);
     if (c->n_skipped)
-        fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped, c->skipped);
+        note("%s: %d rows left out, the first: %s", path, c->n_skipped, c->skipped);
 }
 
 static Ids ids_of(Prompt prompt, const char *text, int cap) { /* in the tape's arena */
@@ -254,7 +290,7 @@ static void command_learn(void) {
     for (int i = 0; i < n_words; i++) { /* a batch at a time */
         Corpus c = {0};
         int n = 0;
-        CorpusReader *r = corpus_open(words[i], paragraphs, why);
+        CorpusReader *r = corpus_open(words[i], text_format, why);
         while (r && (n = corpus_next(r, &c, LEARN_BATCH, why)) > 0) {
             for (int at = 0; at < c.n_docs; at += LEARN_BATCH) { /* a whole file, if no .jsonl */
                 int last = at + LEARN_BATCH < c.n_docs ? at + LEARN_BATCH : c.n_docs;
@@ -267,11 +303,11 @@ static void command_learn(void) {
         }
         if (!r || n < 0) die("%s", why); /* nothing is learned */
         if (c.n_skipped)
-            fprintf(stderr, "%s: %d rows left out, the first: %s\n", words[i], c.n_skipped,
-                    c.skipped);
+            note("%s: %d rows left out, the first: %s", words[i], c.n_skipped, c.skipped);
         corpus_free(&c);
         corpus_close(r);
     }
+    if (seen == 0) die("there is no document in %s: nothing was learned", words[0]);
     save_bank(b);
     double took = mac_seconds() - began;
     warn_cut();
@@ -289,7 +325,12 @@ static void command_list(void) {
     Bank *b = open_bank(0, 0);
     BankEntry e;
     for (const char *at = NULL; (at = bank_next(b, at, &e));) {
-        if (!json) { printf("%s\t%s\n", e.id, e.title); continue; }
+        if (!json) {
+            show("", e.id);
+            show("\t", e.title);
+            putchar('\n');
+            continue;
+        }
         put_text("{\"id\": ", e.id);
         put_text(", \"title\": ", e.title);
         printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)e.hash);
@@ -326,7 +367,12 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
             put_text(", \"id\": ", e.id);
             put_text(", \"title\": ", e.title);
             putchar('}');
-        } else printf("  %5.1f%%  %s  %s\n", 100 * (double)received[best], e.id, e.title);
+        } else {
+            printf("  %5.1f%%  ", 100 * (double)received[best]);
+            show("", e.id);
+            show("  ", e.title);
+            putchar('\n');
+        }
         received[best] = -1;
     }
 }
@@ -362,10 +408,11 @@ static void ask(const Bank *b, const char *question, const char *right) {
         if (sources) show_sources(b, received);
         puts("]}");
     } else {
-        puts(text);
+        show("", text);
+        putchar('\n');
         if (sources) show_sources(b, received);
     }
-    fflush(stdout);
+    flush();
     free(text);
     warn_cut();
 }
@@ -379,7 +426,11 @@ static void ask_corpus(const Bank *b) {
     if (n > c.n_qas) n = c.n_qas;
     for (int i = 0; i < n; i++) {
         const Qa *qa = &c.qas[(first + (int)((int64_t)i * c.n_qas / n)) % c.n_qas];
-        if (!json) printf("%s\n  right: %s\n  answer: ", qa->q, qa->target);
+        if (!json) {
+            show("", qa->q);
+            show("\n  right: ", qa->target);
+            printf("\n  answer: ");
+        }
         ask(b, qa->q, qa->target);
     }
     corpus_free(&c);
@@ -390,15 +441,14 @@ static void command_ask(void) {
     open_model();
     Bank *b = open_bank(0, 0);
     if (b->K == 0)
-        fprintf(stderr, "%s holds no document: this is what the model answers without\n",
-                bank_path);
+        note("%s holds no document: this is what the model answers without", bank_path);
     for (int i = 0; i < n_words; i++) ask(b, words[i], NULL);
     if (data_path) ask_corpus(b);
     bank_free(b);
 }
 
-/* One line from stdin without its end, malloc'd; NULL at the end of input. */
-static char *read_line(void) {
+/* One line from stdin without its end, malloc'd, and its length; NULL at the end of input. */
+static char *read_line(size_t *length) {
     size_t n = 0, cap = 256;
     char *s = need(malloc(cap));
     int ch;
@@ -407,36 +457,61 @@ static char *read_line(void) {
         s[n++] = (char)ch;
     }
     if (ch == EOF && n == 0) { free(s); return NULL; }
-    if (n && s[n - 1] == '\r') n--;
-    s[n] = 0;
+    s[*length = n] = 0;
     return s;
 }
 
+/* The line without the blanks around it, or without anything when it is no text. */
+static char *chat_text(char *line, size_t n) {
+    const unsigned char *p = (unsigned char *)line, *end = p + n;
+    while (p < end && *p && utf8_len(p, end)) p += utf8_len(p, end);
+    if (p < end) {
+        note("this line is left out: it is no text in UTF-8, but %.40s", line);
+        status = 1;
+        return strcpy(line, "");
+    }
+    while (n && strchr(" \t\r\v\f", line[n - 1])) line[--n] = 0;
+    return line + strspn(line, " \t\r\v\f");
+}
+
+static int is_question(const char *s) { /* by its mark, the Arabic and the wide one too */
+    static const char *const mark[] = {"?", "\xD8\x9F", "\xEF\xBC\x9F"};
+    size_t n = strlen(s);
+    for (int i = 0; i < 3; i++) {
+        size_t len = strlen(mark[i]);
+        if (n >= len && !strcmp(s + n - len, mark[i])) return 1;
+    }
+    return 0;
+}
+
 static void command_chat(void) {
+    size_t n;
     open_model();
     bank_free(open_bank(1, 0)); /* whoever cannot use it should hear of it now */
     fprintf(
         stderr,
         "A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.\n");
-    for (char *line; (line = read_line()); free(line)) {
-        size_t n = strlen(line);
-        if (n == 0) continue;
-        int asked = line[n - 1] == '?';
+    for (char *line; (line = read_line(&n)); free(line)) {
+        const char *text = chat_text(line, n);
+        if (!*text) continue;
+        int asked = is_question(text);
         Bank *b = open_bank(1, !asked); /* anew: other programs may have changed it */
         if (asked) {
-            ask(b, line, NULL);
+            ask(b, text, NULL);
             bank_free(b);
             continue;
         }
         Corpus c = {0};
         char title[41];
-        snprintf(title, sizeof title, "%.40s", line);
-        if (corpus_add(&c, title, line) < 0) die("out of memory");
+        int cut = 40; /* not within a character */
+        for (n = strlen(text); cut > 0 && (size_t)cut < n && (text[cut] & 0xC0) == 0x80;) cut--;
+        snprintf(title, sizeof title, "%.*s", cut, text);
+        if (corpus_add(&c, title, text) < 0) die("out of memory");
         int new = learn(b, &c, 0, 1);
         save_bank(b);
         if (json) printf("{\"learned\": %d}\n", new);
         else puts(new ? "learned" : "known already");
-        fflush(stdout);
+        flush();
         warn_cut();
         corpus_free(&c);
         bank_free(b);
@@ -520,9 +595,12 @@ static void print_score(const char *what, const Score *s) {
         put_text("{\"what\": ", what);
         printf(", \"questions\": %d, \"em\": %.4f, \"em_prefix\": %.4f, \"f1\": %.4f", s->n,
                s->em / n, s->prefix / n, s->f1 / n);
-    } else
-        printf("%-34s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f", what, s->n, s->em / n,
-               s->prefix / n, s->f1 / n);
+    } else {
+        show("", what);
+        printf("%*s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f",
+               strlen(what) < 34 ? 34 - (int)strlen(what) : 0, "", s->n, s->em / n, s->prefix / n,
+               s->f1 / n);
+    }
 }
 
 static void print_eval(int K, int rounds, const Score *total) {
@@ -653,7 +731,7 @@ static void command_table(void) {
         evaluate(K, &total);
         print_score(rows[i].what, &total);
         puts(json ? "}" : "");
-        fflush(stdout);
+        flush();
         if (i == 2 || i > 5) {
             kinds[i == 2 ? 0 : i - 5] = by_kind;
             by_kind = (RelScores){NULL, 0};
@@ -686,10 +764,15 @@ static void command_inspect(void) {
         if (!m) die("%s", err);
         model_free(m);
     }
-    printf("%s: %s\n", words[0], format ? format : "a safetensors file of other origin");
+    show("", words[0]);
+    show(": ", format ? format : "a safetensors file of other origin");
+    putchar('\n');
     for (const MacField *field = mac_fields; field->name; field++) {
         const char *value = st_meta(f, field->name);
-        if (value) printf("  %-8s %6s  %s\n", field->name, value, field->help);
+        if (!value) continue;
+        printf("  %-8s %*s", field->name, strlen(value) < 6 ? 6 - (int)strlen(value) : 0, "");
+        show("", value);
+        printf("  %s\n", field->help);
     }
     const char *n = st_meta(f, "select");
     if (n) printf("  select   %6s  documents that answers are read from\n", n);
@@ -701,7 +784,8 @@ static void command_inspect(void) {
         const char *name = st_info(f, i, &dtype, &ndim, &shape);
         printf("  %-4s [", dtype);
         for (int k = 0; k < ndim; k++) printf("%s%lld", k ? "," : "", (long long)shape[k]);
-        printf("]  %s\n", name);
+        show("]  ", name);
+        putchar('\n');
         total += (double)st_size(f, name);
     }
     printf("%d tensors, %.0f numbers\n", st_count(f), total);
@@ -715,22 +799,27 @@ static void command_people(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct { const char *name; void (*run)(void);
-    } commands[] = {{"learn", command_learn},   {"ask", command_ask},
-                    {"list", command_list},     {"forget", command_forget},
-                    {"chat", command_chat},     {"eval", command_eval},
-                    {"table", command_table},   {"inspect", command_inspect},
-                    {"people", command_people}, {NULL, NULL}};
+    static const struct { const char *name; void (*run)(void); int words; /* at most */
+    } commands[] = {{"learn", command_learn, INT_MAX}, {"ask", command_ask, INT_MAX},
+                    {"list", command_list, 0},         {"forget", command_forget, INT_MAX},
+                    {"chat", command_chat, 0},         {"eval", command_eval, 0},
+                    {"table", command_table, 0},       {"inspect", command_inspect, 1},
+                    {"people", command_people, 0},     {NULL, NULL, 0}};
     char err[MAC_ERR];
     if (file_guard("run: a file was cut short by another program while it was read\n", err) != 0)
         die("%s", err);
+#ifdef SIGPIPE
+    signal(SIGPIPE, SIG_IGN); /* who reads no progress still wants the bank */
+#endif
     if (argc < 2) usage("a command is missing");
     parse(argc, argv);
     for (int i = 0; commands[i].name; i++)
         if (!strcmp(commands[i].name, argv[1])) {
+            if (n_words > commands[i].words)
+                usage("%s has no use for \"%s\"", argv[1], words[commands[i].words]);
             commands[i].run();
-            if (fflush(stdout) != 0) die("the result cannot be written");
-            return 0;
+            flush();
+            return status;
         }
     usage("there is no command \"%s\"", argv[1]);
 }

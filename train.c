@@ -7,19 +7,35 @@
  * always the last state, FILE.last, from which --resume goes on to the very same bits. */
 #include "data/data.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "mac.h"
+#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* One visible line, whatever a file or a name had in it. */
+static void tell(const char *before, const char *format, va_list args, const char *after) {
+    char line[2048];
+    vsnprintf(line, sizeof line, format, args);
+    plain_line(line);
+    fprintf(stderr, "%s%s%s\n", before, line, after);
+}
+
+static void note(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    tell("", format, args, "");
+    va_end(args);
+}
+
 static void die(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fputs("train: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    tell("train: ", format, args, "");
     va_end(args);
     exit(1);
 }
@@ -104,10 +120,11 @@ static void help(void) {
             printf("  --%-15s %-6d  %s\n", f->name, *size_find(f->name), f->help);
 }
 
-static void usage(const char *format, const char *what) {
-    fputs("train: ", stderr);
-    fprintf(stderr, format, what);
-    fputs("; see train --help\n", stderr);
+static void usage(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    tell("train: ", format, args, "; see train --help");
+    va_end(args);
     exit(2);
 }
 
@@ -115,30 +132,42 @@ static void power_of_two(const char *name) {
     if (opt_int(name) & (opt_int(name) - 1)) usage("--%s must be a power of two", name);
 }
 
+static int is_number(const char *text, double least, double most, double *x) {
+    char *end;
+    *x = strtod(text, &end);
+    return !*end && end != text && *x >= least && *x <= most; /* NaN is not */
+}
+
 static void parse(int argc, char **argv) {
     const char *sized = NULL;
     for (int i = 1; i < argc; i++) {
-        const char *name = argv[i];
-        if (!strcmp(name, "--help") || !strcmp(name, "-h")) { help(); exit(0); }
+        char *name = argv[i], *value = strchr(name, '=');
+        if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+            help();
+            if (fflush(stdout) != 0 || ferror(stdout)) die("the help cannot be written");
+            exit(0);
+        }
         if (!strcmp(name, "--resume")) { resume = 1; continue; }
         if (strncmp(name, "--", 2)) usage("\"%s\" is not an option", name);
-        if (i + 1 == argc) usage("%s needs a value", name);
-        const char *value = argv[++i];
-        if (!strcmp(name, "--data")) { data_dir = value; continue; }
-        if (!strcmp(name, "--out")) { out_path = value; continue; }
-        if (!strcmp(name, "--lm")) { lm_path = value; continue; }
-        Option *o = option_find(name + 2);
-        int *size = size_find(name + 2);
-        char *end;
-        double x = strtod(value, &end);
+        char key[32];
+        snprintf(key, sizeof key, "%.*s", value ? (int)(value - name) : 31, name);
+        if (value) value++;
+        else if (!(value = argv[++i])) usage("%s needs a value", name);
+        if (!strcmp(key, "--data")) { data_dir = value; continue; }
+        if (!strcmp(key, "--out")) { out_path = value; continue; }
+        if (!strcmp(key, "--lm")) { lm_path = value; continue; }
+        Option *o = option_find(key + 2);
+        int *size = size_find(key + 2);
+        double x;
         if (!o && !size) usage("there is no option %s", name);
-        if (*end || end == value || !(x >= (o ? o->least : 0) && x <= (o ? o->most : 1 << 20)))
-            usage("the value of %s is no number, or too small or too large", name);
+        if (!is_number(value, o ? o->least : 0, o ? o->most : 1 << 20, &x))
+            usage("the value of %s is no number, or too small or too large", key);
         if (o) o->value = x;
         else *size = (int)x, sized = name;
     }
     if (!out_path) usage("%s is missing", "--out");
-    snprintf(last_path, sizeof last_path, "%s.last", out_path);
+    if ((size_t)snprintf(last_path, sizeof last_path, "%s.last", out_path) >= sizeof last_path)
+        usage("--out has %zu characters: too many", strlen(out_path));
     if (resume && sized) usage("%s cannot change: the sizes are the resumed model's", sized);
     if (!resume && !data_dir) usage("%s is missing", "--data");
 }
@@ -180,14 +209,14 @@ static void read_split(Corpus *c, const char *split, int needed) {
     static const char *const kinds[] = {".jsonl", ".json", ".csv"};
     for (int i = 0; i < 3; i++) {
         char path[1024], err[DATA_ERR];
-        snprintf(path, sizeof path, "%s/%s%s", data_dir, split, kinds[i]);
+        if ((size_t)snprintf(path, sizeof path, "%s/%s%s", data_dir, split, kinds[i]) >= sizeof path)
+            die("--data has %zu characters: too many", strlen(data_dir));
         FILE *f = fopen(path, "rb");
-        if (!f) continue;
-        fclose(f);
+        if (!f && errno == ENOENT) continue;
+        if (f) fclose(f); /* else the reader says why */
         if (corpus_read(c, path, err) != 0) die("%s", err);
         if (c->n_skipped)
-            fprintf(stderr, "%s: %d rows left out, the first: %s\n", path, c->n_skipped,
-                    c->skipped);
+            note("%s: %d rows left out, the first: %s", path, c->n_skipped, c->skipped);
         if (c->n_qas == 0) die("%s: there is no question in it to train on", path);
         return;
     }
@@ -219,16 +248,41 @@ static void put_number(StWriter *w, const char *before, const char *name, double
     st_add_meta(w, key, value);
 }
 
-static double get_number(StFile *f, const char *before, const char *name) {
+static double get_number(StFile *f, const char *before, const char *name, double least,
+                         double most) {
     char key[64];
+    double x;
     snprintf(key, sizeof key, "%s%s", before, name);
     const char *value = st_meta(f, key);
     if (!value) die("%s: \"%s\" is missing: it was not written by train", last_path, key);
-    return strtod(value, NULL);
+    if (!is_number(value, least, most, &x))
+        die("%s: \"%s\" is %.40s, no number from %g to %g", last_path, key, value, least, most);
+    return x;
+}
+
+/* Of documents and questions in their order: a resumed training should go on with the same. */
+static void corpus_key(const Corpus *c, char key[17]) {
+    uint64_t h = MAC_FNV;
+    for (int i = 0; i < c->n_docs; i++)
+        h = fnv1a(h, c->docs[i].text, strlen(c->docs[i].text) + 1);
+    for (int i = 0; i < c->n_qas; i++) {
+        h = fnv1a(h, c->qas[i].q, strlen(c->qas[i].q) + 1);
+        h = fnv1a(h, c->qas[i].target, strlen(c->qas[i].target) + 1);
+    }
+    snprintf(key, 17, "%016llx", (unsigned long long)h);
+}
+
+static void check_corpus(const StFile *f, const char *name, const Corpus *c) {
+    char key[17];
+    const char *was = st_meta(f, name);
+    corpus_key(c, key);
+    if (was && strcmp(was, key))
+        note("%s has other documents or questions than those of %s: training goes on with them",
+             data_dir, name);
 }
 
 static void save(const char *path, int with_state) {
-    char err[MAC_ERR], rng[32], number[16], *dump = need(tok_dump(tok));
+    char err[MAC_ERR], rng[32], number[16], key[17], *dump = need(tok_dump(tok));
     StWriter *w = need(st_new());
     model_save(model, w, with_state);
     st_add_meta(w, "tokenizer", dump);
@@ -239,6 +293,10 @@ static void save(const char *path, int with_state) {
     if (with_state) {
         snprintf(rng, sizeof rng, "%016llx", (unsigned long long)state.rng);
         st_add_meta(w, "data", data_dir);
+        corpus_key(&train_set, key);
+        st_add_meta(w, "data.train", key);
+        corpus_key(&valid_set, key);
+        st_add_meta(w, "data.valid", key);
         st_add_meta(w, "state.rng", rng);
         put_number(w, "state.", "stage", state.stage);
         put_number(w, "state.", "step", state.step);
@@ -262,7 +320,8 @@ static StFile *resume_open(void) {
     const char *dir = st_meta(f, "data"), *dump = st_meta(f, "tokenizer");
     if (!dir || !dump) die("%s: was not written by train", last_path);
     if (!data_dir) data_dir = strcpy(need(malloc(strlen(dir) + 1)), dir);
-    for (Option *o = options; o->name; o++) o->value = get_number(f, "opt.", o->name);
+    for (Option *o = options; o->name; o++) 
+        o->value = get_number(f, "opt.", o->name, o->least, o->most);
     tok = tok_load(dump, err);
     if (!tok) die("%s: %s", last_path, err);
     return f;
@@ -279,22 +338,31 @@ static void resume_state(StFile *f) {
     char err[MAC_ERR];
     model = model_load(f, err);
     if (!model) die("%s", err);
-    state.stage = (int)get_number(f, "state.", "stage");
-    state.step = (int)get_number(f, "state.", "step");
-    state.loss = (real)get_number(f, "state.", "loss");
-    state.answer = (real)get_number(f, "state.", "answer");
-    state.mass = (real)get_number(f, "state.", "mass");
-    state.best = (real)get_number(f, "state.", "best");
+    check_corpus(f, "data.train", &train_set);
+    check_corpus(f, "data.valid", &valid_set);
+    state.stage = (int)get_number(f, "state.", "stage", 0, 1);
+    state.step = (int)get_number(f, "state.", "step", 0, 1e9);
+    state.loss = (real)get_number(f, "state.", "loss", -1e38, 1e38);
+    state.answer = (real)get_number(f, "state.", "answer", -1e38, 1e38);
+    state.mass = (real)get_number(f, "state.", "mass", -1e38, 1e38);
+    state.best = (real)get_number(f, "state.", "best", -1, 1);
     const char *rng = st_meta(f, "state.rng");
     int64_t n = st_size(f, "curve");
-    if (!rng || n < 0 || n % CURVE) die("%s: was not written by train", last_path);
+    if (!rng || n < 0 || n % CURVE)
+        die("%s: was not written by train", last_path);
     state.rng = strtoull(rng, NULL, 16);
     state.n_curve = (int)(n / CURVE);
     state.curve = need(malloc((size_t)(n + 1) * sizeof(real)));
     freeze();
     if (st_read(f, "curve", state.curve, n, err) != 0 || params_load(&model->ps, f, 1, err) != 0)
         die("%s", err);
-    adam.step = (int)get_number(f, "state.", "adam");
+    for (int64_t i = 0; i < n; i++) {
+        int is_stage = i % CURVE == 0;
+        real x = state.curve[i];
+        if (!(x >= (is_stage ? 0 : -1e38f) && x <= (is_stage ? STAGE_MAC : 1e38f)))
+            die("%s: point %d of its curve is none", last_path, (int)(i / CURVE) + 1);
+    }
+    adam.step = (int)get_number(f, "state.", "adam", 0, INT_MAX);
     const char *n_selected = st_meta(f, "select");
     state.select = n_selected ? atoi(n_selected) : 0;
     st_close(f);
@@ -629,8 +697,9 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
         else progress(name, steps);
         if (!interrupted) continue;
         save(last_path, 1);
-        fprintf(stderr, "\nstopped at step %d of stage %s; to go on: ./train --resume --out %s\n",
-                state.step, name, out_path);
+        fputs("\n", stderr);
+        note("stopped at step %d of stage %s; to go on: ./train --resume --out %s", state.step, name,
+             out_path);
         exit(130);
     }
 }
@@ -677,18 +746,37 @@ static void start(void) {
     state.step = opt_int("steps-lm"); /* it has been pretrained */
 }
 
+/* Whoever cannot write should hear of it now.  The state of an earlier training is only replaced
+ * when this one has something to keep. */
+static void save_first(void) {
+    char err[MAC_ERR];
+    FILE *f = fopen(last_path, "rb");
+    if (resume || (!f && errno == ENOENT)) save(last_path, 1);
+    else {
+        StWriter *w = st_new();
+        if (st_begin(w, last_path, err) != 0) die("%s", err);
+        st_abort(w);
+        note("%s holds an earlier training, and does until this one is first validated", last_path);
+    }
+    if (f) fclose(f);
+}
+
 static void report(void) {
     fprintf(stderr, "%d documents and %d questions to train on, %d and %d to validate\n",
             train_set.n_docs, train_set.n_qas, valid_set.n_docs, valid_set.n_qas);
     fprintf(stderr, "vocabulary %d, %zu weights, %zu of them the LM's; seed %.0f, %.0f threads\n",
             tok_size(tok), param_count(&model->ps, ""), param_count(&model->ps, "base_lm."),
             opt("seed"), opt("threads"));
+    if (!valid_set.n_qas) note("%s has nothing to validate with: the last model is kept", data_dir);
 }
 
 int main(int argc, char **argv) {
     char err[MAC_ERR];
     if (file_guard("train: a file was cut short by another program while it was read\n", err) != 0)
         die("%s", err);
+#ifdef SIGPIPE
+    signal(SIGPIPE, SIG_IGN); /* who reads no progress still wants the model */
+#endif
     config = mac_config_default();
     parse(argc, argv);
     adam = adam_default(0);
@@ -708,7 +796,7 @@ int main(int argc, char **argv) {
     if (last) resume_state(last);
     else start();
     pool_start(opt_int("threads"));
-    save(last_path, 1); /* whoever cannot write should hear of it now */
+    save_first();
     report();
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
@@ -720,8 +808,7 @@ int main(int argc, char **argv) {
     if (state.best < 0) save(out_path, 0); /* no step of it was validated: an LM for --lm */
     if (n_cut)
         fprintf(stderr, "%d times a text was longer than D, Q or A tokens and cut\n", n_cut);
-    fprintf(stderr, "best model: %s; peak memory %.0f MB\n", out_path,
-            (double)mac_peak_memory() / 1e6);
+    note("best model: %s; peak memory %.0f MB", out_path, (double)mac_peak_memory() / 1e6);
     if (!drawn) curve_draw();
     return !drawn;
 }

@@ -339,10 +339,21 @@ static int add_question(CorpusReader *r, Draft *d, char *q, char *rel, char *kin
 
 /* ---- JSON ---- */
 
-static char *get_str(const Json *object, const char *key) {
-    const Json *v = json_get(object, key);
-    return v && v->type == JSON_STRING ? v->str : NULL;
+/* Text of a string, or of a number, which many exports have for a year or an id: what is behind it
+ * has been parsed, so its end can become NUL.  NULL of anything else. */
+static char *str_of(const Json *v) {
+    if (v && v->type == JSON_NUMBER) v->str[strspn(v->str, "+-.0123456789eE")] = 0;
+    return v && (v->type == JSON_STRING || v->type == JSON_NUMBER) ? v->str : NULL;
 }
+
+static char *get_str(const Json *object, const char *key) { return str_of(json_get(object, key)); }
+
+static int has_nul(const Json *v) {
+    int found = v && v->type == JSON_STRING && strchr(v->str, JSON_NUL);
+    for (const Json *m = v ? v->child : NULL; m && !found; m = m->next) found = has_nul(m);
+    return found;
+}
+static const char holds_nul[] = "row skipped, a string in it holds \\u0000";
 
 /* The first element of a member array, NULL for none; a member of another type is an error. */
 static int get_array(const CorpusReader *r, const Json *object, const char *key,
@@ -356,12 +367,53 @@ static int get_array(const CorpusReader *r, const Json *object, const char *key,
     return 0;
 }
 
+/* Answers as in SQuAD, [{"text":...}, ...], or as its columns, {"text":[...]}, or texts alone. */
+static int read_squad_question(CorpusReader *r, Draft *d, const Json *q) {
+    const char *id = get_str(q, "id");
+    const Json *list = json_get(q, "answers"), *answer;
+    int columns = list && list->type == JSON_OBJECT;
+    char where[80];
+    snprintf(where, sizeof where, "question %.64s", id ? id : "without id");
+    if (has_nul(q)) return skip_row(r, where, holds_nul);
+    if (get_array(r, columns ? list : q, columns ? "text" : "answers", where, &answer) != 0)
+        return -1;
+    for (; answer; answer = answer->next) {
+        char *s = answer->type == JSON_OBJECT ? get_str(answer, "text") : str_of(answer);
+        if (s && add_answer(r, s) != 0) return -1;
+    }
+    return add_question(r, d, get_str(q, "question"), NULL, NULL, 1, where);
+}
+
+static void unfold_title(char *title) {          /* as Wikipedia's addresses have it: Ada_Calder */
+    for (char *s = title; s && (s = strchr(s, '_')) != NULL;) *s = ' ';
+}
+
+/* A context with its questions in "qas", or with one beside it, as datasets' libraries write it. */
+static int read_paragraph(CorpusReader *r, const Json *p, char *title) {
+    static const char where[] = "a paragraph";
+    const char *text = get_str(p, "context");
+    const Json *q;
+    unfold_title(title);
+    Draft d = {NULL, title ? title : "", text ? text : "", -1};
+    if (get_array(r, p, "qas", where, &q) != 0) return -1;
+    if (has_nul(json_get(p, "context"))) return skip_row(r, where, holds_nul);
+    int flat = json_get(p, "question") != NULL;
+    if (is_blank(d.text) && !q && !flat)
+        return skip_row(r, where, "paragraph skipped, it has no context");
+    if (!is_blank(d.text) && add_document(r, &d) != 0) return -1;
+    if (flat) return read_squad_question(r, &d, p);
+    for (; q; q = q->next)
+        if (read_squad_question(r, &d, q) != 0) return -1;
+    return 0;
+}
+
 static int read_jsonl_doc(CorpusReader *r, const Json *json, const char *where) {
-    const char *title = get_str(json, "title");
+    char *title = get_str(json, "title");
     const Json *qa, *list;
     Draft d = {get_str(json, "id"), title ? title : "", get_str(json, "text"), -1};
     if (json->type != JSON_OBJECT)
         return fail(r->err, "%s: %s: expected an object {\"text\":...}", r->path, where);
+    if (!d.text && json_get(json, "context")) return read_paragraph(r, json, title);
     if (!d.text)
         return fail(r->err, "%s: %s: no text in it, expected {\"text\":\"...\",\"qas\":[...]}"
                     " (the original StreamingQA release has none: join it with the articles)",
@@ -373,7 +425,7 @@ static int read_jsonl_doc(CorpusReader *r, const Json *json, const char *where) 
         if (one && add_answer(r, one) != 0) return -1;
         if (!one && get_array(r, qa, "a", where, &list) != 0) return -1;
         for (const Json *a = one ? NULL : list; a; a = a->next)
-            if (a->type == JSON_STRING && add_answer(r, a->str) != 0) return -1;
+            if (str_of(a) && add_answer(r, str_of(a)) != 0) return -1;
         char *rel = get_str(qa, "rel"), *kind = get_str(qa, "kind");
         if (add_question(r, &d, get_str(qa, "q"), rel, kind, 0, where) != 0) return -1;
     }
@@ -394,32 +446,11 @@ static int read_jsonl(CorpusReader *r, int n) {
         JsonPool pool = {0};
         Json *d = json_parse(&pool, text, len, r->line, why);
         snprintf(where, sizeof where, "line %d", r->line);
-        failed = d ? read_jsonl_doc(r, d, where) : fail(r->err, "%s: %s", r->path, why);
+        failed = !d ? fail(r->err, "%s: %s", r->path, why)
+               : pool.nuls ? skip_row(r, where, holds_nul) : read_jsonl_doc(r, d, where);
         json_free(&pool);
     }
     return failed;
-}
-
-static int read_paragraph(CorpusReader *r, const Json *p, const char *title) {
-    const char *text = get_str(p, "context");
-    const Json *q, *answer;
-    char where[80] = "a paragraph";
-    Draft d = {NULL, title ? title : "", text ? text : "", -1};
-    if (get_array(r, p, "qas", where, &q) != 0) return -1;
-    if (is_blank(d.text) && !q)
-        return skip_row(r, where, "paragraph skipped, it has no context");
-    if (!is_blank(d.text) && add_document(r, &d) != 0) return -1;
-    for (; q; q = q->next) {
-        const char *id = get_str(q, "id");
-        snprintf(where, sizeof where, "question %.64s", id ? id : "without id");
-        if (get_array(r, q, "answers", where, &answer) != 0) return -1;
-        for (; answer; answer = answer->next) {
-            char *s = get_str(answer, "text");
-            if (s && add_answer(r, s) != 0) return -1;
-        }
-        if (add_question(r, &d, get_str(q, "question"), NULL, NULL, 1, where) != 0) return -1;
-    }
-    return 0;
 }
 
 static int read_squad(CorpusReader *r, char *text, size_t n) {
@@ -431,8 +462,13 @@ static int read_squad(CorpusReader *r, char *text, size_t n) {
         failed = fail(r->err, "%s: no member \"data\", expected SQuAD's {\"data\":[...]}", r->path);
     if (!failed) failed = get_array(r, top, "data", "top level", &article);
     for (; article && !failed; article = article->next) {
+        char *title = get_str(article, "title");
         failed = get_array(r, article, "paragraphs", "an article", &p);
-        for (; p && !failed; p = p->next) failed = read_paragraph(r, p, get_str(article, "title"));
+        if (!failed && !json_get(article, "paragraphs")) p = article; /* flat */
+        if (!failed && has_nul(json_get(article, "title")))
+            p = NULL, skip_row(r, "an article", holds_nul);
+        for (; p && !failed; p = p == article ? NULL : p->next)
+            failed = read_paragraph(r, p, title);
     }
     json_free(&pool);
     return failed;
@@ -485,6 +521,12 @@ static int split_answers(CorpusReader *r, char *s) {
         if (add_answer(r, s) != 0) return -1;
     }
     return add_answer(r, s);
+}
+
+/* pandas writes a list of answers into one cell, as Python shows it: no answer would equal that. */
+static int is_python_list(const char *s) {
+    size_t n = strlen(s);
+    return n > 1 && s[0] == '[' && strchr("'\"]", s[1]) && s[n - 1] == ']';
 }
 
 /* *p is at the opening quote of a Python string literal.  Decodes in place; NULL: malformed. */
@@ -543,6 +585,10 @@ static int read_csv_row(CorpusReader *r, const Csv *c, const Columns *col) {
     Draft d = {NULL, "", "", -1};
     if (col->text < c->n) d.text = c->cell[col->text];
     if (col->title >= 0 && col->title < c->n) d.title = c->cell[col->title];
+    if (col->kind == CSV_SQUAD && *d.title) unfold_title(c->cell[col->title]);
+    if (col->kind != CSV_SQUAD && is_python_list(a = trim(a)))
+        return fail(r->err, "%s: %s: the answers are a list of Python's, %.40s: join them by "
+                    "backslashes, or write JSON Lines", r->path, where, a);
     int failed = col->kind == CSV_STREAMINGQA ? split_answers(r, a)
                : col->kind == CSV_SQUAD ? python_answers(r, a) : add_answer(r, a);
     return failed ? -1 : add_question(r, &d, q, NULL, NULL, 1, where);
@@ -624,9 +670,15 @@ static int read_text(CorpusReader *r, char *text, size_t n) {
 
 /* ---- files ---- */
 
+static const struct { const char *name; int (*whole)(CorpusReader *, char *, size_t); } formats[] = {
+    {"jsonl", NULL}, {"ndjson", NULL}, {"json", read_squad}, {"csv", read_csv}, {"txt", read_text},
+    {"paragraphs", read_paragraphs}};
+enum { N_FORMATS = sizeof formats / sizeof *formats, FORMAT_TXT = 4 };
+
+/* The path ends in a dot and these small letters, or their capitals. */
 static int has_extension(const char *path, const char *ext) {
     size_t n = strlen(path), len = strlen(ext);
-    if (n < len) return 0;
+    if (n <= len || path[n - len - 1] != '.') return 0;
     for (size_t i = 0; i < len; i++) {
         char c = path[n - len + i];
         if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != ext[i]) return 0;
@@ -634,9 +686,21 @@ static int has_extension(const char *path, const char *ext) {
     return 1;
 }
 
+/* The place in formats, of the name given or of what the path's end tells; -1: see err. */
+static int find_format(const char *path, const char *format, char *err) {
+    int i = 0;
+    if (!format && strcmp(path, "-") == 0)
+        return fail(err, "-: standard input has no name that tells its format");
+    while (i < N_FORMATS && (format ? strcmp(format, formats[i].name) != 0
+                                    : !has_extension(path, formats[i].name))) i++;
+    if (i < N_FORMATS - !format) return i;
+    return !format ? FORMAT_TXT : fail(err, "%s: there is no format %s: expected jsonl, json, csv, "
+                                       "txt or paragraphs", path, format);
+}
+
 void corpus_close(CorpusReader *r) {
     if (!r) return;
-    if (r->f) fclose(r->f);
+    if (r->f && r->f != stdin) fclose(r->f);
     free(r->path);
     free(r->buf);
     free(r->a);
@@ -644,15 +708,15 @@ void corpus_close(CorpusReader *r) {
     free(r);
 }
 
-CorpusReader *corpus_open(const char *path, int paragraphs, char *err) {
-    CorpusReader *r = calloc(1, sizeof *r);
+CorpusReader *corpus_open(const char *path, const char *format, char *err) {
+    int kind = find_format(path, format, err);
+    CorpusReader *r = kind < 0 ? NULL : calloc(1, sizeof *r);
+    if (kind < 0) return NULL;
     int failed = r && (r->path = copy_str(path)) ? 0 : fail(err, "%s: out of memory", path);
     if (!failed) {
         r->err = err;
-        r->whole = paragraphs ? read_paragraphs : has_extension(path, ".jsonl") ? NULL
-                 : has_extension(path, ".json") ? read_squad
-                 : has_extension(path, ".csv") ? read_csv : read_text;
-        r->f = fopen(path, "rb");
+        r->whole = formats[kind].whole;
+        r->f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
         failed = r->f ? fill(r) < 0 : fail(err, "%s: cannot open: %s", path, strerror(errno));
     }
     if (!failed) {
@@ -672,8 +736,10 @@ static int read_whole(CorpusReader *r) {
     size_t n = r->len - r->at;
     text[n] = 0;
     if (check_utf8(r, text, n, 1) != 0) return -1;
-    if (is_blank(text)) return fail(r->err, "%s: empty file, expected text", r->path);
     r->found = 1;
+    if (is_blank(text) && (r->whole == read_text || r->whole == read_paragraphs))
+        return skip_row(r, "line 1", "file skipped, it is empty");
+    if (is_blank(text)) return fail(r->err, "%s: empty file, expected text", r->path);
     return r->whole(r, text, n);
 }
 
@@ -694,9 +760,9 @@ int corpus_next(CorpusReader *r, Corpus *c, int n, char *err) {
     return failed ? -1 : c->n_docs;
 }
 
-static int read_file(Corpus *c, const char *path, int paragraphs, char *err) {
+int corpus_read_as(Corpus *c, const char *path, const char *format, char *err) {
     int n_docs = c->n_docs, n_qas = c->n_qas;
-    CorpusReader *r = corpus_open(path, paragraphs, err);
+    CorpusReader *r = corpus_open(path, format, err);
     int failed = r ? read_batch(r, c, INT_MAX, err) : -1;
     if (!failed) {
         if (c->n_skipped == 0) memcpy(c->skipped, r->skipped, sizeof c->skipped);
@@ -710,9 +776,5 @@ static int read_file(Corpus *c, const char *path, int paragraphs, char *err) {
 }
 
 int corpus_read(Corpus *c, const char *path, char *err) {
-    return read_file(c, path, 0, err);
-}
-
-int corpus_read_paragraphs(Corpus *c, const char *path, char *err) {
-    return read_file(c, path, 1, err);
+    return corpus_read_as(c, path, NULL, err);
 }

@@ -44,18 +44,19 @@ typedef struct {
 typedef struct {
     Doc *docs; int n_docs;   /* equal texts are one document                                  */
     Qa *qas;   int n_qas;    /* in file order                                                 */
-    int n_skipped;           /* rows left out: no question, text or answer, or too many cells */
+    int n_skipped;           /* rows left out: no question, text or answer, too many cells, NUL */
     char skipped[DATA_ERR];  /* why the first of them was, with its line                      */
     int *slot; size_t n_slots; /* hash table of the texts: an index into docs, -1: free       */
 } Corpus;
 
 /* Appends the documents of one file to c (zeroed before first use).  The kind is told by the
- * name: .jsonl, .json (SQuAD), .csv (StreamingQA, ArchivalQA, SQuAD as HuggingFace writes it,
- * told apart by their columns), anything else is plain text, one document a file.
- * 0, or -1 with the reason in err and c unchanged. */
+ * name: .jsonl or .ndjson, .json (SQuAD), .csv (StreamingQA, ArchivalQA, SQuAD as HuggingFace
+ * writes it, told apart by their columns), anything else is plain text, one document a file; or by
+ * `format`: "jsonl", "json", "csv", "txt", or "paragraphs", plain text with a document per
+ * paragraph (blank lines between them).  NULL: by the name.  Path "-" is standard input, and needs
+ * a format.  0, or -1 with the reason in err and c unchanged. */
 int  corpus_read(Corpus *c, const char *path, char *err);
-int  corpus_read_paragraphs(Corpus *c, const char *path, char *err); /* plain text, a document
-                                                 per paragraph (blank lines between them)     */
+int  corpus_read_as(Corpus *c, const char *path, const char *format, char *err);
 int  corpus_add(Corpus *c, const char *title, const char *text);     /* one document: its index */
 void corpus_free(Corpus *c);
 uint64_t text_hash(const char *text);            /* FNV-1a 64 over the bytes                  */
@@ -64,8 +65,7 @@ uint64_t text_hash(const char *text);            /* FNV-1a 64 over the bytes    
  * at a time; of any other kind the first batch is the whole file, whatever n is.  An error in
  * a file shows when its line is reached: the batches before it have been handed out by then. */
 typedef struct CorpusReader CorpusReader;
-CorpusReader *corpus_open(const char *path, int paragraphs, char *err); /* paragraphs: as above;
-                                                 NULL: see err                                */
+CorpusReader *corpus_open(const char *path, const char *format, char *err); /* NULL: see err    */
 /* Empties c and fills it with the next n >= 1 documents: how many, equal texts being one; 0 at
  * the end, -1: see err, then only corpus_close makes sense.  c->n_skipped and c->skipped count
  * from the start of the file, and hold when 0 or -1 is returned too. */
@@ -93,7 +93,8 @@ int   prompt_question(Tokenizer *t, const char *text, int *ids, int cap, int *cu
 int   prompt_answer(Tokenizer *t, const char *text, int *ids, int cap, int *cut);   /* " ", EOS  */
 typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 
-/* ---- score.c: SQuAD's normalisation and three scores, best over the accepted answers ---- */
+/* ---- score.c: SQuAD's normalisation (with Python's letters: unicode.h, generated) and three
+ * scores, best over the accepted answers ---- */
 char *score_normalize(const char *s);            /* malloc'd                                  */
 int   score_em(const char *pred, char *const *a, int n_a);         /* 1: equal when normalised */
 int   score_em_prefix(const char *pred, const char *target);       /* MAC's, see NOTES.md     */

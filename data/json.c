@@ -130,8 +130,14 @@ static int parse_escape(Parser *s, char *out) {
     if (c == 0) return fail(s, "unexpected end of input inside a string");
     if (code < 0) return fail(s, "bad escape: expected one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t"
                                  " \\u and four hexadecimal digits");
-    if (code == 0) return fail(s, "\\u0000: a string with a NUL cannot be kept whole");
+    if (code == 0 && s->pool->strict)
+        return fail(s, "\\u0000: a string with a NUL cannot be kept whole");
     s->p += 5;
+    if (code == 0) {
+        s->pool->nuls++;
+        *out = JSON_NUL;
+        return 1;
+    }
     if (code >= 0xD800 && code < 0xE000) {             /* a surrogate needs its other half    */
         int low = -1;
         if (code < 0xDC00 && s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u')
@@ -290,9 +296,23 @@ Json *json_get(const Json *object, const char *key) {
     return found;
 }
 
+/* Control characters, those of Unicode's second hundred too; what ends a line or turns the direction
+ * of what follows; bytes that are no character (n: 0). */
+static int is_hidden(const unsigned char *p, int n) {
+    if (n < 2) return n == 0 || *p < ' ' || *p == 127;
+    if (n == 2) return p[0] == 0xC2 && p[1] < 0xA0;
+    return n == 3 && p[0] == 0xE2 && ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE)
+                                      || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
+}
+
 void plain_line(char *s) {
-    for (; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127) *s = '?';
+    const unsigned char *p = (unsigned char *)s, *end = p + strlen(s);
+    for (int n; p < end; p += n ? n : 1) {
+        n = utf8_len(p, end);
+        if (is_hidden(p, n)) *s++ = '?';
+        else for (int i = 0; i < n; i++) *s++ = (char)p[i];
+    }
+    *s = 0;
 }
 
 void json_put(FILE *f, const char *s) {

@@ -15,10 +15,14 @@ typedef struct Json {
     struct Json *child, *next;   /* first element or member; next sibling                     */
 } Json;
 
+#define JSON_NUL '\xFF'
+
 typedef struct {                 /* owns the nodes; zeroed before use                         */
     struct JsonBlock *blocks;
     size_t n, limit;             /* values it holds, and may hold at most; limit 0: any number */
-    int strict;                  /* 1: half a surrogate pair is an error, else it is U+FFFD   */
+    int strict;                  /* 1: half a surrogate pair is an error, else it is U+FFFD;
+                                    \u0000 is one too, else it is JSON_NUL, which no UTF-8 has  */
+    int nuls;                    /* how many of those there are                               */
 } JsonPool;
 
 /* Parses n bytes of valid UTF-8 without NUL; `line` is the number of its first line.  NULL, with
@@ -28,8 +32,9 @@ Json *json_get(const Json *object, const char *key);         /* last of that nam
 void  json_free(JsonPool *pool);
 void  json_put(FILE *f, const char *s);                      /* in quotes; U+FFFD for bytes that
                                                                 are no UTF-8: a model spells  */
-void  plain_line(char *s);       /* '?' for control characters: a message stays one line, and moves
-                                    no cursor, whatever name a hostile file put into it       */
+void  plain_line(char *s);       /* '?' for each character that is not to be seen, and bytes that
+                                    are none: one line that moves no cursor, whatever a hostile
+                                    file put into it; all that a person is shown              */
 int   utf8_put(char *out, unsigned code);                    /* number of bytes written, <= 4 */
 int   utf8_len(const unsigned char *p, const unsigned char *end);    /* bytes of the character at
                                                                 p, 0: invalid (overlong forms,

@@ -32,6 +32,7 @@ static void unmap_file(void *p, size_t n) { (void)p, (void)n; }
 
 /* ==== what a file holds ====================================================================== */
 #define MAX_HEADER ((uint64_t)100 << 20) /* the format's own limit */
+#define MAX_DIMS 8 /* that are shown; a Tensor has fewer */
 #define BUFFER 4096
 #ifdef MAC_DOUBLE
 typedef uint64_t rbits;
@@ -46,7 +47,7 @@ typedef uint32_t rbits;
 typedef struct {
     char *name, dtype[8];
     int ndim;
-    int64_t shape[MAC_MAX_DIMS + 1];
+    int64_t shape[MAX_DIMS];
     uint64_t begin, end;          /* offsets into the data */
     const void *data;             /* writer: borrowed until st_write */
 } StEntry;
@@ -93,7 +94,8 @@ static char *join_text(const char *a, const char *b) { /* malloc'd, NULL: out of
 static uint64_t dtype_size(const char *dtype) { /* 0: unknown */
     static const struct { const char *name; int size; } known[] = {
         {"F32", 4}, {"F64", 8}, {"U8", 1}, {"I8", 1}, {"BOOL", 1}, {"F16", 2}, {"BF16", 2},
-        {"I16", 2}, {"U16", 2}, {"I32", 4}, {"U32", 4}, {"I64", 8}, {"U64", 8}};
+        {"I16", 2}, {"U16", 2}, {"I32", 4}, {"U32", 4}, {"I64", 8}, {"U64", 8}, {"C64", 8},
+        {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}}; /* to be shown, not read */
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, dtype)) return (uint64_t)known[i].size;
     return 0;
@@ -143,9 +145,9 @@ static int read_entry(const StFile *f, StEntry *e, const Json *tensor, char *err
             return st_fail(f, err, "tensor \"%.80s\" has the unknown dtype \"%.20s\"", e->name,
                            m->type == JSON_STRING ? m->str : "");
         if (which == 0) snprintf(e->dtype, sizeof e->dtype, "%s", m->str);
-        if (which == 1 && (e->ndim = whole_numbers(m, e->shape, MAC_MAX_DIMS + 1)) < 0)
+        if (which == 1 && (e->ndim = whole_numbers(m, e->shape, MAX_DIMS)) < 0)
             return st_fail(f, err, "tensor \"%.80s\": its shape is no list of up to %d sizes",
-                           e->name, MAC_MAX_DIMS + 1);
+                           e->name, MAX_DIMS);
         if (which == 2 && whole_numbers(m, offset, 2) != 2)
             return st_fail(f, err, "tensor \"%.80s\": its data_offsets are not two places",
                            e->name);

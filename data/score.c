@@ -1,57 +1,90 @@
 /* score.c - how an answer is judged: SQuAD's normalisation, exact match and F1 over words, as in
  * its evaluation script, and the prefix match that MAC's code counts as exact. */
 #include "data.h"
+#include "json.h"
+#include "unicode.h"
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes beyond ASCII are letters to us and stay as they are.  Python, which knows Unicode, also
- * lowers them and sees the curly quotes and odd blanks among them; corpora in English rarely
- * tell the difference. */
-static int is_word(unsigned char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c >= 0x80;
+/* The script takes its letters from Python, so they are Python's here: unicode.h holds them. */
+static int class_of(unsigned c) {
+    const unsigned *run = unicode_run;
+    for (; c >= *run >> 4; run++) c -= *run >> 4;
+    return *run & 15;
 }
 
-static int is_space(unsigned char c)                   /* as Python's str.split sees ASCII    */
-{
-    return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F);
+static unsigned lower(unsigned c) {
+    for (size_t i = 0; i < sizeof unicode_lower / sizeof *unicode_lower; i++) {
+        int from = (int)c - unicode_lower[i].first;
+        if (from < 0) break;
+        if ((int)c <= unicode_lower[i].last && from % unicode_lower[i].step == 0)
+            return c + (unsigned)unicode_lower[i].add;
+    }
+    return c;
 }
 
-static int is_punctuation(unsigned char c) {
+/* A sigma is written otherwise at the end of a word: when a letter with a case stands before it
+ * and none behind it, whatever marks there are between. */
+static int ends_word(const unsigned *c, size_t i, size_t n) {
+    size_t before = i, behind = i + 1;
+    while (before > 0 && class_of(c[before - 1]) & IGNORED) before--;
+    while (behind < n && class_of(c[behind]) & IGNORED) behind++;
+    return before > 0 && class_of(c[before - 1]) & CASED
+        && !(behind < n && class_of(c[behind]) & CASED);
+}
+
+/* Code points of s in c, and how many: no more than bytes.  A byte that is no UTF-8, as a model may
+ * spell it, is U+FFFD.  A capital I with a dot becomes two characters: its two bytes have room. */
+static size_t decode(const char *s, unsigned *c) {
+    const unsigned char *p = (const unsigned char *)s, *end = p + strlen(s);
+    size_t n = 0;
+    for (int len; p < end; p += len ? len : 1) {
+        len = utf8_len(p, end);
+        c[n] = len < 2 ? *p : *p & (0x7Fu >> len);
+        for (int i = 1; i < len; i++) c[n] = c[n] << 6 | (p[i] & 0x3F);
+        if (len == 0) c[n] = 0xFFFD;
+        if (c[n] == 0x130) c[n++] = 'i', c[n] = 0x307;
+        n++;
+    }
+    return n;
+}
+
+static int is_punctuation(unsigned c) {                /* of ASCII alone                      */
     return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a')
         || (c > 'z' && c <= '~');
 }
 
-static int is_article(const char *word, size_t n) {
-    return (n == 1 && word[0] == 'a') || (n == 2 && memcmp(word, "an", 2) == 0)
-        || (n == 3 && memcmp(word, "the", 3) == 0);
+static int is_article(const unsigned *c, size_t n) {
+    return c[0] == 't' ? n == 3 && c[1] == 'h' && c[2] == 'e'
+                       : c[0] == 'a' && (n == 1 || (n == 2 && c[1] == 'n'));
 }
 
 /* In this order: lower case, no punctuation, a blank for each article, single blanks. */
 char *score_normalize(const char *s) {
-    char *text = malloc(strlen(s) + 1), *p = text, *out = text;
-    if (!text) return NULL;
-    for (; *s; s++) {
-        if (is_punctuation((unsigned char)*s)) continue;
-        *p++ = *s >= 'A' && *s <= 'Z' ? (char)(*s + 32) : *s;
-    }
-    *p = 0;
-    int blank = 0;                                     /* one is due before the next byte     */
-    for (p = text; *p;) {
-        size_t n = 0;
-        while (is_word((unsigned char)p[n])) n++;
-        if (is_article(p, n) || (n == 0 && is_space((unsigned char)*p))) {
+    size_t most = strlen(s) + 1, n = 0;
+    unsigned *c = malloc(most * sizeof *c);
+    char *text = malloc(3 * most), *out = text;        /* U+FFFD has three bytes              */
+    size_t all = c && text ? decode(s, c) : 0;
+    for (size_t i = 0; i < all; i++)
+        c[i] = c[i] == 0x3A3 && ends_word(c, i, all) ? 0x3C2 : lower(c[i]);
+    for (size_t i = 0; i < all; i++)
+        if (!is_punctuation(c[i])) c[n++] = c[i];
+    int blank = 0;                                     /* one is due before the next letter   */
+    for (size_t i = 0, len; i < n; i += len) {
+        for (len = 0; i + len < n && class_of(c[i + len]) & WORD;) len++;
+        if ((len && is_article(c + i, len)) || (len == 0 && class_of(c[i]) & BLANK)) {
             blank = 1;
-            p += n ? n : 1;
+            len += len == 0;
             continue;
         }
         if (blank && out > text) *out++ = ' ';
         blank = 0;
-        if (n == 0) n = 1;                             /* a control character                 */
-        memmove(out, p, n);
-        out += n;
-        p += n;
+        len += len == 0;                               /* neither letter nor blank            */
+        for (size_t k = i; k < i + len; k++) out += utf8_put(out, c[k]);
     }
-    *out = 0;
+    if (text) *out = 0;
+    if (!c) free(text), text = NULL;
+    free(c);
     return text;
 }
 

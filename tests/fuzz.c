@@ -146,13 +146,13 @@ static void check_corpus(const Corpus *c) {
 }
 
 /* The file whole and two documents at a time. */
-static void fuzz_corpus(const char *path, int paragraphs) {
+static void fuzz_corpus(const char *path, const char *format) {
     Corpus c = {0}, part = {0};
-    int bad = (paragraphs ? corpus_read_paragraphs : corpus_read)(&c, path, err), got = -1;
+    int bad = corpus_read_as(&c, path, format, err), got = -1;
     sentence(bad);
     MUST(!bad || c.n_docs == 0, "a refused corpus is not empty");
     check_corpus(&c);
-    CorpusReader *r = corpus_open(path, paragraphs, err);
+    CorpusReader *r = corpus_open(path, format, err);
     while (r && (got = corpus_next(r, &part, 2, err)) > 0) check_corpus(&part);
     sentence(got < 0);
     MUST((got < 0) == (bad != 0), "whole it is good, in parts not, or the reverse");
@@ -209,10 +209,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     case 'h': fuzz_tensors(file_of(data, n, "", 1)); break;
     case 'm': fuzz_model(file_of(data, n, "", 1)); break;
     case 'b': fuzz_bank(file_of(data, n, "", 1)); break;
-    case 'j': fuzz_corpus(file_of(data, n, ".jsonl", 0), 0); fuzz_json(data, n); break;
-    case 'q': fuzz_corpus(file_of(data, n, ".json", 0), 0); fuzz_json(data, n); break;
-    case 'c': fuzz_corpus(file_of(data, n, ".csv", 0), 0); break;
-    case 'p': fuzz_corpus(file_of(data, n, ".txt", 0), n && data[0] == '\n'); break;
+    case 'j': fuzz_corpus(file_of(data, n, ".jsonl", 0), NULL); fuzz_json(data, n); break;
+    case 'q': fuzz_corpus(file_of(data, n, ".json", 0), NULL); fuzz_json(data, n); break;
+    case 'c': fuzz_corpus(file_of(data, n, ".csv", 0), NULL); break;
+    case 'p': fuzz_corpus(file_of(data, n, ".txt", 0), n && data[0] == '\n' ? "paragraphs" : NULL); break;
     case 't': fuzz_tokenizer(data, n); break;
     default: break;
     }

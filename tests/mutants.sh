@@ -235,8 +235,9 @@ mutant data/tokenizer.c 's/m->id < best.id)/(best.id == INT_MAX || m->id > best.
     "tokenizer: the last merge first"
 mutant data/tokenizer.c 's/> best->count || p->a < best->a/> best->count || p->a > best->a/' \
     "tokenizer: ties"
-mutant data/score.c 's/memcmp(word, "the", 3) == 0/memcmp(word, "tho", 3) == 0/' \
-    "score: articles stay"
+mutant data/score.c "s/c\[2\] == 'e'/c[2] == 'o'/" "score: articles stay"
+mutant data/score.c 's/&& !(behind/|| !(behind/' "score: every sigma is a last one"
+mutant data/score.c 's/== 0x130)/== 0x131)/' "score: the capital I with a dot"
 mutant data/score.c 's/(c > .z. && c <= .~.)/0/' "score: some punctuation stays"
 mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/' \
     "score: prefix match"

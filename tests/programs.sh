@@ -34,14 +34,50 @@ train() { ./train --data data/elements $small --steps-lm 60 --steps 100 "$@"; }
 check "a training from nothing" train --threads 1 --questions 3 --out "$dir/m"
 check "with three threads" train --threads 3 --questions 3 --out "$dir/m3"
 check "threads change the model" cmp "$dir/m" "$dir/m3"
-train --threads 1 --questions 3 --out "$dir/r" > /dev/null 2>&1 & # an option that is not its default
+./train --data data/elements $small --steps-lm 60 --steps 100 --threads 1 --questions 3 --out "$dir/r" \
+    > /dev/null 2> "$dir/err" & # an option that is not its default
 pid=$!
-sleep 0.4
-kill -INT $pid 2> /dev/null
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    sleep 0.1
+    kill -INT $pid 2> /dev/null
+    grep -q 'stopped at step' "$dir/err" && break
+done
 wait $pid
+check "^C has another status" [ $? = 130 ]
 check "to go on after ^C" ./train --resume --out "$dir/r"
 check "resume ends with other weights" cmp "$dir/m" "$dir/r"
 check "resume ends in another state" cmp "$dir/m.last" "$dir/r.last"
+
+# ---- what a resumed training must not believe, and what a new one must not take away
+damage() { LC_ALL=C sed "$1" "$dir/m.last" > "$dir/d.last"; ! cmp -s "$dir/m.last" "$dir/d.last"; }
+for change in 's/every":"20"/every":"00"/' 's/every":"20"/every":"2x"/' 's/step":"100"/step":"NaN"/' \
+    's/stage":"1"/stage":"2"/' 's/steps":"100"/steps":"   "/'; do
+    check "the damage $change" damage "$change"
+    refused 1 "d.last" ./train --resume --out "$dir/d"
+done
+cp "$dir/m.last" "$dir/again.last"
+./train --data data/elements $small --steps-lm 1000000 --eval-every 1000000 --out "$dir/again" \
+    > /dev/null 2> "$dir/err" &
+pid=$!
+for i in 1 2 3 4 5 6 7 8 9 10 20 30 40 50; do
+    grep -q vocabulary "$dir/err" && break
+    sleep 0.$i
+done
+kill -KILL $pid
+wait $pid 2> /dev/null
+check "a new training says that there is an earlier one" grep -q 'holds an earlier training' "$dir/err"
+check "and keeps its state until it has one" cmp "$dir/m.last" "$dir/again.last"
+mkdir "$dir/other data"
+head -30 data/elements/train.jsonl > "$dir/other data/train.jsonl"
+check "other data are noticed" sh -c "./train --resume --steps=101 --data '$dir/other data' --out '$dir/again' 2>&1 | grep -c 'has other documents' | grep -qx 2"
+check "the same data are not" sh -c "./train --resume --out '$dir/m' 2>&1 | grep -c 'other documents' | grep -qx 0"
+long=$(printf '%01100d' 0)
+refused 2 "too many" ./train --data data/elements --out "$long"
+refused 1 "too many" ./train --data "$long" --out "$dir/x"
+mkdir -p "$dir/sealed/valid.jsonl"
+cp "$dir/other data/train.jsonl" "$dir/sealed"
+refused 1 "valid.jsonl" ./train --data "$dir/sealed" --out "$dir/x"
+refused 1 "train.jsonl: cannot open" ./train --data "$dir/m" --out "$dir/x"
 check "every departure off" train --steps-lm 4 --steps 4 --guidance 0 --share-start 0 --rename 0 \
     --reanswer 0 --cosine 0 --questions 1 --out "$dir/plain"
 check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --steps 4 --drop 0.5 \
@@ -230,6 +266,52 @@ refused 1 "sizes" ./run learn --model "$dir/m" --bank "$dir/sizes" "$dir/two.txt
 printf '!0IC=VloaY is here.' > "$dir/h1.txt"
 printf '77kepQFQ8Kl is here.' > "$dir/h2.txt"
 check "two texts of one FNV-1a are one" sh -c "./run learn --model '$dir/m' --bank '$dir/h' '$dir/h1.txt' '$dir/h2.txt' | grep -q 'holds 2'"
+# ---- text of all kinds: ids, titles and lines that are hostile or unusual, exports, standard input
+cat > "$dir/odd.jsonl" << 'END'
+{"id": "--half", "title": "a\tb\u001b[2J\nc\u009b\u202e\u00e9", "text": "Odd one."}
+{"id": 17, "text": "A number.", "qas": [{"q": "When?", "a": 1984}]}
+{"text": "N\u0000L"}
+END
+check "a row with a NUL is left out" sh -c "./run learn --model '$dir/m' --bank '$dir/o' '$dir/odd.jsonl' 2>&1 | grep -q '1 rows left out.*u0000'"
+run list --bank="$dir/o" > "$dir/list" 2> /dev/null
+check "list shows one visible line each" sh -c "printf -- '--half\ta?b?[2J?c??\303\251\n17\t\n' | cmp - '$dir/list'"
+check "forget what looks like an option" run forget --bank "$dir/o" -- --half
+check "standard input" sh -c "./run learn --model '$dir/m' --bank '$dir/o' --format jsonl - < data/elements/test.jsonl | grep -q ' 20 of them new'"
+cp data/elements/test.jsonl "$dir/t.ndjson"
+check "ndjson" sh -c "./run learn --model '$dir/m' --bank '$dir/o' '$dir/t.ndjson' | grep -q '^learned 20 .* 0 of them new'"
+refused 1 "no name that tells" ./run learn --model "$dir/m" --bank "$dir/o" -
+refused 1 "no format" ./run learn --model "$dir/m" --bank "$dir/o" --format xml -
+: > "$dir/empty.txt"
+check "an empty file among others" sh -c "./run learn --model '$dir/m' --bank '$dir/o2' '$dir/empty.txt' '$dir/one.txt' | grep -q '^learned 1 '"
+printf ' \n\tKarr sold salt. \r\nWho was Karr? \nWho\330\237\nWho\357\274\237\t\n0123456789012345678901234567890123456789\303\251x\n' > "$dir/lines"
+printf 'a\0b\n\377\n' | cat "$dir/lines" - > "$dir/lines2"
+check "chat takes questions for questions" sh -c "./run chat --model '$dir/m' --bank '$dir/o3' < '$dir/lines' | grep -c '^learned' | grep -qx 2"
+run list --bank "$dir/o3" > "$dir/list" 2> /dev/null
+check "chat's titles are whole characters" sh -c "cut -f2 '$dir/list' | tail -1 | grep -qx 0123456789012345678901234567890123456789"
+./run chat --model "$dir/m" --bank "$dir/o3" < "$dir/lines2" > "$dir/out" 2> "$dir/err"
+check "chat tells by its status what it left out" [ $? = 1 ]
+check "chat leaves out what is no text" sh -c "grep -c 'left out' '$dir/err' | grep -qx 2 && ! grep -q '^learned' '$dir/out'"
+refused 2 "no option -docs" ./run eval --model "$dir/m" --data data/elements/test.jsonl -docs 4
+refused 2 "no use for" ./run eval --model "$dir/m" --data data/elements/test.jsonl 4
+refused 2 "no use for" ./run inspect "$dir/b" "$dir/m"
+refused 2 "takes no value" ./run list --bank "$dir/b" --json=1
+# ---- results that reach nobody
+if [ -w /dev/full ]; then
+    for what in "ask --model $dir/m --bank $dir/b Who?" "list --bank $dir/b" "--help" \
+        "table --model $dir/m --data $dir/odd.jsonl" "inspect $dir/b"; do
+        ./run $what > /dev/full 2> "$dir/log"
+        check "run $what on a full disk" [ $? = 1 ]
+    done
+    echo "Karr?" | ./run chat --model "$dir/m" --bank "$dir/b" > /dev/full 2> "$dir/log"
+    check "run chat on a full disk" [ $? = 1 ]
+    ./train --help > /dev/full 2> "$dir/log"
+    check "train --help on a full disk" [ $? = 1 ]
+fi
+{ sleep 0.1; ./run list --bank "$dir/b" 2> "$dir/log"; echo $? > "$dir/status"; } | :
+check "a pipe that nobody reads" grep -qx 1 "$dir/status"
+{ sleep 0.1; train --steps-lm 2 --steps 2 --out "$dir/deaf" 2>&1; echo $? > "$dir/status"; } | :
+check "a training that nobody watches" grep -qx 0 "$dir/status"
+check "it has a model" run inspect "$dir/deaf"
 
 # ---- bad input
 head -c 1000 "$dir/m" > "$dir/cut"

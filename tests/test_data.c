@@ -45,7 +45,7 @@ typedef struct {
 
 static const Sample samples[] = {
     {"squad_ok.json", 3, 0, {0}}, {"squad_bom_crlf.json", 3, 0, {0}},
-    {"squad_nasty.json", 4, 4, {0}}, {"squad_utf8.json", 1, 0, {0}},
+    {"squad_nasty.json", 4, 5, {0}}, {"squad_utf8.json", 1, 0, {0}},
     {"squad_lone_surrogate.json", 1, 0, {0}}, {"squad_dup_keys.json", 1, 0, {0}},
     {"squad_hf.csv", 4, 0, {0}}, {"streamingqa_ok.csv", 2, 0, {0}},
     {"streamingqa_nasty.csv", 14, 7, {0}}, {"streamingqa_bom_crlf.csv", 2, 0, {0}},
@@ -208,7 +208,7 @@ static void check_reader(const char *path, int n, const Corpus *all, const char 
     int got = -1, doc = 0, qa = 0, is_jsonl = strstr(path, ".jsonl") != NULL;
     char found[DATA_ERR] = "";
     Corpus c = {0};
-    CorpusReader *r = corpus_open(path, 0, found);
+    CorpusReader *r = corpus_open(path, NULL, found);
     for (int full = 1; r && (got = corpus_next(r, &c, n, found)) > 0; full = got == n) {
         CHECK(got == c.n_docs && (got <= n || !is_jsonl), "%s: %d documents", path, got);
         CHECK(full || !is_jsonl, "%s: a batch behind one that was not full", path);
@@ -269,7 +269,7 @@ static void test_lines(void) {
     for (int k = 0; k < 4; k++) {
         int n = 0, got;
         Corpus c = {0};
-        CorpusReader *r = corpus_open(path, 0, err);
+        CorpusReader *r = corpus_open(path, NULL, err);
         while (r && (got = corpus_next(r, &c, batches[k], err)) > 0)
             for (int i = 0; i < got; i++, n++) {
                 size_t len = make_text(n, text);
@@ -328,7 +328,7 @@ static void test_late_errors(void) {
             fwrite(wrong[i][0], 1, len, f);
             fputs("\n{\"text\":\"behind it\"}\n", f);
             fclose(f);
-            CorpusReader *r = corpus_open(path, 0, err);
+            CorpusReader *r = corpus_open(path, NULL, err);
             while (r && (got = corpus_next(r, &c, batches[k], err)) > 0) n += got;
             CHECK(got == -1 && strstr(err, path) && strstr(err, wrong[i][1]), "%d: %s", got, err);
             CHECK(n == (k == 3 ? 0 : 500 / batches[k] * batches[k]), "%d before the error", n);
@@ -376,7 +376,7 @@ static void test_equal_texts(void) {
     snprintf(path, sizeof path, "%s/test_data.tmp.jsonl", scratch);
     write_all(path, s, sizeof s - 1);
     for (int k = 0; k < 4; k++) {
-        CorpusReader *r = corpus_open(path, 0, err);
+        CorpusReader *r = corpus_open(path, NULL, err);
         for (int i = 0; i == 0 || want[k][i - 1] > 0; i++) {
             int got = corpus_next(r, &c, batches[k], err);
             CHECK(got == want[k][i], "batch %d of %d: %d documents", i, batches[k], got);
@@ -436,8 +436,9 @@ static void test_malformed(void) {
 /* What no sample shows; `why` NULL: must be read. */
 static void test_details(void) {
     static const struct { const char *ext, *bytes, *why; } cases[] = {
-        {".jsonl", "{\"text\":\"a\\u0000b\"}", "\\u0000"},
-        {".jsonl", "{\"text\":5}", "no text"}, {".jsonl", "[]", "expected an object"},
+        {".csv", "question,answers,text\nq,\"['Ada', 'A']\",t\n", "line 2: the answers are a list"},
+        {".csv", "question,answer,ans_text\nq, [\"\"Ada\"\"] ,t\n", "line 2: the answers are a list"},
+        {".jsonl", "{\"text\":true}", "no text"}, {".jsonl", "[]", "expected an object"},
         {".jsonl", "{\"text\":\"a\"}\n\n{\"text\":007}", "line 3, byte 10: found 07"},
         {".jsonl", "{\"text\":\"a\",\"n\":-0.5e+7}", NULL},
         {".jsonl", "{\"text\":\"a\",\"qas\":{}}", "\"qas\" is not an array"},
@@ -454,6 +455,63 @@ static void test_details(void) {
         int failed = try_bytes(cases[i].ext, cases[i].bytes, strlen(cases[i].bytes));
         CHECK(failed == -(cases[i].why != NULL), "case %d: %s", (int)i, err);
         CHECK(!failed || strstr(err, cases[i].why), "case %d: %s", (int)i, err);
+    }
+}
+
+/* Files as exports write them: rows left out, and title|text and q=answer/answer of the rest. */
+static void test_exports(void) {
+    static const struct { const char *ext, *bytes; int skipped; const char *want; } cases[] = {
+        {".jsonl", "{\"id\":17,\"text\":5}", 0, "17|5;"},
+        {".ndjson", "{\"text\":\"t\",\"qas\":[{\"q\":9,\"a\":1984},{\"q\":\"r\",\"a\":[-1.5e+3, true ,2]}]}",
+         0, "|t;9=1984;r=-1.5e+3/2;"},
+        {".jsonl", "{\"text\":\"a\\u0000\"}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"x\":[\"\\u0000\"]}", 2, "|b;"},
+        {".json", "{\"data\":[{\"title\":\"\\u0000\",\"paragraphs\":[{\"context\":\"c\"}]},"
+         "{\"paragraphs\":[{\"context\":\"\\u0000\",\"qas\":[]},{\"context\":\"c\",\"qas\":["
+         "{\"question\":\"q\",\"answers\":[{\"text\":\"a\\u0000\"}]},"
+         "{\"id\":3,\"question\":\"r\",\"answers\":[{\"text\":1984}]}]}]}]}", 3, "|c;r=1984;"},
+        {".json", "{\"data\":[{\"title\":\"Ada_B_C\",\"context\":\"c\",\"question\":\"q\",\"answers\":"
+         "{\"text\":[\"long\",\"a\"],\"answer_start\":[1,2]}},{\"context\":\"d\",\"question\":\"q\","
+         "\"answers\":[\"x\"]}]}", 0, "Ada B C|c;|d;q=long/a;q=x;"},
+        {".jsonl", "{\"title\":\"A_B\",\"context\":\"c\",\"question\":\"q\",\"answers\":{\"text\":[\"a\"]}}",
+         0, "A B|c;q=a;"},
+        {".json", "{\"data\":[{\"title\":\"T\"}]}", 1, ""},
+        {".csv", "context,question,answers,title\nc,q,{'text': ['a_b']},A_B\n", 0, "A B|c;q=a_b;"},
+        {".csv", "question,answers,text,title\nq,[a] b\\c,t,A_B\n", 0, "A_B|t;q=[a] b/c;"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[500], got[300], *at = got;
+        Corpus c = {0};
+        snprintf(path, sizeof path, "%s/test_data.tmp%s", scratch, cases[i].ext);
+        write_all(path, cases[i].bytes, strlen(cases[i].bytes));
+        CHECK(corpus_read(&c, path, err) == 0, "export %d: %s", (int)i, err);
+        for (int k = 0; k < c.n_docs; k++) {
+            if (atoi(c.docs[k].id) == 17) at += sprintf(at, "17");
+            at += sprintf(at, "%s|%s;", c.docs[k].title, c.docs[k].text);
+        }
+        for (int k = 0; k < c.n_qas; k++) {
+            at += sprintf(at, "%s", c.qas[k].q);
+            for (int j = 0; j < c.qas[k].n_a; j++)
+                at += sprintf(at, "%c%s", j ? '/' : '=', c.qas[k].a[j]);
+            at += sprintf(at, ";");
+        }
+        *at = 0;
+        CHECK(strcmp(got, cases[i].want) == 0 && c.n_skipped == cases[i].skipped,
+              "export %d: %s, %d skipped (%s)", (int)i, got, c.n_skipped, c.skipped);
+        check_reader(path, 2, &c, NULL);
+        corpus_free(&c);
+        remove(path);
+    }
+}
+
+static void test_plain_line(void) {
+    static const char *const cases[][2] = {
+        {"a\tb\n\x1b[2J\x7f", "a?b??[2J?"}, {"\xC2\x80\xC2\x9F\xC2\xA0", "??\xC2\xA0"},
+        {"\xE2\x80\xA7\xE2\x80\xA8\xE2\x80\xAE\xE2\x80\xAF", "\xE2\x80\xA7??\xE2\x80\xAF"},
+        {"\xE2\x81\xA5\xE2\x81\xA6\xE2\x81\xA9\xE2\x81\xAA", "\xE2\x81\xA5??\xE2\x81\xAA"},
+        {"\xFF\xE2\x82\xF0\x9F\x98\x80\xED\xA0\x80", "???\xF0\x9F\x98\x80???"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char s[40];
+        plain_line(strcpy(s, cases[i][0]));
+        CHECK(strcmp(s, cases[i][1]) == 0, "case %d is shown as %s", (int)i, s);
     }
 }
 
@@ -488,7 +546,7 @@ static void test_texts(void) {
     CHECK(strcmp(c.docs[0].title, "test_data.tmp") == 0, "title %s", c.docs[0].title);
     CHECK(strcmp(c.docs[0].text, "One line\nof two.\n \nSecond.\n\nOne line\nof two.") == 0,
           "text '%s'", c.docs[0].text);
-    CHECK(corpus_read_paragraphs(&c, path, err) == 0 && c.n_docs == 3, "paragraphs: %s", err);
+    CHECK(corpus_read_as(&c, path, "paragraphs", err) == 0 && c.n_docs == 3, "paragraphs: %s", err);
     CHECK(strcmp(c.docs[1].text, "One line\nof two.") == 0, "text '%s'", c.docs[1].text);
     CHECK(strcmp(c.docs[1].title, "test_data.tmp 1") == 0, "title %s", c.docs[1].title);
     CHECK(strcmp(c.docs[2].title, "test_data.tmp 2") == 0, "title %s", c.docs[2].title);
@@ -499,11 +557,15 @@ static void test_texts(void) {
     CHECK(corpus_add(&c, "a", "a") == 4 && strcmp(c.docs[4].id, "af63dc4c8601ec8c") == 0,
           "id %s", c.docs[4].id);
     write_all(path, " \n ", 3);
-    CHECK(corpus_read(&c, path, err) != 0 && strstr(err, "empty"), "blank file: %s", err);
-    CHECK(corpus_read_paragraphs(&c, path, err) != 0 && c.n_docs == 5, "blank paragraphs");
+    CHECK(corpus_read(&c, path, err) == 0 && c.n_docs == 5 && c.n_skipped == 1
+          && strstr(c.skipped, "it is empty"), "blank file: %s", c.skipped);
+    CHECK(corpus_read_as(&c, path, "paragraphs", err) == 0 && c.n_skipped == 2, "blank paragraphs");
+    CHECK(corpus_read_as(&c, path, "jsonl", err) != 0 && strstr(err, "empty"), "jsonl: %s", err);
+    CHECK(corpus_read_as(&c, path, "xml", err) != 0 && strstr(err, "no format xml"), "%s", err);
+    CHECK(corpus_read(&c, "-", err) != 0 && strstr(err, "no name"), "standard input: %s", err);
     corpus_free(&c);
     write_all(path, text, sizeof text - 1);
-    CorpusReader *r = corpus_open(path, 1, err);
+    CorpusReader *r = corpus_open(path, "paragraphs", err);
     CHECK(r && corpus_next(r, &c, 1, err) == 2 && strcmp(c.docs[1].text, "Second.") == 0,
           "paragraphs are the first batch: %s", err);
     CHECK(r && corpus_next(r, &c, 1, err) == 0 && c.n_docs == 0, "paragraphs come twice");
@@ -629,7 +691,12 @@ static void test_score(void) {
         {"  \tThe\nend ", "end"}, {"an apple a day, the best", "apple day best"},
         {"x\001the\001y", "x\001 \001y"}, {"a\034b", "b"}, {"_the_ a_b", "ab"},
         {"a{b}|c~ x", "abc x"},
-        {"thea the.a", "thea thea"}, {"\xC3\xA9" "a the \xC3\xB6", "\xC3\xA9" "a \xC3\xB6"}};
+        {"thea the.a", "thea thea"}, {"\xC3\xA9" "a the \xC3\xB6", "\xC3\xA9" "a \xC3\xB6"},
+        {"\xC3\x89T\xC3\x89 \xC4\xB0" "A", "\xC3\xA9t\xC3\xA9 i\xCC\x87"},
+        {"\xCE\x91\xCE\xA3 \xCE\xA3", "\xCE\xB1\xCF\x82 \xCF\x83"},
+        {"x\xC2\xA0the\xE3\x80\x80y", "x y"}, 
+        {"\xE2\x80\x9C" "a\xE2\x80\x9D", "\xE2\x80\x9C \xE2\x80\x9D"},
+        {"a\xFF\xE2", "\xEF\xBF\xBD\xEF\xBF\xBD"}};
     static const struct { const char *pred, *a[2]; int em, prefix; double f1; } cases[] = {
         {"the cat sat", {"cat", "x"}, 0, 1, 2.0 / 3}, {"cat cat dog", {"cat dog dog", "x"}, 0, 0,
         2.0 / 3}, {"", {"the", "x"}, 1, 1, 1}, {"", {"x", "y"}, 0, 0, 0},
@@ -651,6 +718,41 @@ static void test_score(void) {
         CHECK(f1 < 1e-12 && f1 > -1e-12, "f1 of '%s' is off by %g", p, f1);
     }
     CHECK(score_em("x", NULL, 0) == 0 && score_f1("x", NULL, 0) == 0, "no answers");
+}
+
+/* Up to ten pieces: characters of a window of 128, articles, ASCII, what Python treats apart.  Every
+ * line as in tests/reference/score_python.py, which made the checksums. */
+static void make_span(uint64_t *rng, unsigned window, char *s) {
+    static const unsigned odd[12] = {0x3A3, 0x3A3, 0x130, 0x49, 0x301, 0xAD, 0x2019, 0xA0, 0x3000,
+                                     0x85, 0x1C, 0x200B};
+    static const char *const article[4] = {"the", "a", "An", " The "};
+    for (unsigned left = 1 + rng_next(rng) % 10; left > 0; left--) {
+        unsigned kind = rng_next(rng) % 8, code;
+        if (kind == 0) { s += sprintf(s, "%s", article[rng_next(rng) % 4]); continue; }
+        if (kind == 1) code = 32 + rng_next(rng) % 95;
+        else if (kind == 2) code = odd[rng_next(rng) % 12];
+        else code = window * 128 + rng_next(rng) % 128;
+        s += utf8_put(s, code == 0 || (code >= 0xD800 && code < 0xE000) ? ' ' : code);
+    }
+    *s = 0;
+}
+
+static void test_score_python(void) {
+    size_t n;
+    char span[64], *want = read_all("tests/score.txt", &n), *line = want;
+    for (unsigned block = 0; block < 65; block++, line += 17) {
+        uint64_t rng = block, hash = 0xCBF29CE484222325u;
+        for (unsigned i = 0; i < 512; i++) {
+            make_span(&rng, block < 64 ? block * 16 + i / 32 : 0xE0000 / 128 + i / 32 % 4, span);
+            char *s = score_normalize(span);
+            for (const char *p = s; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+            hash = (hash ^ '\n') * 0x100000001B3u;
+            free(s);
+        }
+        CHECK(n == 65 * 17 && strtoull(line, NULL, 16) == hash, "spans of U+%04X on: not Python's",
+              block * 16 * 128);
+    }
+    free(want);
 }
 
 /* ---- people ---- */
@@ -1223,9 +1325,12 @@ int main(int argc, char **argv) {
     test_texts();
     test_details();
     test_csv_details();
+    test_exports();
+    test_plain_line();
     test_merges();
     test_chunks();
     test_score();
+    test_score_python();
     test_split();
     CHECK(corpus_read(&elements, "data/elements/train.jsonl", err) == 0, "%s", err);
     CHECK(corpus_read(&factbook, "data/factbook/valid.jsonl", err) == 0, "%s", err);
