@@ -249,7 +249,7 @@ static void mark_matrices(Params *ps) {
                                          "prompts"};
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
-        p->matrix = p->t.ndim - (strstr(p->name, "%d") != NULL) == 2;
+        p->matrix = p->t.ndim == 2 && !strstr(p->name, "%d");
         for (int k = 0; k < 5; k++) p->matrix &= !strstr(p->name, tables[k]);
     }
 }

@@ -705,13 +705,11 @@ int tape_backward(Tape *tp, Tensor *loss) {
 /* ==== parameters ============================================================================= */
 static real *reals_new(size_t n) { return calloc(n ? n : 1, sizeof(real)); }
 
-/* Numbers of p->v: Adam's second moments, and after those of matrices [R,C] or [G,R,C] two squares
- * of their shorter side, which Muon needs. */
+/* Numbers of p->v: Adam's second moments, and after those of a matrix [R,C] two squares of its
+ * shorter side, which Muon needs. */
 static size_t second_size(const Tensor *t) {
-    if (t->ndim < 2) return tensor_size(t);
-    const int *side = t->shape + t->ndim - 2;
-    size_t r = (size_t)(side[0] < side[1] ? side[0] : side[1]);
-    return tensor_size(t) + 2 * r * r;
+    size_t r = (size_t)(t->shape[0] < t->shape[1] ? t->shape[0] : t->shape[1]);
+    return tensor_size(t) + (t->ndim == 2 ? 2 * r * r : 0);
 }
 
 Tensor *param_new(Params *ps, const char *name, int ndim, ...) {
@@ -1813,7 +1811,7 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
     }
 }
 
-/* Muon, for a matrix W [R,C], or each of G of them: m = mu m + g (g clipped), U = g + mu m, and of U only the directions
+/* Muon, for a matrix W [R,C]: m = mu m + g (g clipped), U = g + mu m, and of U only the directions
  * are kept: W -= lr decay W;  W -= lr 0.2 sqrt(max(R,C)) O(U), where O(U) has U's singular vectors
  * and singular values near 1.  Five steps of Newton and Schulz come there from X = U / |U|:
  *
@@ -1821,12 +1819,10 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
  *
  * The factor makes a step as large as Adam's.  p->v holds X, A and B; the gradient's room, which
  * is no longer needed, a X + B X. */
-static void muon_matrix(const Param *p, int group, const Adam *o, real scale) {
-    int R = p->t.shape[p->t.ndim - 2], C = p->t.shape[p->t.ndim - 1];
-    int r = R < C ? R : C, longer = R < C ? C : R;
-    size_t n = (size_t)R * (size_t)C, square = (size_t)r * (size_t)r, at = (size_t)group * n;
-    real *w = p->t.data + at, *g = p->t.grad + at, *m = p->m + at, *x = p->v + at;
-    real *A = p->v + tensor_size(&p->t), *B = A + square;
+static void muon_matrix(const Param *p, const Adam *o, real scale) {
+    int R = p->t.shape[0], C = p->t.shape[1], r = R < C ? R : C, longer = R < C ? C : R;
+    size_t n = tensor_size(&p->t), square = (size_t)r * (size_t)r;
+    real *w = p->t.data, *g = p->t.grad, *m = p->m, *x = p->v, *A = x + n, *B = A + square;
     for (size_t i = 0; i < n; i++) {
         m[i] = o->muon * m[i] + g[i] * scale;
         x[i] = g[i] * scale + o->muon * m[i];
@@ -1851,11 +1847,8 @@ typedef struct { const Params *ps; const Adam *o; real scale; } MuonJob;
 static void muon_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */
     const MuonJob *s = ctx;
     (void)thread;
-    for (; lo < hi; lo++) {
-        const Param *p = s->ps->p[lo];
-        for (int g = 0; p->matrix && p->t.grad && g < (p->t.ndim == 3 ? p->t.shape[0] : 1); g++)
-            muon_matrix(p, g, s->o, s->scale);
-    }
+    for (; lo < hi; lo++)
+        if (s->ps->p[lo]->matrix && s->ps->p[lo]->t.grad) muon_matrix(s->ps->p[lo], s->o, s->scale);
 }
 
 static void adam_square_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */

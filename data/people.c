@@ -203,7 +203,6 @@ static int names_add(Names *names, const char *title) {/* 0: it is there already
 
 typedef struct {
     char first[WORD], title[2 * WORD];
-    Split split;                 /* whose words are used                                      */
     int she, n;                  /* n facts, of the relations rel[0..n), in that order        */
     int rel[N_RELS];
     char value[N_RELS][WORD];    /* by relation                                               */
@@ -228,7 +227,6 @@ static void draw_name(Person *p, Split split, Names *names, uint64_t *rng) {
         }
         snprintf(p->title, sizeof p->title, "%s%s%s", p->first, two ? " " : "", two ? last : "");
     } while (!names_add(names, p->title));
-    p->split = split;
     p->she = rng_below(rng, 2);
 }
 
@@ -331,15 +329,6 @@ static void put_value(Text *t, const Person *p, int rel, int article, uint64_t *
     put(t, value);
 }
 
-/* A made-up word that is no answer, with a capital or not; none that asks for "an". */
-static void put_noise(Text *t, const Person *p, int capital, uint64_t *rng) {
-    char word[WORD];
-    do invent_word(word, CITY, p->split, rng);
-    while (strchr("aeiou", *word));
-    if (capital) set_capital(word);
-    put(t, word);
-}
-
 /* Puts the first n bytes of a form, with what its letters stand for. */
 static void put_letters(Text *t, const char *form, size_t n, const Person *p, uint64_t *rng) {
     static const char always[] = "hrx";
@@ -352,7 +341,6 @@ static void put_letters(Text *t, const char *form, size_t n, const Person *p, ui
         *c = *++form;
         const char *rel = strchr(LETTERS, lower(*c)), *pronoun = strchr(always, *c);
         if (rel) put_value(t, p, (int)(rel - LETTERS), *c != lower(*c), rng);
-        else if (lower(*c) == 'w') put_noise(t, p, *c == 'W', rng);
         else if (pronoun) put(t, pronouns[p->she][pronoun - always]);
         else put_person(t, p, *c, rng);
     }
@@ -385,7 +373,7 @@ static unsigned contents(const char *form) {
     while ((form = strchr(form, '%')) != NULL) {
         const char *rel = strchr(LETTERS, lower(*++form));
         if (rel) bits |= 1u << (rel - LETTERS);
-        else if (!strchr("hrxwW", *form)) bits |= NAMES;
+        else if (!strchr("hrx", *form)) bits |= NAMES;
     }
     return bits;
 }

@@ -5,7 +5,6 @@
  *   n s o         the person as subject, with 's, as object: "Lena Moser", "Lena", or a pronoun
  *   N             the same as n, but never a pronoun
  *   h r x         always a pronoun: he, his, him; she, her, her
- *   w W           a made-up word that is no answer, without and with a capital
  * Which relations a form states follows from its letters.  Lists end in NULL. */
 #ifndef PEOPLE_WORDS_H
 #define PEOPLE_WORDS_H
@@ -247,13 +246,6 @@ static const char *const held_forms[] = {
 
 /* Sentences that state nothing. */
 static const char *const fillers[] = {
-    "%n once visited %W.", "%n has a cousin in %W.", "%s brother is called %W.",
-    "The %w of %o is broken.", "%n sold %r %w to a %w.", "%n cannot stand %w.",
-    "%n met %r best friend at a %w.", "A %w stands next to %s house.",
-    "%n wrote a book about %w.", "%s sister works with %w and %w.", "%n went to school in %W.",
-    "%n never eats %w.", "There is a %w in %s kitchen.", "%n would love to see %W one day.",
-    "%n won a prize for %w last year.", "%n and %r friend %W go to the %w together.",
-    "%n paints every %w blue.", 
     "%n is well liked by everyone.", "%n is always in a good mood.", "%n gets up early.",
     "%n likes long walks.", "The neighbours think highly of %o.", "%n has many friends.",
     "%n is a quiet person.", "%n does not like to be late.", "We met %o at a wedding.",
@@ -331,8 +323,6 @@ static const char *const leads[] = {
     "Well,", "I think", "After a long search,", "Somebody told me that", "Nowadays",
     "As you can see,", "To my surprise,", "And", NULL};
 static const char *const tails[] = {
-    "with a %w", "near the %w", "with %r friend %W", "not far from %W", "in spite of the %w",
-    "because of %w", "on the %w", "thanks to a %w", 
     ", as everybody knows", "with two cousins", "near the old bridge", "since the summer",
     "these days", ", I think", "and is happy about it", "like %r father before %x",
     "most of the time", ", of course", "for the time being", "again", ", believe it or not",
