@@ -128,17 +128,7 @@ static void spell_syllables(char *word, int most, uint64_t *rng) {
     }
 }
 
-typedef enum { SYLLABLES, LETTERS_ONLY, GLUED, GROWN } Spelling;
-
-/* The start of a word that stands in some form, and syllables after it: what is written like a
- * common word at first may be none. */
-static void spell_grown(char *word, uint64_t *rng) {
-    const char *form = any(forms, rng), *at = form + rng_below(rng, (int)strlen(form));
-    while (at > form && is_part(at[-1])) at--;
-    for (int n = 0; n < 5 && is_part(*at) && (at == form || at[-1] != '%'); n++, at++)
-        word[n] = (char)lower((unsigned char)*at), word[n + 1] = 0;
-    spell_syllables(word, 2, rng);
-}
+typedef enum { SYLLABLES, LETTERS_ONLY, GLUED } Spelling;
 
 /* Makes up a word that this split may use.  A part of a name has no list; an answer has that of
  * its relation, and may be the start of one listed value and the end of another. */
@@ -158,10 +148,6 @@ static void make_word(char *word, Spelling how, const char *const *list, int acc
             snprintf(word, WORD, "%.*s%s", (int)(strlen(a) + 1) / 2, a, b + strlen(b) / 2);
             *word = (char)lower(*word);
         }
-        if (how == GROWN) spell_grown(word, rng);
-        n = (int)strlen(word);
-        if (list && n < LONGEST - 3 && n > 2 && rng_below(rng, 12) == 0)   /* "bouzouzou"      */
-            memcpy(word + n, word + n - 3, 3), word[n + 3] = 0;
         if (accent) set_accent(word, rng);
         n = (int)strlen(word);
     } while (n < least || n > LONGEST || home_of(word) != home || !is_free(word));
@@ -232,7 +218,7 @@ static void draw_name(Person *p, Split split, Names *names, uint64_t *rng) {
 
 static void invent_word(char *word, int rel, Split home, uint64_t *rng) {
     int how = rng_below(rng, 10), accent = rng_below(rng, 25) == 0;
-    make_word(word, how < 5 ? SYLLABLES : how < 6 ? LETTERS_ONLY : how < 8 ? GLUED : GROWN, relations[rel].values,
+    make_word(word, how < 5 ? SYLLABLES : how < 6 ? LETTERS_ONLY : GLUED, relations[rel].values,
               accent, home, rng);
 }
 
