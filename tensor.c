@@ -26,10 +26,11 @@
 #endif
 
 /* ==== platform: the only section that looks at compiler and machine ========================== */
-#ifdef __FAST_MATH__
-#error "-ffast-math (-Ofast) lets the compiler reorder sums: build without it"
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__ || defined(__RECIPROCAL_MATH__) \
+    || defined(__ASSOCIATIVE_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "-ffast-math (-Ofast) and each of its parts let the compiler change results: build without"
 #endif
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of halves */
 #error "floats are kept in wider registers: gcc wants -msse2 -mfpmath=sse (x86), -std=gnu11 (s390x)"
 #endif
 #if defined(__unix__) || defined(__APPLE__)
@@ -173,7 +174,7 @@ INLINE real real_exp(real x) {
     real c = x > EXP_MIN ? x : EXP_MIN;
     c = c < EXP_MAX ? c : EXP_MAX;
     rbits k;
-    real y = (1 + exp_reduced(c, &k)) * power_of_two(k / 2) * power_of_two(k - k / 2);
+    real p = exp_reduced(c, &k), y = (1 + p) * power_of_two(k / 2) * power_of_two(k - k / 2);
     return x == x ? y : x;
 }
 

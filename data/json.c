@@ -135,7 +135,7 @@ static int parse_escape(Parser *s, char *out) {
     s->p += 5;
     if (code == 0) {
         s->pool->nuls++;
-        *out = JSON_NUL;
+        *out = (char)JSON_NUL;
         return 1;
     }
     if (code >= 0xD800 && code < 0xE000) {             /* a surrogate needs its other half    */

@@ -15,13 +15,13 @@ typedef struct Json {
     struct Json *child, *next;   /* first element or member; next sibling                     */
 } Json;
 
-#define JSON_NUL '\xFF'
+#define JSON_NUL 0xFF
 
 typedef struct {                 /* owns the nodes; zeroed before use                         */
     struct JsonBlock *blocks;
     size_t n, limit;             /* values it holds, and may hold at most; limit 0: any number */
     int strict;                  /* 1: half a surrogate pair is an error, else it is U+FFFD;
-                                    \u0000 is one too, else it is JSON_NUL, which no UTF-8 has  */
+                                    so is NUL, else it is this byte, which no UTF-8 has       */
     int nuls;                    /* how many of those there are                               */
 } JsonPool;
 

@@ -65,6 +65,33 @@ static void check_machine(void) {
     }
 }
 
+/* What parts of -ffast-math do that no macro tells of, and exponents wider than a float's: the
+ * numbers are volatile, what is done with them is not. */
+static void check_rules(void) {
+    volatile float vbig = 0x1p60f, vone = 1, vzero = 0, three = 3, above = 0x1.000002p-126f;
+    volatile float half = 0.5f, two = 2, tenth = 0.1f;
+    volatile double exact_tenth = 0.1;
+    float big = vbig, one = vone, zero = vzero, low = above * half, up = low * two, x[64], sum = 0;
+    float inf = big * big * big, nan = inf - inf, signs[2] = {0 - zero, -zero + 0};
+    uint32_t bits[2];
+    memcpy(bits, signs, sizeof bits);
+    if (up != FLT_MIN)
+        die("machine", "products keep digits that subnormal numbers do not have: m68k wants "
+                       "-msoft-float");
+    if ((one + 0x1p60f) - 0x1p60f != 0) die("machine", "sums are reordered: no -fassociative-math");
+    if (bits[0] || bits[1]) die("machine", "zeros lose their signs: no -fno-signed-zeros");
+    if (!(nan != nan)) die("machine", "NaN is taken for a number: no -ffinite-math-only");
+    if (exact_tenth == tenth) die("machine", "0.1 is a float: no -fsingle-precision-constant");
+    for (int i = 0; i < 64; i++) x[i] = i ? one : 0x1p24f;
+    for (int i = 0; i < 64; i++) sum += x[i];
+    if (sum != 0x1p24f) die("machine", "loops reorder sums: no -fassociative-math");
+    for (int i = 0; i < 64; i++) {
+        float y = one + (float)i * 0x1p-23f;
+        if (y / 3 != y / three)
+            die("machine", "quotients become products: no -freciprocal-math");
+    }
+}
+
 /* ==== checksums ============================================================================== */
 static uint64_t sum_u32(uint64_t hash, uint32_t u) {
     const unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8),
@@ -456,7 +483,7 @@ int main(int argc, char **argv) {
     if (at < argc) scratch = argv[at++];
     char **threads = at < argc ? argv + at : default_threads;
     int n_runs = at < argc ? argc - at : 1, checked = 0;
-    if (PROMISED) check_machine();
+    if (PROMISED) check_machine(), check_rules();
     else if (!print) {
         puts("golden          skipped: its checksums are those of float, without FAST=1");
         return 0;
