@@ -786,7 +786,8 @@ static Tensor *add_guidance(Model *m, Tape *tp, const MacBatch *b, Tensor *loss,
     int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
     for (int r = 0; idx && r < rows; r++) idx[r] = r;
     for (int i = 0; i < m->c.agg_B && b->guidance > 0; i++)
-        loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)), b->guidance);
+        loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)),
+                      b->guidance);
     return loss;
 }
 

@@ -29,7 +29,6 @@ struct Augment {
     Group *group; int n_groups;
     Spot *spot;   int n_spots, cap_spots;
     int *qa_group;               /* [n_qas] index in its document's groups                    */
-    int n_names;                 /* different titles, up to " ("                              */
 };
 
 /* ---- finding ---- */
@@ -173,25 +172,6 @@ static void sort_facts(Augment *g, int *run, int *run_len) {
     }
 }
 
-static int by_name(const void *x, const void *y) {
-    const char *a = *(char *const *)x, *b = *(char *const *)y;
-    size_t n = base_len(a), m = base_len(b);
-    int order = memcmp(a, b, n < m ? n : m);
-    return order ? order : (n > m) - (n < m);
-}
-
-static int count_names(Augment *g) {
-    const Corpus *c = g->c;
-    const char **name = malloc(((size_t)c->n_docs + 1) * sizeof *name);
-    if (!name) return -1;
-    for (int i = 0; i < c->n_docs; i++) name[i] = c->docs[i].title;
-    if (c->n_docs > 0) qsort(name, (size_t)c->n_docs, sizeof *name, by_name);
-    for (int i = 0; i < c->n_docs; i++)
-        g->n_names += i == 0 || by_name(&name[i - 1], &name[i]) != 0;
-    free(name);
-    return 0;
-}
-
 Augment *aug_new(const Corpus *train) {
     size_t n_qas = (size_t)train->n_qas, n_docs = (size_t)train->n_docs;
     Augment *g = calloc(1, sizeof *g);
@@ -208,7 +188,7 @@ Augment *aug_new(const Corpus *train) {
     g->qa_group = malloc((n_qas + 1) * sizeof *g->qa_group);
     g->spot = malloc(sizeof *g->spot);
     g->cap_spots = 1;
-    int ok = g->plan && g->fact && g->group && g->qa_group && g->spot && count_names(g) == 0;
+    int ok = g->plan && g->fact && g->group && g->qa_group && g->spot;
     if (ok) sort_facts(g, run, run + n_qas);
     for (int i = 0; i < train->n_docs && ok; i++) ok = plan_doc(g, i, run, run + n_qas) == 0;
     free(run);

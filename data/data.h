@@ -134,16 +134,17 @@ typedef struct {
     void *block;                                 /* everything above in one malloc            */
 } AugDoc;
 /* Draws: with probability p_name the title is replaced by `title` (NULL: never), and with
- * probability p_answer, each answer by another of its relation: in text, questions and answers
+ * probability p_answer, each answer by another of its relation, or, of p_made of them, by one that is
+ * made up: of the halves of two, or a number's digits drawn anew.  In text, questions and answers
  * alike, whole words only, never where spans overlap.  rng is the caller's state (rng_next of
  * splitmix64).  p_name = p_answer = 0 returns the document as it is. */
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
               double p_made, uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
 void aug_drop(AugDoc *d);
-/* A title to give to aug_draw.  Of a corpus with fewer than `names` different ones (up to " ("), as
- * often as some are missing, one is made up in room[n]: half of the time a capitalised mention
- * from a text, else one title's beginning and another's end.  Few names would be learned by heart,
- * and no others found.  Where none is missing: one draw. */
+/* A title to give to aug_draw: one of the corpus, or, of `made` of them, one that is made up in
+ * room[n]: a quarter of these are a capitalised mention from a text, the others one title's
+ * beginning and another's end, half of them with some letters exchanged.  A few names would be
+ * learned by heart, and no others found. */
 const char *aug_name(const Augment *g, double made, uint64_t *rng, char *room, size_t n);
 void aug_free(Augment *g);
 
