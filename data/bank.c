@@ -28,9 +28,10 @@ static size_t row_bytes(const Bank *b) {
 
 void bank_read(const Bank *b, int first, int n, real *to) {
     size_t per = (size_t)b->T * (size_t)b->d, numbers = per * (size_t)n;
+    if (n == 0) return; /* there may be nothing to point to */
     const char *from = (const char *)b->phi + (size_t)first * row_bytes(b);
     if (b->half) half_read(to, (const unsigned char *)from, numbers);
-    else if (n) memcpy(to, from, numbers * sizeof *to);
+    else memcpy(to, from, numbers * sizeof *to);
 }
 
 /* Three strings an entry: id, title, hash.  The next entry's, behind `at` (NULL: the first). */
@@ -96,7 +97,7 @@ int bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const re
     if (!b->out && own_room((char **)&b->phi, &b->phi_mapped, &b->cap_phi, (size_t)b->K * row, row))
         return -1;
     if (!seen_add(b, hash)) return 0;
-    char *to = (char *)b->phi + (b->out ? 0 : (size_t)b->K * row);
+    char *to = b->out ? NULL : (char *)b->phi + (size_t)b->K * row;
     unsigned char two[2];
     for (size_t i = 0; b->half && i < n; i++) {
         uint16_t h = half_of(phi[i]);
