@@ -93,7 +93,7 @@ static const Option options[] = {
 static void help(void) {
     puts("usage: run COMMAND [options]\n"
          "  learn   --model M --bank B FILE...      take documents in: .txt .jsonl .json .csv\n"
-         "          [--format jsonl|json|csv|txt]   whatever the name says; needed for -, standard input\n"
+         "          [--format jsonl|json|csv|txt]   whatever its name; - is standard input\n"
          "          [--paragraphs]                  a document per paragraph of a text file\n"
          "          [--half]                        a new bank in half precision\n"
          "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"

@@ -209,7 +209,8 @@ static void read_split(Corpus *c, const char *split, int needed) {
     static const char *const kinds[] = {".jsonl", ".json", ".csv"};
     for (int i = 0; i < 3; i++) {
         char path[1024], err[DATA_ERR];
-        if ((size_t)snprintf(path, sizeof path, "%s/%s%s", data_dir, split, kinds[i]) >= sizeof path)
+        int n = snprintf(path, sizeof path, "%s/%s%s", data_dir, split, kinds[i]);
+        if ((size_t)n >= sizeof path)
             die("--data has %zu characters: too many", strlen(data_dir));
         FILE *f = fopen(path, "rb");
         if (!f && errno == ENOENT) continue;
@@ -698,8 +699,8 @@ static void run_stage(const char *name, int steps, double lr, void (*one_step)(v
         if (!interrupted) continue;
         save(last_path, 1);
         fputs("\n", stderr);
-        note("stopped at step %d of stage %s; to go on: ./train --resume --out %s", state.step, name,
-             out_path);
+        note("stopped at step %d of stage %s; to go on: ./train --resume --out %s", state.step,
+             name, out_path);
         exit(130);
     }
 }

@@ -29,9 +29,10 @@ static size_t row_bytes(const Bank *b) {
 
 void bank_read(const Bank *b, int first, int n, real *to) {
     size_t per = (size_t)b->T * (size_t)b->d, numbers = per * (size_t)n;
+    if (n == 0) return; /* there may be nothing to point to */
     const char *from = (const char *)b->phi + (size_t)first * row_bytes(b);
     if (b->half) half_read(to, (const unsigned char *)from, numbers);
-    else if (n) memcpy(to, from, numbers * sizeof *to);
+    else memcpy(to, from, numbers * sizeof *to);
 }
 
 /* Three strings an entry: id, title, hash.  The next entry's, behind `at` (NULL: the first). */

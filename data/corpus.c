@@ -670,7 +670,8 @@ static int read_text(CorpusReader *r, char *text, size_t n) {
 
 /* ---- files ---- */
 
-static const struct { const char *name; int (*whole)(CorpusReader *, char *, size_t); } formats[] = {
+typedef struct { const char *name; int (*whole)(CorpusReader *, char *, size_t); } Format;
+static const Format formats[] = {
     {"jsonl", NULL}, {"ndjson", NULL}, {"json", read_squad}, {"csv", read_csv}, {"txt", read_text},
     {"paragraphs", read_paragraphs}};
 enum { N_FORMATS = sizeof formats / sizeof *formats, FORMAT_TXT = 4 };

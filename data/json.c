@@ -296,8 +296,8 @@ Json *json_get(const Json *object, const char *key) {
     return found;
 }
 
-/* Control characters, those of Unicode's second hundred too; what ends a line or turns the direction
- * of what follows; bytes that are no character (n: 0). */
+/* Control characters, those behind ASCII too; what ends a line or turns the direction of what
+ * follows; bytes that are no character (n: 0). */
 static int is_hidden(const unsigned char *p, int n) {
     if (n < 2) return n == 0 || *p < ' ' || *p == 127;
     if (n == 2) return p[0] == 0xC2 && p[1] < 0xA0;

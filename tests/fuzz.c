@@ -212,7 +212,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     case 'j': fuzz_corpus(file_of(data, n, ".jsonl", 0), NULL); fuzz_json(data, n); break;
     case 'q': fuzz_corpus(file_of(data, n, ".json", 0), NULL); fuzz_json(data, n); break;
     case 'c': fuzz_corpus(file_of(data, n, ".csv", 0), NULL); break;
-    case 'p': fuzz_corpus(file_of(data, n, ".txt", 0), n && data[0] == '\n' ? "paragraphs" : NULL); break;
+    case 'p':
+        fuzz_corpus(file_of(data, n, ".txt", 0), n && data[0] == '\n' ? "paragraphs" : NULL);
+        break;
     case 't': fuzz_tokenizer(data, n); break;
     default: break;
     }

@@ -231,6 +231,11 @@ mutant data/tokenizer.c 's/m->id < best.id)/(best.id == INT_MAX || m->id > best.
     "tokenizer: the last merge first"
 mutant data/tokenizer.c 's/> best->count || p->a < best->a/> best->count || p->a > best->a/' \
     "tokenizer: ties"
+mutant data/json.c 's/return p\[0\] == 0xC2/return p[0] == 0xC3/' "shown: control characters beyond ASCII"
+mutant data/corpus.c 's/if (has_nul(q)) return/if (0) return/' "corpus: an answer with a NUL"
+mutant data/corpus.c 's/strchr(s, ._.)) != NULL/strchr(s, 1)) != NULL/' "corpus: underscores of titles"
+mutant run.c 's/ || ferror(stdout)) die/) die/' "run: results that reached nobody"
+mutant train.c 's/\*x >= least && \*x <= most/1/' "train: a state that says anything"
 mutant data/score.c "s/c\[2\] == 'e'/c[2] == 'o'/" "score: articles stay"
 mutant data/score.c 's/&& !(behind/|| !(behind/' "score: every sigma is a last one"
 mutant data/score.c 's/== 0x130)/== 0x131)/' "score: the capital I with a dot"

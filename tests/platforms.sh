@@ -5,10 +5,34 @@
 #   tests/platforms.sh gcc s390x wasm       these
 #   tests/platforms.sh --install NAME ...   first gets what they need from Debian's packages
 # Foreign processors are emulated (qemu-user): 20 to 200 times slower, which is why test_model and,
-# most of the time, test_files are left to the machines that are real.  One line of the table is one build.
+# most of the time, test_files are left to the machines that are real.  One line of the output is one build.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-all="gcc clang tcc musl i686 aarch64 armhf riscv64 ppc64le ppc64 powerpc s390x mips wasm windows"
+# A platform is a line: its name, Debian's packages, one of the functions below, the compiler, what runs
+# its programs ("": they run themselves), and flags.  A build that is not -static needs qemu's -L.
+table=${PLATFORMS:-"
+gcc     | gcc                                                             | native  | gcc
+clang   | clang                                                           | native  | clang
+tcc     | tcc                                                             | plain   | tcc
+musl    | gcc musl-tools                                                  | plain   | musl-gcc
+i686    | gcc-i686-linux-gnu libc6-dev-i386-cross qemu-user-static        | foreign | i686-linux-gnu-gcc | qemu-i386-static | -static -msse2 -mfpmath=sse
+aarch64 | gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static    | foreign | aarch64-linux-gnu-gcc | qemu-aarch64-static | -static
+arm64cl | clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static | foreign | clang --target=aarch64-linux-gnu | qemu-aarch64-static -L /usr/aarch64-linux-gnu |
+armhf   | gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static  | foreign | arm-linux-gnueabihf-gcc | qemu-arm-static | -static
+riscv64 | gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user-static  | foreign | riscv64-linux-gnu-gcc | qemu-riscv64-static | -static
+ppc64le | gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross qemu-user-static | foreign | powerpc64le-linux-gnu-gcc | qemu-ppc64le-static | -static
+ppc64   | gcc-powerpc64-linux-gnu libc6-dev-ppc64-cross qemu-user-static  | foreign | powerpc64-linux-gnu-gcc | qemu-ppc64-static | -static
+powerpc | gcc-powerpc-linux-gnu libc6-dev-powerpc-cross qemu-user-static  | foreign | powerpc-linux-gnu-gcc | qemu-ppc-static | -static
+s390x   | gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static      | foreign | s390x-linux-gnu-gcc | qemu-s390x-static | -static -std=gnu11
+mips    | gcc-mips-linux-gnu libc6-dev-mips-cross qemu-user-static        | foreign | mips-linux-gnu-gcc | qemu-mips-static | -static
+wasm    | clang lld wasi-libc libclang-rt-14-dev-wasm32 nodejs            | wasm    | clang --target=wasm32-wasi | node --no-warnings --no-liftoff tests/wasi.mjs | -Wl,-z,stack-size=1048576
+windows | gcc-mingw-w64-x86-64-posix wine wine64                          | windows | x86_64-w64-mingw32-gcc | wine | -static
+"}
+all=$(cut -d'|' -f1 <<< "$table" | xargs)
+column() { # NUMBER PLATFORM: of the table, without the blanks around it
+    awk -F'|' -v n="$1" -v name="$2" '{ at = $1; gsub(/ /, "", at) } at == name {
+        sub(/^ */, "", $n); sub(/ *$/, "", $n); print $n }' <<< "$table"
+}
 install=0
 if [ "${1:-}" = --install ]; then install=1; shift; fi
 wanted=${*:-$all}
@@ -16,27 +40,6 @@ passed=0 failed=0 skipped=0
 root=build/platforms
 export WINEPREFIX=$PWD/$root/wine WINEDEBUG=-all
 few="ops data" every="ops data files model"
-
-packages() { # of a platform
-    case $1 in
-    gcc) echo gcc ;;
-    clang) echo clang ;;
-    tcc) echo tcc ;;
-    musl) echo gcc musl-tools ;;
-    i686) echo gcc-i686-linux-gnu libc6-dev-i386-cross qemu-user-static ;;
-    aarch64) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static ;;
-    armhf) echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static ;;
-    riscv64) echo gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user-static ;;
-    ppc64le) echo gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross qemu-user-static ;;
-    ppc64) echo gcc-powerpc64-linux-gnu libc6-dev-ppc64-cross qemu-user-static ;;
-    powerpc) echo gcc-powerpc-linux-gnu libc6-dev-powerpc-cross qemu-user-static ;;
-    s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;
-    mips) echo gcc-mips-linux-gnu libc6-dev-mips-cross qemu-user-static ;;
-    wasm) echo clang lld wasi-libc libclang-rt-14-dev-wasm32 nodejs ;;
-    windows) echo gcc-mingw-w64-x86-64-posix wine wine64 ;;
-    *) echo "platforms.sh: there is no platform $1; there are: $all" >&2; exit 2 ;;
-    esac
-}
 
 line() { # PLATFORM BUILD ORDER BITS CODE THREADS TESTS RESULT SECONDS
     printf '| %-8s | %-34s | %-6s | %-2s | %-7s | %-7s | %-27s | %-7s | %7s |\n' "$@"
@@ -89,8 +92,8 @@ row() {
         $((SECONDS - began))
 }
 
-native() { # COMMAND: a compiler for this machine, in all ways that could matter
-    local cc=$1 four="1 2 3 5" o
+native() { # PLATFORM COMPILER: one for this machine, in all ways that could matter
+    local cc=$2 four="1 2 3 5" o
     row "$cc" "-O3 -march=native" "" "$four" "$every" "CC=$cc"
     row "$cc" "-O3 -march=native, no pthreads" "" 1 "$every" "CC=$cc" THREADS=0
     for o in -O0 -O2; do
@@ -105,60 +108,60 @@ native() { # COMMAND: a compiler for this machine, in all ways that could matter
     fi
 }
 
-foreign() { # PLATFORM TRIPLET QEMU FLAG ...
-    local platform=$1 cc=$2-gcc qemu=qemu-$3-static tests=$few
-    shift 3
-    command -v "$cc" > /dev/null || { skip "$platform" "no $cc"; return; }
-    if [ "$platform" = i686 ]; then # many a kernel runs this by itself
-        mkdir -p $root && echo 'int main(void) { return 0; }' > $root/one.c
-        "$cc" -static $root/one.c -o $root/one && $root/one 2> /dev/null && qemu=""
+plain() { # PLATFORM COMPILER
+    local threads="1 2 3 5"
+    if [ "$1" = tcc ]; then row tcc "" "" 1 "$every" CC=tcc ARCH= WARN= THREADS=0
+    else row "$1" "gcc -O3" "" "$threads" "$every" "CC=$2" ARCH= CFLAGS=-static; fi
+}
+
+foreign() { # PLATFORM COMPILER EMULATOR FLAGS
+    local emulator=$3 tests=$few
+    if [ "$1" = i686 ]; then # many a kernel runs this by itself
+        echo 'int main(void) { return 0; }' > $root/one.c
+        $2 -static $root/one.c -o $root/one && $root/one 2> /dev/null && emulator=""
     fi
-    [ -z "$qemu" ] || command -v "$qemu" > /dev/null || { skip "$platform" "no $qemu"; return; }
+    [ -z "$emulator" ] || command -v "${emulator%% *}" > /dev/null || { skip "$1" "no $emulator"; return; }
     # test_ops compares with glibc's expl, which on 32-bit PowerPC takes an instruction that older
     # processors read as mffs and qemu 7.2 refuses.
-    [ "$platform" != powerpc ] || tests="data files"
-    row "$platform" "gcc -O2${*:+ $*}" "$qemu" 2 "$tests" \
-        "CC=$cc" ARCH= OPT=-O2 "CFLAGS=-static $*"
+    [ "$1" != powerpc ] || tests="data files"
+    local flags=${4#-static} cc=${2%% *}
+    row "$1" "${cc##*-} -O2${flags:+ ${flags# }}" "$emulator" 2 "$tests" \
+        "CC=$2" ARCH= OPT=-O2 "CFLAGS=$4"
+}
+
+wasm() { # PLATFORM COMPILER RUNNER FLAGS
+    echo 'int main(void) { return 0; }' > $root/one.c
+    $2 $root/one.c -o $root/one 2> /dev/null || { skip wasm "no $2"; return; }
+    command -v node > /dev/null || { skip wasm "no node"; return; }
+    # Compiled once and for all: node 20 has crashed at exit while it was still optimising.
+    # It still does after test_model, whose checks have all passed by then; so that is left out.
+    row wasm "clang -O3" "$3" 1 "$few files" "CC=$2" ARCH= THREADS=0 "CFLAGS=$4"
+}
+
+windows() { # PLATFORM COMPILER RUNNER FLAGS
+    command -v wine > /dev/null || { skip windows "no wine"; return; }
+    row windows "gcc -O3 (mingw-w64, wine)" "$3" "1 2 3 5" "$every" "CC=$2" ARCH= "CFLAGS=$4"
+    wineserver -k
 }
 
 one() { # PLATFORM
-    local clang="clang --target=wasm32-wasi" cc=x86_64-w64-mingw32-gcc
-    case $1 in
-    gcc | clang)
-        if command -v "$1" > /dev/null; then native "$1"; else skip "$1" "no $1"; fi ;;
-    tcc)
-        command -v tcc > /dev/null || { skip tcc "no tcc"; return; }
-        row tcc "" "" 1 "$every" CC=tcc ARCH= WARN= THREADS=0 ;;
-    musl)
-        command -v musl-gcc > /dev/null || { skip musl "no musl-gcc"; return; }
-        row musl "gcc -O3" "" "1 2 3 5" "$every" CC=musl-gcc ARCH= CFLAGS=-static ;;
-    i686) foreign i686 i686-linux-gnu i386 -msse2 -mfpmath=sse ;;
-    aarch64) foreign aarch64 aarch64-linux-gnu aarch64 ;;
-    armhf) foreign armhf arm-linux-gnueabihf arm ;;
-    riscv64) foreign riscv64 riscv64-linux-gnu riscv64 ;;
-    ppc64le) foreign ppc64le powerpc64le-linux-gnu ppc64le ;;
-    ppc64) foreign ppc64 powerpc64-linux-gnu ppc64 ;;
-    powerpc) foreign powerpc powerpc-linux-gnu ppc ;;
-    s390x) foreign s390x s390x-linux-gnu s390x -std=gnu11 ;;
-    mips) foreign mips mips-linux-gnu mips ;;
-    wasm)
-        echo 'int main(void) { return 0; }' > $root/one.c
-        $clang $root/one.c -o $root/one 2> /dev/null || { skip wasm "no $clang"; return; }
-        command -v node > /dev/null || { skip wasm "no node"; return; }
-        # Compiled once and for all: node 20 has crashed at exit while it was still optimising.
-        # It still does after test_model, whose checks have all passed by then; so that is left out.
-        row wasm "clang -O3" "node --no-warnings --no-liftoff tests/wasi.mjs" 1 "$few files" \
-            "CC=$clang" ARCH= THREADS=0 CFLAGS=-Wl,-z,stack-size=1048576 ;;
-    windows)
-        command -v $cc > /dev/null || { skip windows "no $cc"; return; }
-        command -v wine > /dev/null || { skip windows "no wine"; return; }
-        row windows "gcc -O3 (mingw-w64, wine)" wine "1 2 3 5" "$every" CC=$cc ARCH= CFLAGS=-static
-        wineserver -k ;;
-    esac
+    local how cc
+    how=$(column 3 "$1") cc=$(column 4 "$1")
+    if [ -z "$cc" ] || ! declare -F "${how:-none}" > /dev/null; then
+        echo "platforms.sh: $1 has no compiler, or no function that builds with it" >&2
+        failed=$((failed + 1))
+    elif ! command -v "${cc%% *}" > /dev/null; then skip "$1" "no ${cc%% *}"
+    else "$how" "$1" "$cc" "$(column 5 "$1")" "$(column 6 "$1")"; fi
 }
 
 needed=""
-for name in $wanted; do needed="$needed $(packages "$name")" || exit 2; done
+for name in $wanted; do
+    [ -n "$(column 1 "$name")" ] || {
+        echo "platforms.sh: there is no platform $name; there are: $all" >&2
+        exit 2
+    }
+    needed="$needed $(column 2 "$name")"
+done
 if [ $install = 1 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q > /dev/null

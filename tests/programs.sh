@@ -352,6 +352,11 @@ check "a long document is cut and counted" sh -c "./run learn --model '$dir/m' -
 if [ -w /dev/full ]; then
     refused 1 "disk full\|cannot be written" ./run learn --model "$dir/m" --bank /dev/full/x "$dir/one.txt"
 fi
+if command -v bash > /dev/null; then
+    for row in 'x | | nothing | cc' 'x | | native' 'y | gcc | native | gcc'; do
+        check "platforms.sh passes with the row $row" sh -c "! PLATFORMS='$row' bash tests/platforms.sh x"
+    done
+fi
 # ---- NOTES.md: every function and test that it names is there
 for name in $(grep -o '`[a-z0-9_]*`' NOTES.md | tr -d '`' | grep '_' | sort -u); do
     check "NOTES.md names $name, which is nowhere" grep -qw -- "$name" mac.h tensor.c mac.c train.c run.c \

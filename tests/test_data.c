@@ -437,7 +437,7 @@ static void test_malformed(void) {
 static void test_details(void) {
     static const struct { const char *ext, *bytes, *why; } cases[] = {
         {".csv", "question,answers,text\nq,\"['Ada', 'A']\",t\n", "line 2: the answers are a list"},
-        {".csv", "question,answer,ans_text\nq, [\"\"Ada\"\"] ,t\n", "line 2: the answers are a list"},
+        {".csv", "question,answer,ans_text\nq, [\"\"A\"\"] ,t\n", "line 2: the answers are a list"},
         {".jsonl", "{\"text\":true}", "no text"}, {".jsonl", "[]", "expected an object"},
         {".jsonl", "{\"text\":\"a\"}\n\n{\"text\":007}", "line 3, byte 10: found 07"},
         {".jsonl", "{\"text\":\"a\",\"n\":-0.5e+7}", NULL},
@@ -462,17 +462,21 @@ static void test_details(void) {
 static void test_exports(void) {
     static const struct { const char *ext, *bytes; int skipped; const char *want; } cases[] = {
         {".jsonl", "{\"id\":17,\"text\":5}", 0, "17|5;"},
-        {".ndjson", "{\"text\":\"t\",\"qas\":[{\"q\":9,\"a\":1984},{\"q\":\"r\",\"a\":[-1.5e+3, true ,2]}]}",
+        {".ndjson", "{\"text\":\"t\",\"qas\":[{\"q\":9,\"a\":1984},"
+         "{\"q\":\"r\",\"a\":[-1.5e+3, true ,2]}]}",
          0, "|t;9=1984;r=-1.5e+3/2;"},
-        {".jsonl", "{\"text\":\"a\\u0000\"}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"x\":[\"\\u0000\"]}", 2, "|b;"},
+        {".jsonl", "{\"text\":\"a\\u0000\"}\n{\"text\":\"b\"}\n"
+         "{\"text\":\"c\",\"x\":[\"\\u0000\"]}", 2, "|b;"},
         {".json", "{\"data\":[{\"title\":\"\\u0000\",\"paragraphs\":[{\"context\":\"c\"}]},"
          "{\"paragraphs\":[{\"context\":\"\\u0000\",\"qas\":[]},{\"context\":\"c\",\"qas\":["
          "{\"question\":\"q\",\"answers\":[{\"text\":\"a\\u0000\"}]},"
          "{\"id\":3,\"question\":\"r\",\"answers\":[{\"text\":1984}]}]}]}]}", 3, "|c;r=1984;"},
-        {".json", "{\"data\":[{\"title\":\"Ada_B_C\",\"context\":\"c\",\"question\":\"q\",\"answers\":"
-         "{\"text\":[\"long\",\"a\"],\"answer_start\":[1,2]}},{\"context\":\"d\",\"question\":\"q\","
+        {".json", "{\"data\":[{\"title\":\"Ada_B_C\",\"context\":\"c\",\"question\":\"q\","
+         "\"answers\":{\"text\":[\"long\",\"a\"],\"answer_start\":[1,2]}},"
+         "{\"context\":\"d\",\"question\":\"q\","
          "\"answers\":[\"x\"]}]}", 0, "Ada B C|c;|d;q=long/a;q=x;"},
-        {".jsonl", "{\"title\":\"A_B\",\"context\":\"c\",\"question\":\"q\",\"answers\":{\"text\":[\"a\"]}}",
+        {".jsonl", "{\"title\":\"A_B\",\"context\":\"c\",\"question\":\"q\","
+         "\"answers\":{\"text\":[\"a\"]}}",
          0, "A B|c;q=a;"},
         {".json", "{\"data\":[{\"title\":\"T\"}]}", 1, ""},
         {".csv", "context,question,answers,title\nc,q,{'text': ['a_b']},A_B\n", 0, "A B|c;q=a_b;"},
@@ -720,8 +724,8 @@ static void test_score(void) {
     CHECK(score_em("x", NULL, 0) == 0 && score_f1("x", NULL, 0) == 0, "no answers");
 }
 
-/* Up to ten pieces: characters of a window of 128, articles, ASCII, what Python treats apart.  Every
- * line as in tests/reference/score_python.py, which made the checksums. */
+/* Up to ten pieces: characters of a window of 128, articles, ASCII, what Python treats apart.
+ * Every line as in tests/reference/score_python.py, which made the checksums. */
 static void make_span(uint64_t *rng, unsigned window, char *s) {
     static const unsigned odd[12] = {0x3A3, 0x3A3, 0x130, 0x49, 0x301, 0xAD, 0x2019, 0xA0, 0x3000,
                                      0x85, 0x1C, 0x200B};

@@ -153,8 +153,8 @@ static void test_foreign(void) {
     CHECK(st_read(f, "bytes", x, 3, err) == -1 && strstr(err, "U8"), "U8 as numbers: %s", err);
     CHECK(st_read_bytes(f, "m/x", u, 4, err) == -1 && strstr(err, "F32"), "numbers as U8: %s", err);
     st_close(f);
-    put_by_hand("{\"x\":{\"dtype\":\"F8_E4M3\",\"shape\":[1,1,1,1,2],\"data_offsets\":[0,2]}}", hand_data,
-                2);
+    put_by_hand("{\"x\":{\"dtype\":\"F8_E4M3\",\"shape\":[1,1,1,1,2],\"data_offsets\":[0,2]}}",
+                hand_data, 2);
     f = st_open(path, err);
     CHECK(f && st_size(f, "x") == 2 && st_read(f, "x", x, 2, err) == -1 && strstr(err, "F8_E4M3"),
           "what can only be shown: %s", err);
