@@ -598,7 +598,7 @@ static void print_score(const char *what, const Score *s) {
     } else {
         show("", what);
         printf("%*s %6d questions  EM %.3f  prefix EM %.3f  F1 %.3f",
-               strlen(what) < 34 ? 34 - (int)strlen(what) : 0, "", s->n, s->em / n, s->prefix / n,
+               strlen(what) < 38 ? 38 - (int)strlen(what) : 0, "", s->n, s->em / n, s->prefix / n,
                s->f1 / n);
     }
 }
