@@ -11,6 +11,7 @@
  * So test and valid are the same whatever n_train is. */
 #include "people_words.h"
 #include "data.h"
+#include "file.h"
 #include "json.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -465,12 +466,10 @@ int people_write(const char *dir, int n_train, uint64_t seed, char *err) {
     for (int split = TEST; split >= TRAIN && !failed; split--) {   /* n_train changes train only */
         uint64_t rng = rng_next(&seed);
         int len = snprintf(path, sizeof path, "%s/%s.jsonl", dir, split_names[split]);
-        errno = len < (int)sizeof path ? 0 : ENAMETOOLONG;
-        FILE *f = errno ? NULL : fopen(path, "wb");
-        if (f) write_docs(f, (Split)split, n[split], &names, &rng);
-        failed = !f || ferror(f);
-        if (f && fclose(f) != 0) failed = 1;
-        if (failed) snprintf(err, DATA_ERR, "%.400s: cannot write: %s", path, strerror(errno));
+        if (len >= (int)sizeof path) snprintf(err, DATA_ERR, "%.400s: this name is too long", dir);
+        FileOut *out = len < (int)sizeof path ? file_begin(path, err) : NULL;
+        if (out) write_docs(file_stream(out), (Split)split, n[split], &names, &rng);
+        failed = !out || file_end(out, NULL, err) != 0;
     }
     free(names.slot);
     return failed ? -1 : 0;
