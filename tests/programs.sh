@@ -56,14 +56,15 @@ for change in 's/every":"20"/every":"00"/' 's/every":"20"/every":"2x"/' 's/step"
     refused 1 "d.last" ./train --resume --out "$dir/d"
 done
 cp "$dir/m.last" "$dir/again.last"
+: > "$dir/again.err"
 ./train --data data/elements $small --steps-lm 1000000 --eval-every 1000000 --out "$dir/again" \
-    > /dev/null 2> "$dir/err" &
+    > /dev/null 2> "$dir/again.err" &
 pid=$!
 waited=0 # a busy machine takes its time to begin
-until grep -q vocabulary "$dir/err" || [ $((waited += 1)) = 300 ]; do sleep 0.1; done
+until grep -q vocabulary "$dir/again.err" || [ $((waited += 1)) = 300 ]; do sleep 0.1; done
 kill -KILL $pid
 wait $pid 2> /dev/null
-check "a new training says that there is an earlier one" grep -q 'holds an earlier training' "$dir/err"
+check "a new training says that there is an earlier one" grep -q 'holds an earlier training' "$dir/again.err"
 check "and keeps its state until it has one" cmp "$dir/m.last" "$dir/again.last"
 mkdir "$dir/other data"
 head -30 data/elements/train.jsonl > "$dir/other data/train.jsonl"
