@@ -247,9 +247,9 @@ fi
 
 # ---- what is no number, other sizes, texts of one FNV-1a
 first_number() { set -- $(od -An -tu1 -N2 "$1"); echo $(($1 + 256 * $2 + 8)); }
-infinite() { # FILE COPY: its 18th number
+infinite() { # FILE COPY: no number, as 32 bits and as 64
     cp "$1" "$2"
-    printf '\000\000\200\177\000\000\200\177' \
+    printf '\000\000\000\000\000\000\360\177' \
         | dd of="$2" bs=1 seek=$(($(first_number "$1") + 64)) conv=notrunc 2> /dev/null
 }
 infinite "$dir/b" "$dir/inf"
