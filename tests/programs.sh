@@ -118,6 +118,41 @@ done | tee "$dir/same/train.jsonl" > "$dir/same/valid.jsonl"
 ./train --data "$dir/same" $small --vocab 300 --steps-lm 60 --lr-lm 0.01 --warmup 1 --steps 0 --out "$dir/s" > "$dir/reads" 2>&1
 check "the LM reads three documents, and ends" grep -q 'gold 1.000' "$dir/reads"
 
+# ---- select: a corpus whose documents are easily found, and answers easily mixed up
+mkdir "$dir/colours"
+i=0
+for colour in red blue green white black pink brown grey; do
+    i=$((i + 1))
+    printf '{"title": "T%s", "text": "T%s is %s.", "qas": [{"q": "How is T%s?", "a": ["%s"]}]}\n' $i $i $colour $i $colour
+done | tee "$dir/colours/train.jsonl" > "$dir/colours/valid.jsonl"
+./train --data "$dir/colours" $small --steps-lm 200 --lr-lm 0.01 --steps 800 --lr 0.005 --docs 8 --eval-every 100 \
+    --out "$dir/chosen" 2> "$dir/colours.log"
+check "select: one document, where that answers more" grep -q 'mac 800/800 .*select 1$' "$dir/colours.log"
+check "select: none, where it changes nothing" grep -q 'mac 100/800 .*all 0.125$' "$dir/colours.log"
+check "the model file does not say it" sh -c "./run inspect '$dir/chosen' | grep -q 'select  *1 '"
+check "to resume what has ended" ./train --resume --out "$dir/chosen"
+check "resume forgets it" sh -c "./run inspect '$dir/chosen.last' | grep -q 'select  *1 '"
+run learn --model "$dir/chosen" --bank "$dir/sb" "$dir/colours/valid.jsonl" > /dev/null
+for more in "" "--select 0" "--select 1" "--select 8"; do
+    to="$dir/by$(echo "$more" | tr -d ' -')"
+    run table --model "$dir/chosen" --data "$dir/colours/valid.jsonl" $more > "$to.table" 2> /dev/null
+    run eval --model "$dir/chosen" --data "$dir/colours/valid.jsonl" $more 2> /dev/null | head -1 > "$to.eval"
+    run ask --model "$dir/chosen" --bank "$dir/sb" --data "$dir/colours/valid.jsonl" --limit 8 --json $more > "$to.ask"
+    printf 'How is T%s?\n' 1 2 3 4 5 6 7 8 | run chat --model "$dir/chosen" --bank "$dir/sb" $more > "$to.chat" 2> /dev/null
+    sed 's/.*"documents"//' "$to.ask" > "$to.sources"
+done
+for command in table eval ask chat; do
+    check "$command: not as the model file says" cmp "$dir/by.$command" "$dir/byselect1.$command"
+    check "$command: --select does nothing" sh -c "! cmp -s '$dir/by.$command' '$dir/byselect0.$command'"
+    check "$command: all of them is not none" cmp "$dir/byselect0.$command" "$dir/byselect8.$command"
+done
+check "select changes the sources" cmp "$dir/byselect0.sources" "$dir/byselect1.sources"
+for bad in '"select":"x"' '"select" :""'; do
+    LC_ALL=C sed "s/\"select\":\"1\"/$bad/" "$dir/chosen" > "$dir/bad"
+    refused 1 'its "select"' ./run ask --model "$dir/bad" --bank "$dir/sb" "How is T1?"
+done
+refused 2 "whole number" ./run ask --model "$dir/chosen" --bank "$dir/sb" --select x "How is T1?"
+
 # ---- the bank
 printf 'Velmora is a harbour town in Ardenia.\n' > "$dir/one.txt"
 awk 'BEGIN { for (i = 0; i < 900; i++) printf "word%d ", i }' > "$dir/long.txt"
