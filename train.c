@@ -57,7 +57,7 @@ static Option options[] = {
     {"steps", "steps of meta-training", 8000, 0, 1e9},
     {"docs", "documents of a step: a power of two", 64, 1, 4096},
     {"questions", "questions per document at most", 8, 1, 64},
-    {"lr", "learning rate of meta-training", 4e-3, 0, 1},
+    {"lr", "learning rate of meta-training", 2e-3, 0, 1},
     {"warmup", "steps of linear warm-up, in both stages", 100, 0, 1e6},
     {"cosine", "1: the rates then fall to a hundredth along a cosine, 0: they stay", 1, 0, 1},
     {"clip", "largest norm of the gradient, 0: any", 1, 0, 1e9},
