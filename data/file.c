@@ -11,7 +11,6 @@
 #include "data.h"
 #include "json.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +20,7 @@ struct FileOut {
     char *given, *path, *part; /* its name; its place, links followed; where it is written     */
     uint64_t was;              /* what stood in its place, 0: nothing                          */
     int locked;                /* by file_lock: file_begin will find it                        */
-    volatile sig_atomic_t made;/* part is there, and ours: an ending removes it                */
+    volatile int made;         /* part is there, and ours: an ending removes it                */
     FileOut *next;
 };
 static const char *last_words; /* on SIGBUS                                                    */
@@ -51,6 +50,7 @@ static char *joined(const char *a, const char *b) {
 /* ==== platform =============================================================================== */
 #if defined(__unix__) || defined(__APPLE__)
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>

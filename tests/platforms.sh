@@ -54,11 +54,12 @@ run() { # RUNNER PROGRAM ARGUMENT ...: a time limit, for an emulator may hang
     local runner=$1 program=$2 status
     shift 2
     if [ -e "$program.exe" ]; then program=$program.exe; fi
-    timeout 3000 $runner "$program" "$@"
+    timeout 3000 $runner "$program" "$@" > "$root/said" 2>&1
     status=$?
-    if [ "${runner%% *}" = node ] && [ $status -ge 128 ]; then # has crashed at exit, checks done
-        timeout 3000 $runner "$program" "$@"
-        status=$?
+    cat "$root/said"
+    # node may crash when the program has ended: then the count of its checks is the verdict
+    if [ "${runner%% *}" = node ] && [ $status -ge 128 ]; then
+        tail -n 1 "$root/said" | grep -q ' checks, 0 failed$' && status=0
     fi
     return $status
 }
