@@ -448,7 +448,8 @@ static void draw(AugDoc *out) {
     char room[256];
     int doc = rng_below(&state.rng, train_set.n_docs);
     const char *name = aug_name(aug, opt("made-names"), &state.rng, room, sizeof room);
-    if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), opt("made-answers"), &state.rng, out) != 0)
+    if (aug_draw(aug, doc, name, opt("rename"), opt("reanswer"), opt("made-answers"), &state.rng,
+                 out) != 0)
         die("out of memory");
 }
 
@@ -787,7 +788,8 @@ int main(int argc, char **argv) {
     StFile *last = resume ? resume_open() : NULL;
     double muon = opt("muon");
     if (resume) parse(argc, argv);
-    if (resume && opt("muon") != muon) usage("%s cannot change: it is the resumed Muon's", "--muon");
+    if (resume && opt("muon") != muon)
+        usage("%s cannot change: the moments are the resumed optimizer's", "--muon");
     power_of_two("docs");
     power_of_two("group");
     read_split(&train_set, "train", 1);

@@ -134,12 +134,12 @@ typedef struct {
     void *block;                                 /* everything above in one malloc            */
 } AugDoc;
 /* Draws: with probability p_name the title is replaced by `title` (NULL: never), and with
- * probability p_answer, each answer by another of its relation, or, of p_made of them, by one that is
- * made up: of the halves of two, or a number's digits drawn anew.  In text, questions and answers
+ * probability p_answer, each answer by another of its relation, or, of p_made of them, by one that
+ * is made up: of the halves of two, or a number's digits drawn anew.  In text, questions and answers
  * alike, whole words only, never where spans overlap.  rng is the caller's state (rng_next of
  * splitmix64).  p_name = p_answer = 0 returns the document as it is. */
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
-              double p_made, uint64_t *rng, AugDoc *out);       /* 0, or -1 out of memory                    */
+              double p_made, uint64_t *rng, AugDoc *out);        /* 0, or -1 out of memory   */
 void aug_drop(AugDoc *d);
 /* A title to give to aug_draw: one of the corpus, or, of `made` of them, one that is made up in
  * room[n]: a quarter of these are a capitalised mention from a text, the others one title's

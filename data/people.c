@@ -307,7 +307,8 @@ static void put_person(Text *t, const Person *p, char letter, uint64_t *rng) {
 static void put_value(Text *t, const Person *p, int rel, int article, uint64_t *rng) {
     const char *word = "", *value = p->value[rel];
     int after_space = t->n > 0 && t->s[t->n - 1] == ' ';
-    if (describing[rel] && after_space && rng && rng_below(rng, 6) == 0) word = any(describing[rel], rng);
+    if (describing[rel] && after_space && rng && rng_below(rng, 6) == 0)
+        word = any(describing[rel], rng);
     const char *first = *word ? word : value;
     int vowel = strchr("aeiou", *first) && strncmp(first, "uk", 2) != 0;    /* a ukulele       */
     if (article) put(t, vowel ? "an " : "a ");

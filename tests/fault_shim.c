@@ -1,9 +1,9 @@
-/* fault_shim.c - loaded before libc (LD_PRELOAD) by faults.sh: the n-th call of some kinds goes wrong.
+/* fault_shim.c - loaded before libc (LD_PRELOAD) by faults.sh: the n-th call of some kinds fails.
  * Streams are made over these calls too, so that no read or write of stdio goes past them.
  *
  *   FAULT_KINDS=,open,read,...   the calls that count; commas around each (all of them: see KINDS)
  *   FAULT_AT=n                   the n-th of them; 0: none
- *   FAULT_DOES=EIO...            an errno's number; kill; term; run: the command FAULT_RUN, then go on
+ *   FAULT_DOES=EIO...          an errno's number; kill; term; run: the command FAULT_RUN, then go on
  *   FAULT_SKIP=text              reads of a file whose name holds it do not count
  *   FAULT_DISK=bytes             so much can be written, then the disk is full
  *   FAULT_COUNT=file             gets the number of calls */

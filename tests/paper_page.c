@@ -1009,7 +1009,8 @@ static void put_head(void) {
             "once (the document in the context, costs). Undecided: the seeds differ by more, the "
             "difference is below 0.01 (one run: 0.1), or MAC does not answer from its memory there "
             "at all. MAC is trained with what the paper does not have, guidance, recitals, a "
-            "shared start, Muon, answers read from the documents selected first (NOTES.md, Where we "
+            "shared start, Muon, answers read from the documents selected first (NOTES.md, Where "
+            "we "
             "depart); without them: section 8, the paper's own loss.%s The order of a stream is "
             "the seed's. Options of the trainings:\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",

@@ -1130,7 +1130,8 @@ static void test_augment_answers(void) {
     Qa qas[4] = {{.q = "When?", .a = a[0], .n_a = 1, .target = "1,887", .rel = "year", .doc = 0},
                  {.q = "Where?", .a = a[1], .n_a = 1, .target = "Lima", .rel = "city", .doc = 0},
                  {.q = "When?", .a = more[0], .n_a = 1, .target = "2,004", .rel = "year", .doc = 1},
-                 {.q = "Where?", .a = more[1], .n_a = 1, .target = "Tokyo", .rel = "city", .doc = 1}};
+                 {.q = "Where?", .a = more[1], .n_a = 1, .target = "Tokyo", .rel = "city",
+                  .doc = 1}};
     int of[2][2] = {{0, 1}, {2, 3}}, made = 0, numbers = 0, n = 4000;
     Doc docs[2] = {{.title = "Al", .text = "Al, 1,887, in Lima.", .qas = of[0], .n_qas = 2},
                    {.title = "Bo", .text = "Bo, 2,004, in Tokyo.", .qas = of[1], .n_qas = 2}};
@@ -1154,8 +1155,8 @@ static void test_augment_answers(void) {
     aug_free(g);
 }
 
-/* A quarter of the made-up names is looked for in a text, from anywhere in it on: capitalised words,
- * but not one that begins a sentence.  All else is "Bo", whose halves make nothing new. */
+/* A quarter of the made-up names is looked for in a text, from anywhere in it on: capitalised
+ * words, but not one that begins a sentence.  All else is "Bo", whose halves make nothing new. */
 static void test_augment_mentions(void) {
     Doc doc = {.title = "Bo", .text = "Bo. He saw the Red Sea, not O.K and New \xc3\x85l Tor"};
     static const char *const want[] = {"Red Sea", "Sea", "O", "New", "Tor"};
