@@ -135,7 +135,7 @@ typedef struct {
 } AugDoc;
 /* Draws: with probability p_name the title is replaced by `title` (NULL: never), and with
  * probability p_answer, each answer by another of its relation, or, of p_made of them, by one that
- * is made up: of the halves of two, or a number's digits drawn anew.  In text, questions and answers
+ * is made up: of the halves of two, or a number with other digits.  In text, questions and answers
  * alike, whole words only, never where spans overlap.  rng is the caller's state (rng_next of
  * splitmix64).  p_name = p_answer = 0 returns the document as it is. */
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,

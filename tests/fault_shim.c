@@ -3,7 +3,7 @@
  *
  *   FAULT_KINDS=,open,read,...   the calls that count; commas around each (all of them: see KINDS)
  *   FAULT_AT=n                   the n-th of them; 0: none
- *   FAULT_DOES=EIO...          an errno's number; kill; term; run: the command FAULT_RUN, then go on
+ *   FAULT_DOES=EIO...          an errno's number; kill; term; run: the command FAULT_RUN, then on
  *   FAULT_SKIP=text              reads of a file whose name holds it do not count
  *   FAULT_DISK=bytes             so much can be written, then the disk is full
  *   FAULT_COUNT=file             gets the number of calls */

@@ -84,7 +84,7 @@ check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --st
 check "no Muon" train --steps-lm 2 --steps 4 --muon 0 --out "$dir/adam"
 check "with Muon" train --steps-lm 2 --steps 4 --out "$dir/muon"
 check "Muon changes nothing" sh -c "! cmp -s '$dir/adam' '$dir/muon'"
-refused 2 "Muon" ./train --resume --muon 0 --out "$dir/muon"
+refused 2 "muon cannot change" ./train --resume --muon 0 --out "$dir/muon"
 check "what is given with --resume does not count" \
     sh -c "./train --resume --steps 6 --out '$dir/muon' 2>&1 | grep -q 'mac 6/6'"
 for made in names answers; do
