@@ -268,5 +268,6 @@ mutant tensor.c 's/(real)0.2 \* real_sqrt((real)longer)/(real)0.2 * real_sqrt((r
 mutant mac.c 's/p->matrix = p->t.ndim == 2 .*/p->matrix = 0;/' "muon: no matrix"
 mutant data/augment.c 's/if (is_digit(\*s)) \*s = .*/if (0) {}/' "invented: numbers keep their digits"
 mutant data/augment.c 's/rng_chance(&own, p_made)/0/' "invented: no answer is made up"
+mutant data/augment.c 's/rng_chance(rng, 0.5)) respell/1) respell/' "names: all are respelled"
 echo "mutants: $tried tried, $caught caught"
 [ "$tried" -eq "$caught" ]

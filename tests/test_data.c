@@ -1114,7 +1114,7 @@ static void test_augment_names(void) {
     }
     CHECK(n_seen == 49, "%d of 49 blends", n_seen);
     CHECK(abs(made_up - n / 4) < n / 100, "%d of %d made up", made_up, n);
-    CHECK(respelled > n / 40 && respelled < n / 10, "%d of %d respelled", respelled, n);
+    CHECK(respelled > n / 40 && respelled < n / 16, "%d of %d respelled", respelled, n);
     for (int i = 0; g && i < 400; i++) {
         CHECK(aug_name(g, 0, &rng, room, sizeof room) != room, "made up though none is wanted");
         aug_name(g, 1, &rng, small, sizeof small);
