@@ -878,21 +878,15 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     return y;
 }
 
-/* The block of the aggregator from which on attention counts where documents are selected. */
-static int select_from(const Model *m) { (void)m; return 0; }
-
-/* score: what documents are selected by, [B,K] as received is; NULL, or both are there. */
 static Tensor *bank_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
-                              real *received, real *score, size_t memory) {
+                              real *received, size_t memory) {
     size_t n = (size_t)B * (size_t)bank->K;
     if (received) memset(received, 0, n * sizeof *received);
     for (int i = 0; i < m->c.agg_B && q; i++) {
         const AggBlock *w = &m->agg->block[i];
-        if (score && i == select_from(m)) memcpy(score, received, n * sizeof *score);
         Tensor *query = agg_query(tp, w, q);
         q = agg_rest(tp, w, q, bank_attention(m, tp, w, query, B, bank, received, memory));
     }
-    for (size_t i = 0; q && score && i < n; i++) score[i] = received[i] - score[i];
     for (size_t i = 0; q && received && i < n; i++)
         received[i] /= (real)(m->c.agg_B * m->c.agg_H * m->c.T);
     return q;
@@ -903,12 +897,12 @@ static int by_number(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The N of K documents with the largest scores, the earlier of two alike, in the bank's order. */
-static void select_documents(const real *score, int K, int N, int *doc) {
+/* The N of K documents that received most, the earlier of two alike, in the bank's order. */
+static void select_documents(const real *received, int K, int N, int *doc) {
     for (int k = 0, n = 0; k < K; k++) {
-        if (n == N && !(score[k] > score[doc[n - 1]])) continue;
+        if (n == N && !(received[k] > received[doc[n - 1]])) continue;
         int i = n < N ? n++ : n - 1;
-        for (; i > 0 && score[k] > score[doc[i - 1]]; i--) doc[i] = doc[i - 1];
+        for (; i > 0 && received[k] > received[doc[i - 1]]; i--) doc[i] = doc[i - 1];
         doc[i] = k;
     }
     qsort(doc, (size_t)N, sizeof *doc, by_number);
@@ -916,13 +910,13 @@ static void select_documents(const real *score, int K, int N, int *doc) {
 
 /* Each question begins anew, and reads only its own N documents. */
 static Tensor *select_aggregate(Model *m, Tape *tp, Tensor *first, int B, const Bank *bank, int N,
-                                const real *score) {
+                                const real *received) {
     int *at = int_array(tp, 2 * B + N), *doc = at ? at + 2 * B : NULL;
     size_t own = (size_t)bank->T * (size_t)bank->d;
     Tensor *phi = tape_tensor(tp, B * N * bank->T, bank->d);
     if (!at || !phi) return NULL;
     for (int b = 0; b < B; b++) {
-        select_documents(score + (size_t)b * (size_t)bank->K, bank->K, N, doc);
+        select_documents(received + (size_t)b * (size_t)bank->K, bank->K, N, doc);
         for (int i = 0; i < N; i++)
             bank_read(bank, doc[i], 1, phi->data + (size_t)(b * N + i) * own);
         at[b] = b * N, at[B + b] = N;
@@ -938,7 +932,7 @@ static Tensor *bank_select(Model *m, Tape *tp, Tensor *first, int B, const Bank 
                            const AnswerOptions *o) {
     int K = bank->K, T = m->c.T, N = o->select > 0 && o->select < K ? o->select : 0;
     if (K == 0 || (!N && !o->received))
-        return bank_aggregate(m, tp, first, B, bank, NULL, NULL, 0);
+        return bank_aggregate(m, tp, first, B, bank, NULL, 0);
     size_t memory = o->memory ? o->memory : (size_t)1 << 27, k = (size_t)K, d = (size_t)bank->d;
     uint64_t fit = memory / sizeof(real) / ((uint64_t)K * (uint64_t)T * (uint64_t)m->c.agg_H);
     int part = fit < 1 ? 1 : fit < (uint64_t)B ? (int)fit : B;
@@ -946,13 +940,13 @@ static Tensor *bank_select(Model *m, Tape *tp, Tensor *first, int B, const Bank 
     for (int b = 0, n; z && b < B; b += n) {
         n = B - b < part ? B - b : part;
         TapeMark mark = tape_mark(tp);
-        size_t at = (size_t)(b * T) * d, docs = (size_t)n * k;
+        size_t at = (size_t)(b * T) * d;
         Tensor q = {2, {n * T, bank->d, 1}, first->data + at, NULL}, *own;
-        real *score = N ? tape_alloc(tp, 2 * docs * sizeof *score) : NULL;
-        real *received = o->received ? o->received + (size_t)b * k : score ? score + docs : NULL;
-        if (!received || (N && !score)) return NULL;
-        own = bank_aggregate(m, tp, &q, n, bank, received, score, memory);
-        if (own && N) own = select_aggregate(m, tp, &q, n, bank, N, score);
+        real *received = o->received ? o->received + (size_t)b * k
+                                     : tape_alloc(tp, (size_t)n * k * sizeof *received);
+        if (!received) return NULL;
+        own = bank_aggregate(m, tp, &q, n, bank, received, memory);
+        if (own && N) own = select_aggregate(m, tp, &q, n, bank, N, received);
         if (!own) return NULL;
         memcpy(z->data + at, own->data, (size_t)(n * T) * d * sizeof(real));
         tape_release(tp, mark);

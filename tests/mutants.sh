@@ -203,7 +203,7 @@ mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m
     "stream: slabs weighed upside down"
 mutant tensor.c 's/R = (end_g < last ? end_g : last) - r/R = last - r/' "stream: turns cross groups"
 mutant mac.c 's/bank_read(bank, doc\[i\], 1/bank_read(bank, i, 1/' "select: the first documents"
-mutant mac.c '/^static void select_documents/,/^}/s/!(score\[k\] > score/!(score[k] >= score/' \
+mutant mac.c '/^static void select_documents/,/^}/s/!(received\[k\] > received/!(received[k] >= received/' \
     "select: the later of two alike"
 mutant mac.c 's/qsort(doc, (size_t)N, sizeof \*doc, by_number)/(void)by_number/' \
     "select: the heaviest first, not in the bank's order"

@@ -1447,7 +1447,7 @@ static void test_select_parts(Model *m, const Ids *q) {
     int K = 1500, out[6][N_Q * CAP], n[6][N_Q];
     size_t numbers = (size_t)K * sizeof(real), one = numbers * (size_t)(m->c.T * m->c.agg_H);
     const size_t memory[] = {0, N_Q * one, 7 * one, one, one / 3, 1};
-    const size_t each = one + 2 * numbers; /* of a question, with scores and what is received */
+    const size_t each = one + numbers; /* of a question, with what its documents received */
     const size_t saved[] = {0, 0, (N_Q - 7) * each, 6 * each, one / 2, 0};
     size_t peak[6];
     Bank *bank = full_bank(m, K);
