@@ -1,15 +1,13 @@
 /* bank.c - the memory bank [E2]: T vectors, an id, a title and a hash for each of K documents, in
  * memory and in a file.  Knows no tensor and no model: what the vectors mean is mac.c's. */
-#include "../mac.h"
-#include "data.h"
 #include "json.h"
+#include "store.h"
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
-Bank *bank_new(const MacConfig *c, uint64_t model) {
+Bank *bank_new(int T, int d, uint64_t model) {
     Bank *b = calloc(1, sizeof *b);
-    if (b) b->T = c->T, b->d = c->d, b->model = model;
+    if (b) b->T = T, b->d = d, b->model = model;
     return b;
 }
 
@@ -314,10 +312,10 @@ int bank_check(const Bank *b, const char *path, char *err) {
     return -1;
 }
 
-const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens) {
+const char *bank_misfit(const Bank *b, int T, int d, uint64_t model, uint64_t tokens) {
     if (b->model != model)
         return "was made by another model: learn its documents again with this one";
-    if (b->T != c->T || b->d != c->d) return "is damaged: its vectors have not this model's sizes";
+    if (b->T != T || b->d != d) return "is damaged: its vectors have not this model's sizes";
     if (b->tokens && b->tokens != tokens)
         return "was made with another tokenizer: this model's was exchanged";
     return NULL;

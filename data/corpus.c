@@ -16,7 +16,7 @@
 static int fail(char *err, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(err, DATA_ERR, fmt, ap);
+    vsnprintf(err, MAC_ERR, fmt, ap);
     va_end(ap);
     plain_line(err);
     return -1;
@@ -31,12 +31,6 @@ static void *room(void *p, int n, size_t size) {
 }
 
 /* ---- the corpus ---- */
-
-uint64_t text_hash(const char *text) {
-    uint64_t h = 0xCBF29CE484222325u;
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
-    return h;
-}
 
 static char *copy_str(const char *s) {
     size_t n = strlen(s) + 1;
@@ -180,7 +174,7 @@ struct CorpusReader {
     int line;                                    /* the number of the line read last          */
     int found;                                   /* something that is not blank               */
     int n_skipped;
-    char skipped[DATA_ERR];
+    char skipped[MAC_ERR];
     char **a; int n_a;                           /* answers of the question being read        */
     Corpus *c; char *err;                        /* those of the call that is running, and    */
     int n_read;                                  /* documents read by it, equal ones too, and */
@@ -217,10 +211,6 @@ static int check_utf8(const CorpusReader *r, const char *text, size_t n, int lin
     return fail(r->err, "%s: line %d, byte %ld: %s (0x%02X), expected a text file in UTF-8",
                 r->path, line, (long)(bad - start) + 1, text[bad] ? "invalid UTF-8" : "NUL byte",
                 (unsigned)(unsigned char)text[bad]);
-}
-
-static int is_space(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 static int is_blank(const char *s) {
@@ -434,7 +424,7 @@ static int read_jsonl_doc(CorpusReader *r, const Json *json, const char *where) 
 
 /* Lines until n documents are read, or to the end of the file. */
 static int read_jsonl(CorpusReader *r, int n) {
-    char why[DATA_ERR], where[32], *text;
+    char why[MAC_ERR], where[32], *text;
     size_t len;
     int failed = 0;
     while (r->n_read < n && !failed) {
@@ -455,7 +445,7 @@ static int read_jsonl(CorpusReader *r, int n) {
 
 static int read_squad(CorpusReader *r, char *text, size_t n) {
     JsonPool pool = {0};
-    char why[DATA_ERR];
+    char why[MAC_ERR];
     const Json *article = NULL, *p = NULL, *top = json_parse(&pool, text, n, 1, why);
     int failed = top ? 0 : fail(r->err, "%s: %s", r->path, why);
     if (!failed && !json_get(top, "data"))
@@ -597,7 +587,7 @@ static int read_csv_row(CorpusReader *r, const Csv *c, const Columns *col) {
 static int read_csv(CorpusReader *r, char *text, size_t n) {
     Csv c = {text, text + n, 1, 1, NULL, 0, 0};
     Columns col = {CSV_STREAMINGQA, 0, 0, 0, 0, 0};
-    char why[DATA_ERR];
+    char why[MAC_ERR];
     int more = csv_next(&c, why);
     int failed = more > 0 ? find_columns(r, &c, &col) : 0;
     while (!failed && more > 0)
@@ -680,10 +670,8 @@ enum { N_FORMATS = sizeof formats / sizeof *formats, FORMAT_TXT = 4 };
 static int has_extension(const char *path, const char *ext) {
     size_t n = strlen(path), len = strlen(ext);
     if (n <= len || path[n - len - 1] != '.') return 0;
-    for (size_t i = 0; i < len; i++) {
-        char c = path[n - len + i];
-        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != ext[i]) return 0;
-    }
+    for (size_t i = 0; i < len; i++)
+        if (to_small(path[n - len + i]) != ext[i]) return 0;
     return 1;
 }
 

@@ -8,7 +8,7 @@
 #define _XOPEN_SOURCE 700
 #endif
 #include "file.h"
-#include "data.h"
+#include "base.h"
 #include "json.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -27,10 +27,10 @@ static const char *last_words; /* on SIGBUS                                     
 static FileOut *volatile writing; /* all of them, for every ending                             */
 
 static int fail(char *err, const char *path, const char *format, ...) {
-    int n = snprintf(err, DATA_ERR, "%.250s: ", path);
+    int n = snprintf(err, MAC_ERR, "%.250s: ", path);
     va_list args;
     va_start(args, format);
-    vsnprintf(err + n, (size_t)(DATA_ERR - n), format, args);
+    vsnprintf(err + n, (size_t)(MAC_ERR - n), format, args);
     va_end(args);
     plain_line(err);
     return -1;
@@ -64,7 +64,7 @@ static uint64_t state_of(const struct stat *s) {
     const uint64_t field[5] = {(uint64_t)s->st_dev, (uint64_t)s->st_ino, (uint64_t)s->st_size,
                                (uint64_t)s->st_mtime, (uint64_t)part};
     uint64_t hash = 1;
-    for (int i = 0; i < 5; i++) hash = (hash ^ field[i]) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+    for (int i = 0; i < 5; i++) hash = hash_word(hash, field[i]);
     return hash | 1;
 }
 
@@ -176,7 +176,7 @@ static int guard_process(char *err) {
         if (signal(endings[i], on_signal) == SIG_IGN) signal(endings[i], SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur < STACK_NEEDED) {
-        snprintf(err, DATA_ERR, "the stack may have %lu KB (ulimit -s), %d are needed",
+        snprintf(err, MAC_ERR, "the stack may have %lu KB (ulimit -s), %d are needed",
                  (unsigned long)(stack.rlim_cur / 1024), STACK_NEEDED / 1024);
         return -1;
     }

@@ -26,7 +26,7 @@ typedef struct {                 /* owns the nodes; zeroed before use           
 } JsonPool;
 
 /* Parses n bytes of valid UTF-8 without NUL; `line` is the number of its first line.  NULL, with
- * "line L, byte B: what was found and expected" in err (DATA_ERR bytes), when it is not JSON. */
+ * "line L, byte B: what was found and expected" in err (MAC_ERR bytes), when it is not JSON. */
 Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err);
 Json *json_get(const Json *object, const char *key);         /* last of that name, or NULL    */
 void  json_free(JsonPool *pool);

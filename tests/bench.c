@@ -11,6 +11,7 @@
  * this program prints may be compared. */
 #include "../tensor.c" /* the products and the vectors as they are inside */
 #include "data/data.h"
+#include "data/system.h"
 
 #define RUNS 7
 typedef void (*Work)(void);
@@ -329,7 +330,7 @@ static int open_serving(const char *what) {
         item = (Item){work_learn, s->docs, 1, "documents/s", PEAK_NONE};
         return 1;
     }
-    bank = bank_new(&s->c, 0);
+    bank = bank_new(s->c.T, s->c.d, 0);
     real *phi = numbers((size_t)s->c.T * (size_t)s->c.d);
     for (uint64_t i = 1; i <= 16; i++)
         if (!bank || bank_add(bank, "id", "title", i, phi) < 0) stop("out of memory");
@@ -363,7 +364,7 @@ static int open_ask(const char *what) {
     if (!b) { /* numbers like those of phi: no model of the toy's size was asked to make them */
         size_t per = (size_t)s->c.T * (size_t)s->c.d;
         real *phi = numbers(1000 * per + per);
-        b = bank_new(&s->c, 0);
+        b = bank_new(s->c.T, s->c.d, 0);
         if (b) b->half = half;
         if (!b || bank_grow(b, path, err) != 0) stop(err);
         for (int i = 0; i < K; i++) {

@@ -88,7 +88,7 @@ static void fuzz_model(const char *path) {
     sentence(!m);
     if (m) { /* it can be asked, whatever its weights are */
         Tape *tp = need(tape_new((size_t)64 << 20));
-        Bank *b = need(bank_new(&m->c, model_fingerprint(m)));
+        Bank *b = need(bank_new(m->c.T, m->c.d, model_fingerprint(m)));
         Ids x = {ids, 1};
         int answer[2], len;
         Tensor *phi = mac_encode(m, tp, &x, 1);
@@ -122,7 +122,7 @@ static void fuzz_bank(const char *path) {
     sentence(bank_check(b, path, err));
     if (n) MUST(bank_remove(b, first.id) == 0 && b->K == n - same, "an entry stays");
     n = b->K;
-    int fits = !bank_misfit(b, &c, b->model, b->tokens);
+    int fits = !bank_misfit(b, c.T, c.d, b->model, b->tokens);
     int added = fits ? bank_add(b, "new", "new", bank_key(b, "new"), own) : 0;
     MUST(added >= 0 && b->K == n + added, "an entry is not added");
     bank_free(b);

@@ -4,7 +4,9 @@
 #ifndef PAPER_H
 #define PAPER_H
 #include "../data/data.h"
+#include "../data/system.h"
 #include "../mac.h"
+#include <stdio.h>
 
 /* ---- paper_lib.c: cells ---- */
 #define CELL_LINES 256
