@@ -4,7 +4,7 @@
  * trainable from nothing on a CPU.  What it is not: a tensor library for other models (contiguous
  * tensors, the ops that MAC needs, no more) or a runtime for large ones.
  *
- * The shortest program that remembers (tests/test_example.c compiles it word for word):
+ * The shortest program that remembers (tests/unit/test_example.c compiles it word for word):
  *
  *     MacConfig c = mac_config_default();
  *     c.V = 257;                                         // bytes, and the end of the answer

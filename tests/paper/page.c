@@ -1,9 +1,9 @@
-/* paper_page.c - the finished cells as a page: DIR/index.md and its figures.
+/* page.c - the finished cells as a page: DIR/index.md and its figures.
  *
- *   paper_page DIR "CORPORA" "SEEDS"
+ *   page DIR "CORPORA" "SEEDS"
  *
- * tests/paper.sh calls it last, when every cell is there and of these programs.  A table shows the
- * mean over the seeds, and behind +- their standard deviation. */
+ * paper.sh calls it last, when every cell is there and of these programs.  A table shows the mean
+ * over the seeds, and behind +- their standard deviation. */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>

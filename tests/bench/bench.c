@@ -3,13 +3,13 @@
  *   bench                all items, each in a process of its own; the table, and bench.jsonl
  *   bench THREADS ITEM   one item, as a line of the table and a line of JSON
  *   bench --serve        "THREADS ITEM" a line on stdin, seconds a call a line on stdout: for
- *                        tests/reference/bench_peer.py, which lets PyTorch and OpenBLAS run the
+ *                        tests/bench/bench_peer.py, which lets PyTorch and OpenBLAS run the
  *                        same in turns
  *
  * A shared machine swings by a third.  So each figure stands beside the peak that the same process
  * has measured just before, best and median of several runs are shown, and only what one run of
  * this program prints may be compared. */
-#include "../tensor.c" /* the products and the vectors as they are inside */
+#include "tensor.c" /* the products and the vectors as they are inside */
 #include "data/data.h"
 #include "data/system.h"
 

@@ -1,7 +1,7 @@
-/* paper_bank.c - what can be done with a bank of memories: aggregate it in groups (the paper's
+/* bank.c - what can be done with a bank of memories: aggregate it in groups (the paper's
  * Figure 5) or exactly but in pieces, forget some documents.
  *
- *   paper_bank DIR CORPUS NAME SEED QUICK WHAT       one cell, see main */
+ *   bank DIR CORPUS NAME SEED QUICK WHAT       one cell, see main */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>

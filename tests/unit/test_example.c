@@ -39,7 +39,7 @@ static void same_lines(void) {
     static char header[65536], own[16384], line[256];
     static const char before[] = " *     ";
     slurp("mac.h", header, sizeof header);
-    slurp("tests/test_example.c", own, sizeof own);
+    slurp("tests/unit/test_example.c", own, sizeof own);
     int lines = 0;
     const char *from = own, *end = strstr(header, "Letters, in code");
     for (char *p = strstr(header, before); p && end && p < end; lines++) {

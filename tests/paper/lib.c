@@ -1,4 +1,4 @@
-/* paper_lib.c - cells, and the laboratory: what every experiment needs before it measures. */
+/* lib.c - cells, and the laboratory: what every experiment needs before it measures. */
 #include "paper.h"
 #include <math.h>
 #include <stdarg.h>

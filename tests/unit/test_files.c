@@ -26,13 +26,13 @@ static void *counted_realloc(void *p, size_t n) { return fails(n) ? NULL : reall
 #define malloc counted_malloc
 #define calloc counted_calloc
 #define realloc counted_realloc
-#include "../data/safetensors.c"
-#include "../data/json.c"
+#include "data/safetensors.c"
+#include "data/json.c"
 #undef malloc
 #undef calloc
 #undef realloc
 
-#include "../mac.h"
+#include "mac.h"
 #include "check.h"
 #include <math.h>
 #include <string.h>

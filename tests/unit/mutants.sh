@@ -1,9 +1,9 @@
 # mutants.sh - do the tests notice?  Breaks one line of a copy of the project after another; the
 # tests must fail each time.  Prints a line per mutant; exit 1 when one survives or when its sed
 # expression does not change exactly one line (then the code has moved on: adapt it).
-#   sh tests/mutants.sh            all of them, about twenty minutes
-#   sh tests/mutants.sh adam       those whose description has this word
-#   TEST='make -s test' sh tests/mutants.sh      another command that must turn red
+#   sh tests/unit/mutants.sh            all of them, about twenty minutes
+#   sh tests/unit/mutants.sh adam       those whose description has this word
+#   TEST='make -s test' sh tests/unit/mutants.sh      another command that must turn red
 TEST=${TEST:-make -s test OPT=-O1 GOLDEN=0}
 FIRST=${FIRST:-make -s test-numbers OPT=-O1} # the part of it that most often notices, to save time
 only=${1:-}
@@ -251,9 +251,9 @@ mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "tr
 mutant data/augment.c 's/!(is_small(text\[i\]) && text/!(text/' "names: also what begins a sentence"
 mutant data/augment.c 's/rng_chance(rng, 0.25) \&\& some_m/some_m/' "names: all are mentions"
 mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"
-mutant tests/paper_tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
-mutant tests/paper_tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"
-mutant tests/paper_lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
+mutant tests/paper/tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
+mutant tests/paper/tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"
+mutant tests/paper/lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
 
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
 mutant data/people.c 's/ || home_of(word) != home / /' "people: made-up words of test in training"

@@ -1,8 +1,8 @@
 /* test_data.c - the data/ room.  Runs from the top of the repository; its argument is a folder
  * for scratch files, "." when there is none. */
-#include "../data/data.h"
-#include "../data/json.h"
-#include "../data/people_words.h"
+#include "data/data.h"
+#include "data/json.h"
+#include "data/people_words.h"
 #include "check.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -102,7 +102,7 @@ static void check_expected(const char *name, const Corpus *c) {
     Json *row[100];
     JsonPool pool = {0};
     int n_rows = 0;
-    snprintf(path, sizeof path, "tests/samples/expected/%s.jsonl", name);
+    snprintf(path, sizeof path, "tests/unit/samples/expected/%s.jsonl", name);
     char *text = read_all(path, &n);
     for (char *p = text, *stop; p && *p && n_rows < 100; p = stop + 1) {
         stop = strchr(p, '\n');
@@ -136,7 +136,7 @@ static void test_samples(void) {
     for (int i = 0; i < N_SAMPLES; i++) {
         const Sample *s = &samples[i];
         Corpus c = {0};
-        snprintf(path, sizeof path, "tests/samples/%s", s->name);
+        snprintf(path, sizeof path, "tests/unit/samples/%s", s->name);
         int failed = corpus_read(&c, path, err);
         CHECK((failed != 0) == (s->why[0] != NULL), "%s: %s", s->name, failed ? err : "read");
         for (int k = 0; k < 2 && failed && s->why[0]; k++)
@@ -227,8 +227,8 @@ static void test_reader(void) {
         for (int k = 0; k < 4; k++) {
             char path[200];
             Corpus c = {0};
-            if (i < N_SAMPLES) snprintf(path, sizeof path, "tests/samples/%s", samples[i].name);
-            else snprintf(path, sizeof path, "%s", more[i - N_SAMPLES]);
+            snprintf(path, sizeof path, "%s%s", i < N_SAMPLES ? "tests/unit/samples/" : "",
+                     i < N_SAMPLES ? samples[i].name : more[i - N_SAMPLES]);
             int failed = corpus_read(&c, path, err);
             check_reader(path, batches[k], &c, failed ? err : NULL);
             corpus_free(&c);
@@ -408,7 +408,7 @@ static void test_malformed(void) {
     for (int i = 0; i < N_SAMPLES; i++) {
         const char *ext = strrchr(samples[i].name, '.');
         size_t n;
-        snprintf(path, sizeof path, "tests/samples/%s", samples[i].name);
+        snprintf(path, sizeof path, "tests/unit/samples/%s", samples[i].name);
         char *bytes = read_all(path, &n), *end = strrchr(bytes, '}');
         int is_json = strcmp(ext, ".json") == 0 && end;
         for (size_t k = 0; k < n && n <= 10240; k++) {
@@ -528,7 +528,7 @@ static void test_csv_details(void) {
           && strcmp(c.qas[0].a[0], "a'\\\n\xC3\xA9\xE2\x82\xAC") == 0, "Python's strings");
     corpus_free(&c);
     remove(path);
-    CHECK(corpus_read(&c, "tests/samples/streamingqa_nasty.csv", err) == 0, "%s", err);
+    CHECK(corpus_read(&c, "tests/unit/samples/streamingqa_nasty.csv", err) == 0, "%s", err);
     CHECK(strstr(c.skipped, "line 12: "), "%s", c.skipped);
     corpus_free(&c);
 }
@@ -736,7 +736,7 @@ static void make_span(uint64_t *rng, unsigned window, char *s) {
 
 static void test_score_python(void) {
     size_t n;
-    char span[64], *want = read_all("tests/score.txt", &n), *line = want;
+    char span[64], *want = read_all("tests/unit/score.txt", &n), *line = want;
     for (unsigned block = 0; block < 65; block++, line += 17) {
         uint64_t rng = block, hash = MAC_FNV;
         for (unsigned i = 0; i < 512; i++) {
@@ -959,7 +959,7 @@ static void test_people(Corpus *train) {
     check_kinds(c, seen);
     check_names(c, seen);
     free(seen);
-    CHECK(people_write("tests/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
+    CHECK(people_write("tests/unit/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
     *train = c[0];
     corpus_free(&c[1]);
     corpus_free(&c[2]);
