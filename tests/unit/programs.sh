@@ -391,6 +391,8 @@ if command -v bash > /dev/null; then
         check "platforms.sh passes with the row $row" sh -c "! PLATFORMS='$row' bash tests/golden/platforms.sh x"
     done
 fi
+# ---- arrows between files run one way: data/ knows neither the model nor its tensors
+check "a file of data/ includes mac.h" sh -c "! grep -l '#include.*mac\.h' data/*.[ch]"
 # ---- NOTES.md: every function and test that it names is there
 for name in $(grep -o '`[a-z0-9_]*`' NOTES.md | tr -d '`' | grep '_' | sort -u); do
     check "NOTES.md names $name, which is nowhere" grep -qw -- "$name" mac.h tensor.c mac.c train.c run.c \
