@@ -4,13 +4,13 @@
  * trainable from nothing on a CPU.  What it is not: a tensor library for other models (contiguous
  * tensors, the ops that MAC needs, no more) or a runtime for large ones.
  *
- * The shortest program that remembers (tests/test_example.c compiles it word for word):
+ * The shortest program that remembers (tests/unit/test_example.c compiles it word for word):
  *
  *     MacConfig c = mac_config_default();
  *     c.V = 257;                                         // bytes, and the end of the answer
  *     Model *m = model_new(&c, 1);                       // 1: the seed
  *     Tape *tp = tape_new(0);                            // 0: no limit of memory
- *     Bank *bank = bank_new(&m->c, model_fingerprint(m));
+ *     Bank *bank = bank_new(m->c.T, m->c.d, model_fingerprint(m));
  *     int doc[] = {72, 105}, q[] = {87, 104, 111, 63}, answer[8], n;
  *     Ids d = {doc, 2}, x = {q, 4};
  *     Tensor *phi = mac_encode(m, tp, &d, 1);            // one forward pass: [T, d]
@@ -30,16 +30,8 @@
  * What reads or writes files takes `err`, a buffer of MAC_ERR bytes.  Nothing prints or exits.   */
 #ifndef MAC_H
 #define MAC_H
-#include <stddef.h>
-#include <stdint.h>
+#include "data/store.h"
 
-#ifdef MAC_DOUBLE
-typedef double real;
-#else
-typedef float real;
-#endif
-
-#define MAC_ERR 512        /* bytes of an error message                                          */
 #define MAC_MAX_DIMS 3
 #define MAC_MAX_IN 4       /* inputs of an op                                                    */
 #define MAC_NAME 128       /* bytes of a parameter's name                                        */
@@ -53,18 +45,10 @@ real exact_erf(real x);
 real exact_sin(real x);                          /* NaN beyond |x| = 1e4, as cos             */
 real exact_cos(real x);
 
-/* ==== tensor.c: random numbers.  The state is the caller's; one call, one draw ============== */
-uint64_t rng_next(uint64_t *state);              /* splitmix64                                   */
+/* ==== tensor.c: random numbers from rng_next, which data/base.h has ========================== */
 real     rng_uniform(uint64_t *state);           /* [0, 1)                                       */
 real     rng_normal(uint64_t *state);            /* mean 0, variance 1                           */
 int      rng_below(uint64_t *state, int n);      /* 0 .. n-1                                     */
-uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n);      /* start with MAC_FNV           */
-#define MAC_FNV 0xcbf29ce484222325u
-
-/* ==== tensor.c: the machine ================================================================== */
-double mac_seconds(void);                        /* since some moment: only differences count    */
-size_t mac_peak_memory(void);                    /* bytes of this process so far, 0: not known   */
-int    mac_terminal(void);                       /* 1 when stderr is shown to a person           */
 
 /* ==== tensor.c: threads.  Bits do not depend on their number ================================ */
 int  pool_start(int n_threads);                  /* how many run now: 1 without pthreads         */
@@ -187,44 +171,6 @@ real adam_step(Params *ps, Adam *o);             /* returns the gradient's norm 
 typedef enum { LR_CONSTANT, LR_COSINE } LrKind;
 real lr_schedule(LrKind kind, real lr, int step, int warmup, int total);
 
-/* ==== data/safetensors.c: tensors in files ==================================================== */
-typedef struct StFile StFile;                    /* a safetensors file                           */
-StFile *st_open(const char *path, char *err);    /* header read and checked, NULL: see err       */
-void    st_close(StFile *f);
-const char *st_meta(const StFile *f, const char *key);           /* NULL when absent             */
-int     st_fail(const StFile *f, char *err, const char *format, ...);    /* -1, "path: ..."   */
-int     st_count(const StFile *f);
-const char *st_info(const StFile *f, int i, const char **dtype, int *ndim, const int64_t **shape);
-int     st_find(const StFile *f, const char *name);              /* its index, -1: absent        */
-int64_t st_size(const StFile *f, const char *name);              /* numbers in it, -1: absent    */
-int     st_read(StFile *f, const char *name, real *to, int64_t n, char *err);    /* F32 and F64  */
-int     st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err); /* U8, F16  */
-int     st_read_shaped(StFile *f, const char *name, real *to, int ndim, const int *shape,
-                       char *err);
-void   *st_map(StFile *f, const char *name);     /* its bytes in place, until st_close; writing
-                                                    does not reach the file.  NULL: not here     */
-int     st_check(StFile *f, char *err);          /* reads it all: its checksum, if it has one    */
-int     st_unchanged(const StFile *f, char *err);        /* since it was opened                  */
-uint16_t half_of(real x);                        /* IEEE half precision, nearest                 */
-void    half_read(real *to, const unsigned char *from, size_t n);        /* F16 as it lies       */
-
-typedef struct StWriter StWriter;
-StWriter *st_new(void);
-void    st_add_meta(StWriter *w, const char *key, const char *value);    /* the last one counts  */
-void    st_add(StWriter *w, const char *name, const real *data, int ndim, const int *shape);
-void    st_add_bytes(StWriter *w, const char *name, const void *data, int n);
-int     st_write(StWriter *w, const char *path, char *err);      /* whole or not at all; frees w */
-/* The same in pieces, for tensors that memory does not hold: sizes added may be upper bounds, the
- * numbers follow in order, and st_rows says in the end how many rows there were. */
-void    st_add_as(StWriter *w, const char *name, const char *dtype, const void *data, int ndim,
-                  const int *shape);
-int     st_begin(StWriter *w, const char *path, char *err);      /* -1: see err, w is freed      */
-void    st_put(StWriter *w, const void *bytes, size_t n);
-void    st_put_reals(StWriter *w, const real *x, size_t n);
-void    st_rows(StWriter *w, int i, int rows);                   /* of the i-th tensor added     */
-int     st_end(StWriter *w, char *err);                          /* frees w                      */
-void    st_abort(StWriter *w);                                   /* nothing is written; frees w  */
-
 /* ==== tensor.c: parameters in files =========================================================== */
 int     params_save(const Params *ps, StWriter *w, int moments); /* moments: Adam's too          */
 int     params_load(Params *ps, StFile *f, int moments, char *err);
@@ -316,47 +262,6 @@ typedef struct {
                                                     n_docs with guidance, of its bank without    */
 } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
-
-/* ==== data/bank.c: the memory bank [E2] ====================================================== */
-typedef struct { const char *id, *title; uint64_t hash; } BankEntry;
-typedef struct {
-    int K, T, d;
-    int half;                                    /* phi has half precision: read it by bank_read */
-    int weak;                                    /* of an older version: see bank_key            */
-    real *phi;                                   /* [K,T,d]; of a loaded bank it lies in the file*/
-    char *text; size_t text_n;                   /* the entries: K times id, title, hash         */
-    uint64_t model, tokens;                      /* fingerprint of the model that made phi, hash
-                                                    of its tokenizer's merges (0: not recorded)  */
-    StFile *file; StWriter *out;                 /* where it comes from, where it grows to; NULL */
-    int phi_mapped;                              /* 0: memory of our own, with room for cap_     */
-    size_t cap_phi, cap_text, cap_seen, n_seen;
-    uint64_t *seen;                              /* table of the hashes                          */
-} Bank;
-Bank    *bank_new(const MacConfig *c, uint64_t model);
-void     bank_free(Bank *b);
-uint64_t bank_key(const Bank *b, const char *text);      /* the hash that stands for a text:
-                                                    SipHash; in a weak bank text_hash, of which
-                                                    two texts with the same are easily made      */
-int      bank_add(Bank *b, const char *id, const char *title, uint64_t hash, const real *phi);
-                                                 /* 1 added, 0 held (same hash), -1 memory       */
-int      bank_find(const Bank *b, const char *id);               /* index or -1                  */
-const char *bank_next(const Bank *b, const char *at, BankEntry *e);      /* entries in order, from
-                                                    at = NULL on; NULL at the end                */
-int      bank_remove(Bank *b, const char *id);   /* all of that id: 0, or -1: no such document   */
-int      bank_forget(Bank *b, const char **ids, int n, const char **absent); /* all of these ids,
-                                                    which it sorts; -1: nothing is forgotten,
-                                                    *absent is not held, or NULL: out of memory  */
-void     bank_read(const Bank *b, int first, int n, real *to);   /* [n,T,d] as reals             */
-int      bank_grow(Bank *b, const char *path, char *err);        /* from now on what is added goes
-                                                    to the file, not to memory, until bank_save  */
-int      bank_save(Bank *b, const char *path, char *err);
-Bank    *bank_load(const char *path, char *err);
-Bank    *bank_load_whole(const char *path, char *err);   /* reads it all and compares it with its
-                                                    checksum; a weak one by bank_check           */
-const char *bank_misfit(const Bank *b, const MacConfig *c, uint64_t model, uint64_t tokens);
-                                                 /* NULL, or why this model cannot use it        */
-int      bank_check(const Bank *b, const char *path, char *err); /* -1: an entry's vectors are no
-                                                    numbers                                      */
 
 /* ==== mac.c: answers ========================================================================= */
 typedef struct {

@@ -8,6 +8,7 @@
 #include "data/data.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/system.h"
 #include "mac.h"
 #include <limits.h>
 #include <signal.h>
@@ -199,11 +200,11 @@ static Bank *open_bank(int create, int change) {
     if (!bank_path) usage("--bank is missing");
     if (change && file_lock(bank_path, err) != 0) die("%s", err);
     int new = create && file_absent(bank_path);
-    Bank *b = new ? need(bank_new(&model->c, made_by))
+    Bank *b = new ? need(bank_new(model->c.T, model->c.d, made_by))
                   : (change ? bank_load_whole : bank_load)(bank_path, err);
     if (!b) die("%s", err);
     if (new) b->tokens = tokens;
-    const char *misfit = model ? bank_misfit(b, &model->c, made_by, tokens) : NULL;
+    const char *misfit = model ? bank_misfit(b, model->c.T, model->c.d, made_by, tokens) : NULL;
     if (misfit) die("%s %s", bank_path, misfit);
     return b;
 }
@@ -214,7 +215,7 @@ static void save_bank(Bank *b) {
 }
 
 static void read_corpus(Corpus *c, const char *path) {
-    char err[DATA_ERR];
+    char err[MAC_ERR];
     if (corpus_read_as(c, path, text_format, err) != 0) die("%s", err);
     if (c->n_skipped)
         note("%s: %d rows left out, the first: %s", path, c->n_skipped, c->skipped);
@@ -279,7 +280,7 @@ static int learn(Bank *b, const Corpus *c, int first, int last) {
 
 static void command_learn(void) {
     if (n_words == 0) usage("learn needs files");
-    char err[MAC_ERR], why[DATA_ERR];
+    char err[MAC_ERR], why[MAC_ERR];
     open_model();
     Bank *b = open_bank(1, 1);
     if (half && b->K && !b->half) die("%s has full precision: --half is for a new bank", bank_path);
@@ -640,7 +641,7 @@ static void eval_open(void) {
     for (int i = 0; i < n_data; i++) read_corpus(&corpus, data_files[i]);
     if (corpus.n_qas == 0) die("%s: there is no question in it", data_path);
     int n = corpus.n_docs;
-    eval_bank = need(bank_new(&model->c, 0));
+    eval_bank = need(bank_new(model->c.T, model->c.d, 0));
     eval_bank->half = half;
     double began = mac_seconds();
     for (int at = 0; at < n; at += LEARN_BATCH)
@@ -742,7 +743,7 @@ static void command_table(void) {
     print_kinds(kinds);
     for (int i = 0; i < 3; i++) free(kinds[i].of);
     static const char title[] = "Exact match on documents never trained on";
-    char err[DATA_ERR];
+    char err[MAC_ERR];
     if (out_path && svg_bars(out_path, title, "EM", name, em, n, 1, err) != 0)
         die("%s", err);
     eval_close();
@@ -793,7 +794,7 @@ static void command_inspect(void) {
 }
 
 static void command_people(void) {
-    char err[DATA_ERR];
+    char err[MAC_ERR];
     if (!out_path) usage("--out is missing");
     if (people_write(out_path, docs > 0 ? docs : 12000, (uint64_t)seed, err) != 0) die("%s", err);
 }

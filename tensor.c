@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #ifdef MAC_THREADS
 #include <pthread.h>
 #include <stdatomic.h>
@@ -33,32 +32,6 @@
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of halves */
 #error "floats are kept in wider registers: gcc wants -msse2 -mfpmath=sse (x86), -std=gnu11 (s390x)"
 #endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <sys/resource.h>
-#include <unistd.h>
-int mac_terminal(void) { return isatty(2); }
-size_t mac_peak_memory(void) {
-    struct rusage use;
-    if (getrusage(RUSAGE_SELF, &use) != 0) return 0;
-#ifdef __APPLE__
-    return (size_t)use.ru_maxrss;
-#else
-    return (size_t)use.ru_maxrss * 1024;
-#endif
-}
-#else
-int mac_terminal(void) { return 0; }
-size_t mac_peak_memory(void) { return 0; }
-#endif
-double mac_seconds(void) {
-#ifdef TIME_UTC
-    struct timespec t;
-    timespec_get(&t, TIME_UTC);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-#else /* Windows' older libc, whose clock() goes on while the program waits */
-    return (double)clock() / CLOCKS_PER_SEC;
-#endif
-}
 
 #ifdef MAC_DOUBLE
 typedef int64_t rbits; /* as wide as real, for its bits */
@@ -326,13 +299,6 @@ static void row_softmax(real *y, const real *x, int n) {
 }
 
 /* ==== random numbers ========================================================================= */
-uint64_t rng_next(uint64_t *state) { /* splitmix64: a counter, scrambled */
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 real rng_uniform(uint64_t *state) { /* 24 bits: exact in float and double alike */
     return (real)(int32_t)(rng_next(state) >> 40) * (real)0x1p-24;
 }
@@ -343,12 +309,6 @@ real rng_normal(uint64_t *state) { /* Box and Muller; 1 - u is never 0 */
 }
 
 int rng_below(uint64_t *state, int n) { return (int)((rng_next(state) >> 32) * (uint64_t)n >> 32); }
-
-uint64_t fnv1a(uint64_t hash, const void *bytes, size_t n) {
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 0x100000001b3u;
-    return hash;
-}
 
 /* ==== threads ================================================================================ */
 #define MAX_THREADS 64

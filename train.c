@@ -8,6 +8,7 @@
 #include "data/data.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/system.h"
 #include "mac.h"
 #include <errno.h>
 #include <limits.h>
@@ -208,7 +209,7 @@ static void on_interrupt(int sig) { (void)sig; interrupted = 1; }
 static void read_split(Corpus *c, const char *split, int needed) {
     static const char *const kinds[] = {".jsonl", ".json", ".csv"};
     for (int i = 0; i < 3; i++) {
-        char path[1024], err[DATA_ERR];
+        char path[1024], err[MAC_ERR];
         int n = snprintf(path, sizeof path, "%s/%s%s", data_dir, split, kinds[i]);
         if ((size_t)n >= sizeof path)
             die("--data has %zu characters: too many", strlen(data_dir));
@@ -407,7 +408,7 @@ static void curve_draw(void) {
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
     double *at = need(malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at));
     SvgLine line[2 + MEMORIES];
-    char path[1100], err[DATA_ERR];
+    char path[1100], err[MAC_ERR];
     for (int i = 0; i < state.n_curve; i++) {
         const real *p = state.curve + CURVE * i;
         if ((int)p[0] != stage) continue;

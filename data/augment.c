@@ -33,12 +33,6 @@ struct Augment {
 
 /* ---- finding ---- */
 
-static int is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static int is_low(char c) { return c >= 'a' && c <= 'z'; }
-static int is_capital(char c) { return c >= 'A' && c <= 'Z'; }
-static int is_letter(char c) { return is_low(c) || is_capital(c) || (unsigned char)c >= 0x80; }
-
 /* Whether a word goes on across s + i: neither "arid" in "semi-arid" nor "1" in "1.5" or "1,000"
  * is a whole word, but both years of "1887-1962" are. */
 static int joined(const char *s, size_t i, size_t n) {
@@ -209,14 +203,6 @@ void aug_free(Augment *g) {
 
 /* ---- drawing ---- */
 
-static uint64_t rng_next(uint64_t *state)              /* splitmix64                          */
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 static int rng_chance(uint64_t *rng, double p) {
     return (double)(rng_next(rng) >> 11) * 0x1p-53 < p;
 }
@@ -237,7 +223,8 @@ static size_t cut(const char *title, uint64_t *rng) {
 static int some_mention(const Augment *g, uint64_t *rng, char *room, size_t n) {
     const char *text = some_doc(g, rng)->text;
     size_t len = strlen(text), i = len > 2 ? rng_next(rng) % (len - 2) : len, from, end;
-    while (i + 2 < len && !(is_low(text[i]) && text[i + 1] == ' ' && is_capital(text[i + 2]))) i++;
+    while (i + 2 < len
+           && !(is_small(text[i]) && text[i + 1] == ' ' && is_capital(text[i + 2]))) i++;
     if (i + 2 >= len) return 0;
     for (from = end = i + 2; is_letter(text[end]); end++)
         if (text[end + 1] == ' ' && is_capital(text[end + 2])) end++;
@@ -251,7 +238,7 @@ static void respell(char *s, uint64_t *rng) {
     static const char vowels[] = "aeiou", others[] = "bcdfghjklmnpqrstvwxyz";
     for (int first = 1; *s; s++) {
         if (is_digit(*s)) *s = (char)('0' + first + (int)(rng_next(rng) % (uint64_t)(10 - first)));
-        else if (is_low(*s) && rng_chance(rng, 0.25))
+        else if (is_small(*s) && rng_chance(rng, 0.25))
             *s = strchr(vowels, *s) ? vowels[rng_next(rng) % 5] : others[rng_next(rng) % 21];
         first = !is_digit(*s);
     }
@@ -319,7 +306,7 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
     }
 }
 
-/* Copies n bytes of s to out + at, or only counts them when out is NULL: the place behind. */
+/* Copies n bytes of s to out + at; NULL: only counts them.  The place after them. */
 static size_t put(char *out, size_t at, const char *s, size_t n) {
     if (out) memcpy(out + at, s, n);
     return at + n;
@@ -345,7 +332,7 @@ static size_t put_start(char *out, size_t at, const char *s, size_t len, const R
     return put(out, at, s + len, strlen(s + len) + 1);
 }
 
-/* Lays the document out in block, behind the arrays q and a, and points d at its parts; with
+/* Lays the document out in block, after the arrays q and a, and points d at its parts; with
  * block NULL only counts the bytes. */
 static size_t put_doc(const Augment *g, int doc, const Repl *repl, char *block, AugDoc *d) {
     const Doc *from = &g->c->docs[doc];

@@ -25,12 +25,6 @@ static int posting_order(const void *a, const void *b) {
     return x->n < y->n ? -1 : x->n > y->n;
 }
 
-static uint64_t word_hash(const char *s, size_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* Appends the words of a text to (*p)[*n..]: how many, -1: out of memory. */
 static int add_words(Posting **p, size_t *n, size_t *cap, const char *text, int doc) {
     char *words = score_normalize(text);
@@ -44,7 +38,7 @@ static int add_words(Posting **p, size_t *n, size_t *cap, const char *text, int 
             if (!grown) { free(words); return -1; }
             *p = grown, *cap = more;
         }
-        (*p)[(*n)++] = (Posting){word_hash(w, len), doc, count++};
+        (*p)[(*n)++] = (Posting){fnv1a(MAC_FNV, w, len), doc, count++};
         w += len;
     }
     free(words);

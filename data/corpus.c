@@ -16,7 +16,7 @@
 static int fail(char *err, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(err, DATA_ERR, fmt, ap);
+    vsnprintf(err, MAC_ERR, fmt, ap);
     va_end(ap);
     plain_line(err);
     return -1;
@@ -31,12 +31,6 @@ static void *room(void *p, int n, size_t size) {
 }
 
 /* ---- the corpus ---- */
-
-uint64_t text_hash(const char *text) {
-    uint64_t h = 0xCBF29CE484222325u;
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
-    return h;
-}
 
 static char *copy_str(const char *s) {
     size_t n = strlen(s) + 1;
@@ -175,16 +169,16 @@ struct CorpusReader {
     char *path;
     FILE *f;
     int (*whole)(CorpusReader *, char *, size_t);/* reads the text of a file; NULL: JSON Lines */
-    char *buf;                                   /* a byte behind len is always to spare      */
+    char *buf;                                   /* [cap], cap > len: there is room for a NUL */
     size_t at, len, cap;                         /* what is not read yet is buf[at .. len-1]  */
     int line;                                    /* the number of the line read last          */
     int found;                                   /* something that is not blank               */
     int n_skipped;
-    char skipped[DATA_ERR];
+    char skipped[MAC_ERR];
     char **a; int n_a;                           /* answers of the question being read        */
-    Corpus *c; char *err;                        /* those of the call that is running, and    */
-    int n_read;                                  /* documents read by it, equal ones too, and */
-    int *titled, n_titled;                       /* those to which it gave a title            */
+    Corpus *c; char *err;                        /* given to the call that is running         */
+    int n_read;                                  /* documents it has read, equal ones counted */
+    int *titled, n_titled;                       /* older documents that it gave a title      */
 };
 
 /* How many bytes of text are whole characters of UTF-8 other than NUL. */
@@ -217,10 +211,6 @@ static int check_utf8(const CorpusReader *r, const char *text, size_t n, int lin
     return fail(r->err, "%s: line %d, byte %ld: %s (0x%02X), expected a text file in UTF-8",
                 r->path, line, (long)(bad - start) + 1, text[bad] ? "invalid UTF-8" : "NUL byte",
                 (unsigned)(unsigned char)text[bad]);
-}
-
-static int is_space(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 static int is_blank(const char *s) {
@@ -339,8 +329,8 @@ static int add_question(CorpusReader *r, Draft *d, char *q, char *rel, char *kin
 
 /* ---- JSON ---- */
 
-/* Text of a string, or of a number, which many exports have for a year or an id: what is behind it
- * has been parsed, so its end can become NUL.  NULL of anything else. */
+/* The text of a string, or of a number, which many exports have for a year or an id.  What follows
+ * a number has been parsed, so a NUL may end it.  NULL for anything else. */
 static char *str_of(const Json *v) {
     if (v && v->type == JSON_NUMBER) v->str[strspn(v->str, "+-.0123456789eE")] = 0;
     return v && (v->type == JSON_STRING || v->type == JSON_NUMBER) ? v->str : NULL;
@@ -434,7 +424,7 @@ static int read_jsonl_doc(CorpusReader *r, const Json *json, const char *where) 
 
 /* Lines until n documents are read, or to the end of the file. */
 static int read_jsonl(CorpusReader *r, int n) {
-    char why[DATA_ERR], where[32], *text;
+    char why[MAC_ERR], where[32], *text;
     size_t len;
     int failed = 0;
     while (r->n_read < n && !failed) {
@@ -455,7 +445,7 @@ static int read_jsonl(CorpusReader *r, int n) {
 
 static int read_squad(CorpusReader *r, char *text, size_t n) {
     JsonPool pool = {0};
-    char why[DATA_ERR];
+    char why[MAC_ERR];
     const Json *article = NULL, *p = NULL, *top = json_parse(&pool, text, n, 1, why);
     int failed = top ? 0 : fail(r->err, "%s: %s", r->path, why);
     if (!failed && !json_get(top, "data"))
@@ -556,7 +546,7 @@ static char *python_string(char **p) {
 }
 
 /* HuggingFace writes {'text': ['a', 'b'], 'answer_start': [1, 2]}: the strings of the list
- * behind 'text'.  A cell of another form has no answers, and its row is skipped for that. */
+ * that follows 'text'.  A cell of another form has no answers, and its row is skipped for that. */
 static int python_answers(CorpusReader *r, char *s) {
     int in_text = 0;
     while (*s && !(in_text && *s == ']')) {
@@ -597,7 +587,7 @@ static int read_csv_row(CorpusReader *r, const Csv *c, const Columns *col) {
 static int read_csv(CorpusReader *r, char *text, size_t n) {
     Csv c = {text, text + n, 1, 1, NULL, 0, 0};
     Columns col = {CSV_STREAMINGQA, 0, 0, 0, 0, 0};
-    char why[DATA_ERR];
+    char why[MAC_ERR];
     int more = csv_next(&c, why);
     int failed = more > 0 ? find_columns(r, &c, &col) : 0;
     while (!failed && more > 0)
@@ -630,7 +620,7 @@ static void base_name(const char *path, char *name, size_t cap) {
     name[n] = 0;
 }
 
-/* Cuts off and returns the first paragraph of *s, moving *s behind it; NULL at the end. */
+/* Cuts off the first paragraph of *s and returns it; *s moves to what follows.  NULL at the end. */
 static char *next_paragraph(char **s) {
     char *p = *s;
     while (is_space(*p)) p++;
@@ -680,10 +670,8 @@ enum { N_FORMATS = sizeof formats / sizeof *formats, FORMAT_TXT = 4 };
 static int has_extension(const char *path, const char *ext) {
     size_t n = strlen(path), len = strlen(ext);
     if (n <= len || path[n - len - 1] != '.') return 0;
-    for (size_t i = 0; i < len; i++) {
-        char c = path[n - len + i];
-        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != ext[i]) return 0;
-    }
+    for (size_t i = 0; i < len; i++)
+        if (to_small(path[n - len + i]) != ext[i]) return 0;
     return 1;
 }
 

@@ -1,8 +1,9 @@
 /* csv.c - the csv that pandas writes and reads: commas, "quoted cells" with "" for a quote and
  * with line breaks inside, rows ended by LF, CRLF or CR, blank lines skipped.  Like pandas, a
- * quote inside an unquoted cell is a plain character and text behind a closing quote is kept. */
+ * quote inside an unquoted cell is a plain character and text after a closing quote is kept. */
 #include "csv.h"
-#include "data.h"
+#include "base.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Reads one cell to out, which is never ahead of what is read.  Returns what ended it: ',', '\n'
@@ -44,7 +45,7 @@ int csv_next(Csv *c, char *err) {
             int cap = 2 * c->cap + 16;
             char **cell = realloc(c->cell, (size_t)cap * sizeof *cell);
             if (!cell) {
-                snprintf(err, DATA_ERR, "line %d: out of memory", c->line);
+                snprintf(err, MAC_ERR, "line %d: out of memory", c->line);
                 return -1;
             }
             c->cell = cell;
@@ -54,7 +55,7 @@ int csv_next(Csv *c, char *err) {
         c->cell[c->n++] = c->p;
         ended = read_cell(c, c->p);
         if (ended < 0) {
-            snprintf(err, DATA_ERR, "line %d: end of file inside a quoted field that starts here,"
+            snprintf(err, MAC_ERR, "line %d: end of file inside a quoted field that starts here,"
                      " expected a closing \"", line);
             return -1;
         }

@@ -1,27 +1,22 @@
-/* data.h - text into token ids and back, and what surrounds it.  Knows no tensor and no model, and
- * libc only, but for the two files that mac.h declares.  Nothing here prints or exits: a function
- * that can fail returns -1 (or NULL) and leaves one sentence in `err`, which the caller provides
- * (DATA_ERR bytes).  All strings are UTF-8.
+/* data.h - text into token ids and back, and what surrounds it.  Knows libc, no tensor, no model.
+ * Nothing here prints or exits: a function that can fail returns -1 (or NULL) and leaves a sentence
+ * in `err`, which the caller provides (MAC_ERR bytes).  All strings are UTF-8.
  *
  *   corpus.c     documents and questions from JSON Lines, SQuAD, csv and plain text files
  *   json.c       the JSON that those files need          csv.c    the csv that they need
  *   tokenizer.c  byte-level BPE
  *   prompt.c     document, question and answer as the model reads them
- *   file.c       one writer of files, and one at a time; declared in file.h
- *   safetensors.c tensors in files; declared in mac.h
- *   bank.c       the memory bank, in memory and in a file; declared in mac.h
  *   score.c      strict EM, the paper's prefix EM, F1; sums of them by relation
  *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people   people_words.h   its words and sentences
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
- *   svg.c        line and bar charts, heat maps                                             */
+ *   svg.c        line and bar charts, heat maps
+ *
+ * The other headers of data/: base.h is what every file needs, store.h the tensors in files and the
+ * memory bank, file.h how files are written, system.h the clock.                              */
 #ifndef DATA_H
 #define DATA_H
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#define DATA_ERR 512
+#include "base.h"
 
 /* ---- corpus.c: documents and their questions ---- */
 typedef struct {
@@ -45,7 +40,7 @@ typedef struct {
     Doc *docs; int n_docs;   /* equal texts are one document                                  */
     Qa *qas;   int n_qas;    /* in file order                                                 */
     int n_skipped;           /* rows left out: no question, text or answer, too many cells, NUL */
-    char skipped[DATA_ERR];  /* why the first of them was, with its line                      */
+    char skipped[MAC_ERR];  /* why the first of them was, with its line                      */
     int *slot; size_t n_slots; /* hash table of the texts: an index into docs, -1: free       */
 } Corpus;
 
@@ -59,7 +54,6 @@ int  corpus_read(Corpus *c, const char *path, char *err);
 int  corpus_read_as(Corpus *c, const char *path, const char *format, char *err);
 int  corpus_add(Corpus *c, const char *title, const char *text);     /* one document: its index */
 void corpus_free(Corpus *c);
-uint64_t text_hash(const char *text);            /* FNV-1a 64 over the bytes                  */
 
 /* A file a batch at a time, for files larger than memory.  Only .jsonl is read that way, a line
  * at a time; of any other kind the first batch is the whole file, whatever n is.  An error in
@@ -136,8 +130,8 @@ typedef struct {
 /* Draws: with probability p_name the title is replaced by `title` (NULL: never), and with
  * probability p_answer, each answer by another of its relation, or, of p_made of them, by one that
  * is made up: of the halves of two, or a number with other digits.  In text, questions and answers
- * alike, whole words only, never where spans overlap.  rng is the caller's state (rng_next of
- * splitmix64).  p_name = p_answer = 0 returns the document as it is. */
+ * alike, whole words only, never where spans overlap.  rng is the state of
+ * rng_next, the caller's.  p_name = p_answer = 0 returns the document as it is. */
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
               double p_made, uint64_t *rng, AugDoc *out);        /* 0, or -1 out of memory   */
 void aug_drop(AugDoc *d);

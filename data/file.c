@@ -1,14 +1,21 @@
 /* file.c - how files are opened, locked, written and put in place.
  *
- * A writer makes PATH.mac-part exclusively, locks it, writes to it and renames it to PATH.  So the
- * file to come is the lock, readers see the old file or the new one, and a killed writer leaves a
- * file that is not locked: the next one sweeps it.  Before the renaming PATH must be what it was
- * when the lock was taken, for other programs know nothing of all this. */
+ * What always holds: whoever opens PATH finds the old file or the new one, and finds it whole, at
+ * every moment and after every ending of the writer, SIGKILL included.  And of two that would write
+ * PATH at the same time, the second is refused.
+ *
+ * It holds because nobody writes to PATH.  A writer makes PATH.mac-part, which the system lets only
+ * one program make, locks it, writes to it, waits until it is on disk and renames it to PATH, which
+ * the system does in one step.  So the file to come is itself the lock.  A writer that was killed
+ * leaves it there, but not locked: by that the next one knows that it may remove it.  All other
+ * endings remove it, for every file that is being written is in the list `writing`.  Programs that
+ * are not ours do not know the lock.  So PATH must be, right before the renaming, what it was when
+ * the lock was taken; else nothing is written. */
 #if defined(__unix__) || defined(__APPLE__)
 #define _XOPEN_SOURCE 700
 #endif
 #include "file.h"
-#include "data.h"
+#include "base.h"
 #include "json.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -18,7 +25,7 @@
 struct FileOut {
     FILE *f;                   /* NULL: closed                                                 */
     char *given, *path, *part; /* its name; its place, links followed; where it is written     */
-    uint64_t was;              /* what stood in its place, 0: nothing                          */
+    uint64_t was;              /* state of the file that it replaces, 0: there was none        */
     int locked;                /* by file_lock: file_begin will find it                        */
     volatile int made;         /* part is there, and ours: an ending removes it                */
     FileOut *next;
@@ -27,10 +34,10 @@ static const char *last_words; /* on SIGBUS                                     
 static FileOut *volatile writing; /* all of them, for every ending                             */
 
 static int fail(char *err, const char *path, const char *format, ...) {
-    int n = snprintf(err, DATA_ERR, "%.250s: ", path);
+    int n = snprintf(err, MAC_ERR, "%.250s: ", path);
     va_list args;
     va_start(args, format);
-    vsnprintf(err + n, (size_t)(DATA_ERR - n), format, args);
+    vsnprintf(err + n, (size_t)(MAC_ERR - n), format, args);
     va_end(args);
     plain_line(err);
     return -1;
@@ -64,7 +71,7 @@ static uint64_t state_of(const struct stat *s) {
     const uint64_t field[5] = {(uint64_t)s->st_dev, (uint64_t)s->st_ino, (uint64_t)s->st_size,
                                (uint64_t)s->st_mtime, (uint64_t)part};
     uint64_t hash = 1;
-    for (int i = 0; i < 5; i++) hash = (hash ^ field[i]) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+    for (int i = 0; i < 5; i++) hash = hash_word(hash, field[i]);
     return hash | 1;
 }
 
@@ -176,7 +183,7 @@ static int guard_process(char *err) {
         if (signal(endings[i], on_signal) == SIG_IGN) signal(endings[i], SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur < STACK_NEEDED) {
-        snprintf(err, DATA_ERR, "the stack may have %lu KB (ulimit -s), %d are needed",
+        snprintf(err, MAC_ERR, "the stack may have %lu KB (ulimit -s), %d are needed",
                  (unsigned long)(stack.rlim_cur / 1024), STACK_NEEDED / 1024);
         return -1;
     }

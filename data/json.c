@@ -1,7 +1,7 @@
 /* json.c - strict JSON (RFC 8259) into a tree.  Strict because a trailing comma or a NaN in a
  * corpus file means that something else went wrong where it was written. */
-#include "data.h"
 #include "json.h"
+#include "base.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,18 +24,16 @@ typedef struct {
 } Parser;
 
 static int fail(Parser *s, const char *fmt, ...) {
-    int n = snprintf(s->err, DATA_ERR, "line %d, byte %ld: ", s->line,
+    int n = snprintf(s->err, MAC_ERR, "line %d, byte %ld: ", s->line,
                      (long)(s->p - s->line_start) + 1);
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(s->err + n, (size_t)(DATA_ERR - n), fmt, ap);
+    vsnprintf(s->err + n, (size_t)(MAC_ERR - n), fmt, ap);
     va_end(ap);
     return -1;
 }
 
-static int is_word(char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
+static int is_word(char c) { return is_digit(c) || is_small(c) || is_capital(c); }
 
 static int fail_expected(Parser *s, const char *what) {
     if (s->p == s->end) return fail(s, "unexpected end of input, expected %s", what);
@@ -108,7 +106,7 @@ int hex_read(const char *p, const char *end, int n) {
     if (end - p < n) return -1;
     for (int i = 0; i < n; i++) {
         char c = p[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+        int d = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
               : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
         if (d < 0) return -1;
         v = v * 16 + (unsigned)d;
@@ -116,7 +114,7 @@ int hex_read(const char *p, const char *end, int n) {
     return v <= 0x10FFFF ? (int)v : -1;
 }
 
-/* s->p is behind the backslash.  Writes the character to out: its number of bytes, or -1. */
+/* s->p is just after the backslash.  Writes the character to out: its number of bytes, or -1. */
 static int parse_escape(Parser *s, char *out) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     char c = peek(s);
@@ -182,8 +180,8 @@ static char *parse_string(Parser *s) {
 }
 
 static int skip_digits(Parser *s) {
-    if (peek(s) < '0' || peek(s) > '9') return fail_expected(s, "a digit");
-    while (peek(s) >= '0' && peek(s) <= '9') s->p++;
+    if (!is_digit(peek(s))) return fail_expected(s, "a digit");
+    while (is_digit(peek(s))) s->p++;
     return 0;
 }
 
@@ -261,7 +259,7 @@ static Json *parse_value(Parser *s, int depth) {
         if (v) v->str = parse_string(s);
         return v && v->str ? v : NULL;
     }
-    if (c == '-' || (c >= '0' && c <= '9')) {
+    if (c == '-' || is_digit(c)) {
         v = new_node(s, JSON_NUMBER);
         if (v) v->str = s->p;
         return v && skip_number(s) == 0 ? v : NULL;
@@ -296,8 +294,8 @@ Json *json_get(const Json *object, const char *key) {
     return found;
 }
 
-/* Control characters, those behind ASCII too; what ends a line or turns the direction of what
- * follows; bytes that are no character (n: 0). */
+/* Control characters, those beyond ASCII too; characters that end a line or turn the direction of
+ * the text after them; bytes that are no character (n is 0). */
 static int is_hidden(const unsigned char *p, int n) {
     if (n < 2) return n == 0 || *p < ' ' || *p == 127;
     if (n == 2) return p[0] == 0xC2 && p[1] < 0xA0;

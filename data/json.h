@@ -10,8 +10,9 @@ typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_
 typedef struct Json {
     JsonType type;
     char *key;                   /* its name when it is a member of an object                 */
-    char *str;                   /* JSON_STRING: UTF-8, ends in NUL; JSON_NUMBER: where it stands
-                                    in the text, behind it goes on; NULL of a boolean         */
+    char *str;                   /* JSON_STRING: the string, UTF-8 that ends in NUL.  JSON_NUMBER:
+                                    its first digit or sign in the caller's buffer; it ends where
+                                    the number ends, without a NUL.  All other types: NULL    */
     struct Json *child, *next;   /* first element or member; next sibling                     */
 } Json;
 
@@ -26,7 +27,7 @@ typedef struct {                 /* owns the nodes; zeroed before use           
 } JsonPool;
 
 /* Parses n bytes of valid UTF-8 without NUL; `line` is the number of its first line.  NULL, with
- * "line L, byte B: what was found and expected" in err (DATA_ERR bytes), when it is not JSON. */
+ * "line L, byte B: what was found and expected" in err (MAC_ERR bytes), when it is not JSON. */
 Json *json_parse(JsonPool *pool, char *text, size_t n, int line, char *err);
 Json *json_get(const Json *object, const char *key);         /* last of that name, or NULL    */
 void  json_free(JsonPool *pool);

@@ -29,17 +29,6 @@
 
 /* ---- random numbers, words ---- */
 
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
-static uint64_t rng_next(uint64_t *state)              /* splitmix64                          */
-{
-    return mix(*state += 0x9E3779B97F4A7C15u);
-}
-
 static int rng_below(uint64_t *state, int n)           /* the bias of n / 2^64 does no harm   */
 {
     return (int)(rng_next(state) % (uint64_t)n);
@@ -60,24 +49,17 @@ static const char *const split_names[3] = {"train", "valid", "test"};
 
 /* Which of the three may use a made-up value: of ten test has two, valid one. */
 static Split home_of(const char *word) {
-    uint64_t h = mix(text_hash(word)) % 10;
+    uint64_t h = scrambled(text_hash(word)) % 10;
     return h < 2 ? TEST : h == 2 ? VALID : TRAIN;
-}
-
-static int lower(int c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
-
-static int is_part(char c) {                           /* of a word                           */
-    int l = lower((unsigned char)c);
-    return (l >= 'a' && l <= 'z') || l >= 0x80;
 }
 
 /* Whether the text has the word; capitals or not. */
 static int holds_word(const char *text, const char *word) {
     size_t n = strlen(word), i;
     for (const char *p = text; *p; p++) {
-        if (p > text && is_part(p[-1])) continue;
-        for (i = 0; i < n && lower((unsigned char)p[i]) == lower((unsigned char)word[i]);) i++;
-        if (i == n && !is_part(p[n])) return 1;
+        if (p > text && is_letter(p[-1])) continue;
+        for (i = 0; i < n && to_small(p[i]) == to_small(word[i]);) i++;
+        if (i == n && !is_letter(p[n])) return 1;
     }
     return 0;
 }
@@ -116,7 +98,7 @@ static void set_accent(char *word, uint64_t *rng) {
 }
 
 static void set_capital(char *word) {
-    if (*word >= 'a' && *word <= 'z') *word = (char)(*word - 32);
+    if (is_small(*word)) *word = (char)(*word - 32);
 }
 
 /* One to `most` syllables.  Half of the words are plain: of the first sounds of each list only. */
@@ -147,7 +129,7 @@ static void make_word(char *word, Spelling how, const char *const *list, int acc
         if (how == GLUED) {
             const char *a = list[rng_below(rng, N_LISTED)], *b = list[rng_below(rng, N_LISTED)];
             snprintf(word, WORD, "%.*s%s", (int)(strlen(a) + 1) / 2, a, b + strlen(b) / 2);
-            *word = (char)lower(*word);
+            *word = (char)to_small(*word);
         }
         if (accent) set_accent(word, rng);
         n = (int)strlen(word);
@@ -327,8 +309,8 @@ static void put_letters(Text *t, const char *form, size_t n, const Person *p, ui
             continue;
         }
         *c = *++form;
-        const char *rel = strchr(LETTERS, lower(*c)), *pronoun = strchr(always, *c);
-        if (rel) put_value(t, p, (int)(rel - LETTERS), *c != lower(*c), rng);
+        const char *rel = strchr(LETTERS, to_small(*c)), *pronoun = strchr(always, *c);
+        if (rel) put_value(t, p, (int)(rel - LETTERS), *c != to_small(*c), rng);
         else if (pronoun) put(t, pronouns[p->she][pronoun - always]);
         else put_person(t, p, *c, rng);
     }
@@ -359,7 +341,7 @@ static void put_form(Text *t, const char *form, const Person *p, uint64_t *rng) 
 static unsigned contents(const char *form) {
     unsigned bits = 0;
     while ((form = strchr(form, '%')) != NULL) {
-        const char *rel = strchr(LETTERS, lower(*++form));
+        const char *rel = strchr(LETTERS, to_small(*++form));
         if (rel) bits |= 1u << (rel - LETTERS);
         else if (!strchr("hrx", *form)) bits |= NAMES;
     }
@@ -455,19 +437,19 @@ int people_write(const char *dir, int n_train, uint64_t seed, char *err) {
     char path[1024];
     Names names = {NULL, 4096};
     if (make_dir(dir) != 0 && errno != EEXIST) {
-        snprintf(err, DATA_ERR, "%.400s: cannot make this folder: %s", dir, strerror(errno));
+        snprintf(err, MAC_ERR, "%.400s: cannot make this folder: %s", dir, strerror(errno));
         return -1;
     }
     while (names.n / 2 < (size_t)n_train + N_VALID + N_TEST) names.n *= 2;
     if (!(names.slot = calloc(names.n, sizeof *names.slot))) {
-        snprintf(err, DATA_ERR, "%.400s: out of memory", dir);
+        snprintf(err, MAC_ERR, "%.400s: out of memory", dir);
         return -1;
     }
     int failed = 0;
     for (int split = TEST; split >= TRAIN && !failed; split--) {   /* n_train changes train only */
         uint64_t rng = rng_next(&seed);
         int len = snprintf(path, sizeof path, "%s/%s.jsonl", dir, split_names[split]);
-        if (len >= (int)sizeof path) snprintf(err, DATA_ERR, "%.400s: this name is too long", dir);
+        if (len >= (int)sizeof path) snprintf(err, MAC_ERR, "%.400s: this name is too long", dir);
         FileOut *out = len < (int)sizeof path ? file_begin(path, err) : NULL;
         if (out) write_docs(file_stream(out), (Split)split, n[split], &names, &rng);
         failed = !out || file_end(out, NULL, err) != 0;

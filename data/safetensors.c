@@ -8,13 +8,11 @@
 #if defined(__unix__) || defined(__APPLE__)
 #define _POSIX_C_SOURCE 200809L
 #endif
-#include "../mac.h"
-#include "data.h"
 #include "file.h"
 #include "json.h"
+#include "store.h"
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ==== platform =============================================================================== */
 #if defined(__unix__) || defined(__APPLE__)
@@ -111,14 +109,14 @@ static int64_t entry_count(const StEntry *e) { /* numbers in it, -1: absurd */
 }
 
 /* ==== the header, read strictly: only what safetensors allows ================================ */
-/* A JSON array of whole numbers, none negative, into to[cap]: how many, or -1: it is no such. */
+/* A JSON array of whole numbers, none negative, into to[cap]: how many; -1 for anything else. */
 static int whole_numbers(const Json *array, int64_t *to, int cap) {
     int n = 0;
     if (array->type != JSON_ARRAY) return -1;
     for (const Json *x = array->child; x; x = x->next, n++) {
         if (n == cap || x->type != JSON_NUMBER) return -1;
         const char *p = x->str;
-        for (to[n] = 0; *p >= '0' && *p <= '9'; p++) {
+        for (to[n] = 0; is_digit(*p); p++) {
             if (to[n] > (INT64_MAX - 9) / 10) return -1;
             to[n] = 10 * to[n] + (*p - '0');
         }
@@ -182,7 +180,7 @@ static int read_meta(StFile *f, const Json *object, char *err) {
 
 /* f->text, n bytes, into entries and metadata; both point into the text. */
 static int read_header(StFile *f, size_t n, char *err) {
-    char why[DATA_ERR];
+    char why[MAC_ERR];
     size_t count = 0;
     for (size_t i = 0, len; i < n; i += len)
         if (!(len = (size_t)utf8_len((unsigned char *)f->text + i, (unsigned char *)f->text + n)))
@@ -328,25 +326,19 @@ void half_read(real *to, const unsigned char *from, size_t n) { /* as they lie i
 }
 
 /* ==== a checksum ============================================================================= */
-static void sum_word(Sum *s, uint64_t word) {
-    s->hash = (s->hash ^ word) * 0x9e3779b97f4a7c15u;
-    s->hash ^= s->hash >> 29;
-}
-
 static void sum_add(Sum *s, const void *bytes, size_t n) {
     const unsigned char *p = bytes, *end = p + n;
     while (p < end && s->n % 8) {
         s->word |= (uint64_t)*p++ << (s->n++ % 8 * 8);
-        if (s->n % 8 == 0) sum_word(s, s->word), s->word = 0;
+        if (s->n % 8 == 0) s->hash = hash_word(s->hash, s->word), s->word = 0;
     }
-    for (; end - p >= 8; p += 8, s->n += 8) sum_word(s, from_le(p, 8));
+    for (; end - p >= 8; p += 8, s->n += 8) s->hash = hash_word(s->hash, from_le(p, 8));
     while (p < end) s->word |= (uint64_t)*p++ << (s->n++ % 8 * 8);
 }
 
 static void sum_text(Sum s, char *to) { /* 16 digits */
-    sum_word(&s, s.word);
-    sum_word(&s, s.n);
-    snprintf(to, 17, "%016llx", (unsigned long long)s.hash);
+    uint64_t hash = hash_word(hash_word(s.hash, s.word), s.n);
+    snprintf(to, 17, "%016llx", (unsigned long long)hash);
 }
 
 int st_check(StFile *f, char *err) {

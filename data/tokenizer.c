@@ -31,21 +31,13 @@ struct Tokenizer {
 
 /* ---- chunks ---- */
 
-static int is_letter(unsigned char c)                  /* all of UTF-8 beyond ASCII counts    */
-{
-    return c >= 0x80 || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static int is_digit(unsigned char c) { return c >= '0' && c <= '9'; }
-static int is_blank(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
 /* Bytes of the first chunk of s[n], n > 0: letters, up to four digits (years stay whole) or one
  * mark, each with the blank before it; or a run of other blanks. */
 static size_t chunk_len(const unsigned char *s, size_t n) {
     size_t i = 0;
     if (n > MAX_CHUNK) n = MAX_CHUNK;
-    if (is_blank(s[0]) && !(s[0] == ' ' && n > 1 && !is_blank(s[1]))) {
-        while (i < n && is_blank(s[i])) i++;
+    if (is_space(s[0]) && !(s[0] == ' ' && n > 1 && !is_space(s[1]))) {
+        while (i < n && is_space(s[i])) i++;
         return i < n && i > 1 && s[i - 1] == ' ' ? i - 1 : i;    /* belongs to what follows   */
     }
     if (s[0] == ' ') i = 1;
@@ -64,8 +56,7 @@ static size_t hash_pair(int a, int b) {
 }
 
 static size_t hash_bytes(const char *s, size_t n) {
-    uint64_t h = 0xCBF29CE484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 0x100000001B3u;
+    uint64_t h = fnv1a(MAC_FNV, s, n);
     return (size_t)(h ^ h >> 32);
 }
 
@@ -104,7 +95,8 @@ static Tokenizer *tok_new(int cap_merges) {
     return t;
 }
 
-/* Learns to merge a and b: 0, or -1 when that is no news or spells more than a chunk. */
+/* Learns to merge a and b into a new id: 0, or -1 when they have one, when it would spell more than
+ * a chunk has, or when there is no room for more. */
 static int add_merge(Tokenizer *t, int a, int b) {
     Merge *m = find_merge(t, a, b);
     int na = id_len(t, a), nb = id_len(t, b), i = t->n_merges;
@@ -383,11 +375,12 @@ char *tok_dump(const Tokenizer *t) {
     return dump;
 }
 
-/* A decimal number without leading zeros and the byte behind it: -1 if that is not there. */
-static int read_id(const char **p, char behind) {
+/* Reads a decimal number without leading zeros, and `after`, the byte that must follow it; -1 when
+ * one of them is not there. */
+static int read_id(const char **p, char after) {
     int v = 0, digits = 0;
-    for (; is_digit((unsigned char)**p) && digits < 6; (*p)++, digits++) v = v * 10 + (**p - '0');
-    if (digits == 0 || **p != behind || (digits > 1 && (*p)[-digits] == '0')) return -1;
+    for (; is_digit(**p) && digits < 6; (*p)++, digits++) v = v * 10 + (**p - '0');
+    if (digits == 0 || **p != after || (digits > 1 && (*p)[-digits] == '0')) return -1;
     (*p)++;
     return v;
 }
@@ -396,12 +389,12 @@ Tokenizer *tok_load(const char *dump, char *err) {
     int n_lines = 0;
     for (const char *p = dump; *p && n_lines <= MAX_VOCAB; p++) n_lines += *p == '\n';
     if (n_lines > MAX_VOCAB - 257) {
-        snprintf(err, DATA_ERR, "tokenizer: more than %d merges", MAX_VOCAB - 257);
+        snprintf(err, MAC_ERR, "tokenizer: more than %d merges", MAX_VOCAB - 257);
         return NULL;
     }
     Tokenizer *t = tok_new(n_lines);
     if (!t) {
-        snprintf(err, DATA_ERR, "tokenizer: out of memory");
+        snprintf(err, MAC_ERR, "tokenizer: out of memory");
         return NULL;
     }
     while (*dump) {
@@ -409,7 +402,7 @@ Tokenizer *tok_load(const char *dump, char *err) {
         int a = read_id(&dump, ' '), b = a < 0 ? -1 : read_id(&dump, '\n');
         if (a >= 0 && b >= 0 && a < tok_eos(t) && b < tok_eos(t) && add_merge(t, a, b) == 0)
             continue;
-        snprintf(err, DATA_ERR, "tokenizer: merge %d: found \"%.20s\", expected two new ids, each"
+        snprintf(err, MAC_ERR, "tokenizer: merge %d: found \"%.20s\", expected two new ids, each"
                  " less than %d, that spell at most %d bytes", t->n_merges + 1, line, tok_eos(t),
                  MAX_CHUNK);
         plain_line(err);

@@ -2,7 +2,7 @@
 
     python3 tests/reference/exchange_torch.py EXCHANGE EXCHANGE64 FOLDER
 
-EXCHANGE is tests/exchange.c, EXCHANGE64 the same with numbers of 64 bits.  ./train makes a small
+EXCHANGE is tests/reference/exchange.c, EXCHANGE64 the same with numbers of 64 bits.  ./train makes a small
 model of people in FOLDER; mac_torch.py must say what the C code says: logits, and greedy answers
 to 100 questions.  Then PyTorch takes some Adam steps and writes the model; the C code must say what
 PyTorch says of it, and ./run must answer what PyTorch answers.  Exit 1 when one of them does not.

@@ -1,10 +1,10 @@
 """score_python.py - what SQuAD's official script takes from Python's strings, for data/score.c.
 
-    python3 tests/reference/score_python.py     writes data/unicode.h and tests/score.txt
+    python3 tests/reference/score_python.py     writes data/unicode.h and tests/unit/score.txt
 
 data/unicode.h holds what str.lower, str.split and \\w of a regular expression know of a character;
-tests/score.txt is a checksum of the script's normalisation for each of 65 blocks of 512 spans in all
-scripts, made by spans() as tests/test_data.c makes them.  Run with Python 3.11 (Unicode 14)."""
+tests/unit/score.txt is a checksum of the script's normalisation for each of 65 blocks of 512 spans in all
+scripts, made by spans() as tests/unit/test_data.c makes them.  Run with Python 3.11 (Unicode 14)."""
 import re
 import string
 import sys
@@ -84,8 +84,8 @@ def table():
     yield "};"
 
 
-# ---- tests/score.txt
-class Random:  # splitmix64, as in tests/test_data.c
+# ---- tests/unit/score.txt
+class Random:  # splitmix64, as in tests/unit/test_data.c
     def __init__(self, seed):
         self.state = seed
 
@@ -131,5 +131,5 @@ if __name__ == "__main__":
     assert sys.version_info[:2] == (3, 11), "another Python may know other letters"
     with open("data/unicode.h", "w") as f:
         f.write("\n".join(table()) + "\n")
-    with open("tests/score.txt", "w") as f:
+    with open("tests/unit/score.txt", "w") as f:
         f.write("\n".join(checksums()) + "\n")

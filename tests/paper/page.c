@@ -1,9 +1,9 @@
-/* paper_page.c - the finished cells as a page: DIR/index.md and its figures.
+/* page.c - the finished cells as a page: DIR/index.md and its figures.
  *
- *   paper_page DIR "CORPORA" "SEEDS"
+ *   page DIR "CORPORA" "SEEDS"
  *
- * tests/paper.sh calls it last, when every cell is there and of these programs.  A table shows the
- * mean over the seeds, and behind +- their standard deviation. */
+ * paper.sh calls it last, when every cell is there and of these programs.  A table shows the mean
+ * over the seeds, and behind +- their standard deviation. */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>
@@ -144,7 +144,7 @@ static void put_heads(const char *first, const char *const *head, int n) {
 
 static void put_figure(const char *file, const char *title, const char *x, const char *y,
                        const SvgLine *line, int n) {
-    char path[600], err[DATA_ERR];
+    char path[600], err[MAC_ERR];
     snprintf(path, sizeof path, "%s/%s", dir, file);
     if (svg_lines(path, title, x, y, line, n, err) != 0) paper_die("%s", err);
     fprintf(page, "\n![%s](%s)\n", title, file);
@@ -251,7 +251,7 @@ static void section_adapt(void) {
             fputs("\n", page);
             name[n] = rows[r].what, f1[n++] = stat_of(corpora[i], cell, "f1").mean;
         }
-        char path[600], err[DATA_ERR];
+        char path[600], err[MAC_ERR];
         snprintf(file, sizeof file, "adapt-%s.svg", corpora[i]);
         snprintf(path, sizeof path, "%s/%s", dir, file);
         snprintf(title, sizeof title, "F1 after the stream, %s", corpora[i]);
@@ -936,7 +936,7 @@ static void claim_look(void) {
 
 /* The questions of the map, whose text stands in the corpus only. */
 static void put_map(const char *corpus) {
-    char path[600], file[60], title[120], err[DATA_ERR], key[40];
+    char path[600], file[60], title[120], err[MAC_ERR], key[40];
     char number[LOOK_COLUMNS][20], row[LOOK_ROWS][20];
     const char *columns[LOOK_COLUMNS], *names[LOOK_ROWS];
     double percent[LOOK_ROWS * LOOK_COLUMNS];

@@ -95,7 +95,7 @@ static void put_logits(const Texts *t, Tensor *phi) {
 static void put_answers(const Texts *t, const Tensor *phi) {
     int cap = model->c.A, *out = need(tape_alloc(tp, (size_t)(t->B * cap) * sizeof *out));
     int *n = need(tape_alloc(tp, (size_t)t->B * sizeof *n));
-    Bank *bank = need(bank_new(&model->c, model_fingerprint(model)));
+    Bank *bank = need(bank_new(model->c.T, model->c.d, model_fingerprint(model)));
     for (int k = 0; k < t->K; k++)
         if (bank_add(bank, "", "", (uint64_t)k + 1, phi->data + k * model->c.T * model->c.d) != 1)
             die("a document was not added");

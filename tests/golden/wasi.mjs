@@ -1,4 +1,4 @@
-// wasi.mjs - runs a program for wasm32-wasi: node --no-warnings tests/wasi.mjs PROGRAM [ARGUMENT ...]
+// wasi.mjs - runs a program for wasm32-wasi: node --no-warnings tests/golden/wasi.mjs PROGRAM [ARGUMENT ...]
 // It sees the current folder and nothing else.
 import {readFile} from 'node:fs/promises';
 import {WASI} from 'node:wasi';

@@ -7,7 +7,7 @@
  *
  * h, m and b are: header, 0xFF (no UTF-8 has it), data.  MAC_FUZZ=b chooses for all inputs.
  * `make fuzz` links libFuzzer; as a plain program it reads the files named on its command line,
- * or standard input (AFL).  tests/fuzz has the seeds and whatever was once found. */
+ * or standard input (AFL).  tests/fuzz/seeds has the seeds and whatever was once found. */
 #if defined(__unix__) || defined(__APPLE__)
 #define _POSIX_C_SOURCE 200809L
 #include <unistd.h>
@@ -88,7 +88,7 @@ static void fuzz_model(const char *path) {
     sentence(!m);
     if (m) { /* it can be asked, whatever its weights are */
         Tape *tp = need(tape_new((size_t)64 << 20));
-        Bank *b = need(bank_new(&m->c, model_fingerprint(m)));
+        Bank *b = need(bank_new(m->c.T, m->c.d, model_fingerprint(m)));
         Ids x = {ids, 1};
         int answer[2], len;
         Tensor *phi = mac_encode(m, tp, &x, 1);
@@ -122,7 +122,7 @@ static void fuzz_bank(const char *path) {
     sentence(bank_check(b, path, err));
     if (n) MUST(bank_remove(b, first.id) == 0 && b->K == n - same, "an entry stays");
     n = b->K;
-    int fits = !bank_misfit(b, &c, b->model, b->tokens);
+    int fits = !bank_misfit(b, c.T, c.d, b->model, b->tokens);
     int added = fits ? bank_add(b, "new", "new", bank_key(b, "new"), own) : 0;
     MUST(added >= 0 && b->K == n + added, "an entry is not added");
     bank_free(b);

@@ -1,7 +1,7 @@
-/* paper_bank.c - what can be done with a bank of memories: aggregate it in groups (the paper's
+/* bank.c - what can be done with a bank of memories: aggregate it in groups (the paper's
  * Figure 5) or exactly but in pieces, forget some documents.
  *
- *   paper_bank DIR CORPUS NAME SEED QUICK WHAT       one cell, see main */
+ *   bank DIR CORPUS NAME SEED QUICK WHAT       one cell, see main */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>
@@ -239,8 +239,8 @@ static void unlearning(Cell *c) {
     lab_path(&lab, kept, sizeof kept, "cells", ".forgot.safetensors");
     lab_path(&lab, never, sizeof never, "cells", ".never.safetensors");
     Bank *all = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64);
-    Bank *without = paper_need(bank_new(&lab.m->c, 0));
-    Bank *nothing = paper_need(bank_new(&lab.m->c, 0));
+    Bank *without = paper_need(bank_new(lab.m->c.T, lab.m->c.d, 0));
+    Bank *nothing = paper_need(bank_new(lab.m->c.T, lab.m->c.d, 0));
     for (int i = 0; i < lab.test.n_docs; i++) { /* it never meets the forgotten */
         if (is_forgotten(i)) continue;
         Bank *one = lab_learn(&lab, &lab.test, i, i + 1, 1);

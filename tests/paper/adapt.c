@@ -1,7 +1,7 @@
-/* paper_adapt.c - MAC beside finetuning on a stream of documents: what is answered afterwards (the
+/* adapt.c - MAC beside finetuning on a stream of documents: what is answered afterwards (the
  * paper's Table 1), what adapting costs (Figure 2), what is kept of the first documents (Figure 3).
  *
- *   paper_adapt DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
+ *   adapt DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-/* paper_limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, merged
+/* limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, merged
  * as they come in (CAMELoT), or replaced by codes of a codebook (MBC).
  *
- *   paper_limit DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
+ *   limit DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
 #include "paper.h"
 #include <math.h>
 #include <stdlib.h>

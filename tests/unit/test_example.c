@@ -9,7 +9,7 @@ static int example(int *length) {
     c.V = 257;                                         // bytes, and the end of the answer
     Model *m = model_new(&c, 1);                       // 1: the seed
     Tape *tp = tape_new(0);                            // 0: no limit of memory
-    Bank *bank = bank_new(&m->c, model_fingerprint(m));
+    Bank *bank = bank_new(m->c.T, m->c.d, model_fingerprint(m));
     int doc[] = {72, 105}, q[] = {87, 104, 111, 63}, answer[8], n;
     Ids d = {doc, 2}, x = {q, 4};
     Tensor *phi = mac_encode(m, tp, &d, 1);            // one forward pass: [T, d]
@@ -39,7 +39,7 @@ static void same_lines(void) {
     static char header[65536], own[16384], line[256];
     static const char before[] = " *     ";
     slurp("mac.h", header, sizeof header);
-    slurp("tests/test_example.c", own, sizeof own);
+    slurp("tests/unit/test_example.c", own, sizeof own);
     int lines = 0;
     const char *from = own, *end = strstr(header, "Letters, in code");
     for (char *p = strstr(header, before); p && end && p < end; lines++) {

@@ -3,14 +3,15 @@
  *   bench                all items, each in a process of its own; the table, and bench.jsonl
  *   bench THREADS ITEM   one item, as a line of the table and a line of JSON
  *   bench --serve        "THREADS ITEM" a line on stdin, seconds a call a line on stdout: for
- *                        tests/reference/bench_peer.py, which lets PyTorch and OpenBLAS run the
+ *                        tests/bench/bench_peer.py, which lets PyTorch and OpenBLAS run the
  *                        same in turns
  *
  * A shared machine swings by a third.  So each figure stands beside the peak that the same process
  * has measured just before, best and median of several runs are shown, and only what one run of
  * this program prints may be compared. */
-#include "../tensor.c" /* the products and the vectors as they are inside */
+#include "tensor.c" /* the products and the vectors as they are inside */
 #include "data/data.h"
+#include "data/system.h"
 
 #define RUNS 7
 typedef void (*Work)(void);
@@ -266,7 +267,7 @@ static const Size *open_size(const char *name) {
     }
     n_seq = s->lm_B;
     batch = (MacBatch){docs, s->docs, s->docs, quest, quest_answer, n_q, doc, s->group, (real)0.1,
-                       0, 0, 0};
+                       0, 0};
     model = model_new(&s->c, 1);
     adam = adam_default((real)1e-4);
     adam.clip = 1;
@@ -329,7 +330,7 @@ static int open_serving(const char *what) {
         item = (Item){work_learn, s->docs, 1, "documents/s", PEAK_NONE};
         return 1;
     }
-    bank = bank_new(&s->c, 0);
+    bank = bank_new(s->c.T, s->c.d, 0);
     real *phi = numbers((size_t)s->c.T * (size_t)s->c.d);
     for (uint64_t i = 1; i <= 16; i++)
         if (!bank || bank_add(bank, "id", "title", i, phi) < 0) stop("out of memory");
@@ -363,7 +364,7 @@ static int open_ask(const char *what) {
     if (!b) { /* numbers like those of phi: no model of the toy's size was asked to make them */
         size_t per = (size_t)s->c.T * (size_t)s->c.d;
         real *phi = numbers(1000 * per + per);
-        b = bank_new(&s->c, 0);
+        b = bank_new(s->c.T, s->c.d, 0);
         if (b) b->half = half;
         if (!b || bank_grow(b, path, err) != 0) stop(err);
         for (int i = 0; i < K; i++) {

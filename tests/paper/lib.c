@@ -1,4 +1,4 @@
-/* paper_lib.c - cells, and the laboratory: what every experiment needs before it measures. */
+/* lib.c - cells, and the laboratory: what every experiment needs before it measures. */
 #include "paper.h"
 #include <math.h>
 #include <stdarg.h>
@@ -122,7 +122,7 @@ static void shuffle(Corpus *c, int seed) {
 
 /* One split; quick: `most` of its documents, and of the questions those that belong to them. */
 static void read_split(Lab *l, Corpus *c, const char *split, int most) {
-    char path[512], err[DATA_ERR];
+    char path[512], err[MAC_ERR];
     snprintf(path, sizeof path, "%s/%s.jsonl", l->corpus, split);
     l->made_by = file_print(l->made_by, path);
     if (corpus_read(c, path, err) != 0) paper_die("%s", err);
@@ -195,7 +195,7 @@ Ids lab_pair(Lab *l, const char *question, const char *answer, int *asked_from) 
 
 Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch) {
     size_t per = (size_t)l->m->c.T * (size_t)l->m->c.d;
-    Bank *b = paper_need(bank_new(&l->m->c, 0));
+    Bank *b = paper_need(bank_new(l->m->c.T, l->m->c.d, 0));
     for (int at = first; at < last; at += batch) {
         int n = at + batch < last ? batch : last - at;
         tape_reset(l->tp);

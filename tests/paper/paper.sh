@@ -65,7 +65,7 @@ trained() { # a cell: how long model() took
 }
 
 # cell PROGRAM NAME CORPUS SEED WHAT: NAME is the model's
-cell() { "$build/paper_$1" "$out" "$(folder "$3")" "$2" "$4" "$quick" "$5"; }
+cell() { "$build/tests/paper/$1" "$out" "$(folder "$3")" "$2" "$4" "$quick" "$5"; }
 cells() { # cells PROGRAM NAME CORPUS SEED WHAT...
     program=$1 named=$2 of=$3 by=$4
     shift 4
@@ -190,6 +190,6 @@ designs) designs ;;
 double) double ;;
 end)
     for corpus in $CORPORA; do timed "$corpus"; done
-    "$build/paper_page" "$out" "$CORPORA" "$SEEDS"
+    "$build/tests/paper/page" "$out" "$CORPORA" "$SEEDS"
     ;;
 esac

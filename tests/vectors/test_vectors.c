@@ -2,7 +2,7 @@
  * and compares every output and every gradient.  ops, tiny and odd are our own, by `make vectors`;
  * torch_ops and torch were drawn and computed by tests/reference/check_torch.py. */
 #include "vectors.h"
-#include "check.h"
+#include "tests/unit/check.h"
 #include <math.h>
 #include <stdlib.h>
 

@@ -26,12 +26,13 @@ static void *counted_realloc(void *p, size_t n) { return fails(n) ? NULL : reall
 #define malloc counted_malloc
 #define calloc counted_calloc
 #define realloc counted_realloc
-#include "../data/safetensors.c"
-#include "../data/json.c"
+#include "data/safetensors.c"
+#include "data/json.c"
 #undef malloc
 #undef calloc
 #undef realloc
 
+#include "mac.h"
 #include "check.h"
 #include <math.h>
 #include <string.h>
@@ -816,7 +817,7 @@ static void test_every_field(void) {
     CHECK(st_write(w, path, err) == 0, "write: %s", err);
     every_field("a model", model_loads);
     for (int half = 0; half < 2; half++) {
-        Bank *b = bank_new(&c, 1);
+        Bank *b = bank_new(c.T, c.d, 1);
         real phi[8] = {1, 2, 3, 4, 5, 6, 7, 8};
         b->half = half;
         CHECK(bank_add(b, "one", "1", 11, phi) == 1 && bank_add(b, "two", "2", 22, phi) == 1
@@ -833,7 +834,7 @@ static void test_changed_bank(void) {
     static unsigned char bytes[1 << 12];
     int wrong = 0, opened = 0;
     MacConfig c = tiny();
-    Bank *b = bank_new(&c, 1), *whole;
+    Bank *b = bank_new(c.T, c.d, 1), *whole;
     real phi[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     CHECK(bank_add(b, "one", "1", 11, phi) == 1 && bank_save(b, path, err) == 0, "bank: %s", err);
     bank_free(b);
@@ -865,8 +866,8 @@ static void test_bank_fits(void) {
                                         "Velmora is a harbour town in Ardenia."};
     static const uint64_t keys[] = {0x1e924b9d737700d7u, 0xb8dd8cf9f1d7573du, 0x5de7ecc4ba81e998u,
                                     0x724ad36b9c5a3d20u}; /* by a SipHash in Python */
-    MacConfig c = tiny(), other = tiny();
-    Bank *b = bank_new(&c, 1);
+    MacConfig c = tiny();
+    Bank *b = bank_new(c.T, c.d, 1);
     real phi[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     for (int i = 0; i < 4; i++)
         CHECK(bank_key(b, texts[i]) == keys[i], "SipHash of \"%s\"", texts[i]);
@@ -875,10 +876,10 @@ static void test_bank_fits(void) {
     bank_free(b);
     b = bank_load(path, err);
     CHECK(b && !b->weak && b->tokens == 7, "what it was made with is lost: %s", err);
-    CHECK(!bank_misfit(b, &c, 1, 7), "its own model does not fit");
-    CHECK(bank_misfit(b, &c, 2, 7) && bank_misfit(b, &c, 1, 8), "another model or tokenizer fits");
-    other.T = 1, other.d = 8;
-    CHECK(bank_misfit(b, &other, 1, 7) != NULL, "other sizes fit");
+    CHECK(!bank_misfit(b, c.T, c.d, 1, 7), "its own model does not fit");
+    CHECK(bank_misfit(b, c.T, c.d, 2, 7) && bank_misfit(b, c.T, c.d, 1, 8),
+          "another model or tokenizer fits");
+    CHECK(bank_misfit(b, 1, 8, 1, 7) != NULL, "other sizes fit");
     CHECK(bank_check(b, path, err) == 0, "numbers: %s", err);
     for (int i = 0; i < 2; i++) {
         phi[7] = i ? (real)INFINITY : (real)NAN;
@@ -891,7 +892,7 @@ static void test_bank_fits(void) {
 
 static void test_forget(void) {
     MacConfig c = tiny();
-    Bank *b = bank_new(&c, 1);
+    Bank *b = bank_new(c.T, c.d, 1);
     const char *absent;
     real phi[8] = {0}, back[8 * 20];
     for (int i = 0; i < 20; i++) { /* two of each id */
@@ -985,7 +986,7 @@ static void test_bank_file(void) {
     remove(path);
     bank_refused("no bank at all");
     MacConfig c = tiny();
-    Bank *b = bank_new(&c, 1);
+    Bank *b = bank_new(c.T, c.d, 1);
     snprintf(path2, sizeof path2, "%s/no such folder/test_files", scratch);
     CHECK(bank_save(b, path2, err) == -1 && strstr(err, "no such folder"), "bank_save: \"%s\"",
           err);

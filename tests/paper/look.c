@@ -1,7 +1,7 @@
-/* paper_look.c - where the memory looks: attention on the right document and on all others, by how
+/* look.c - where the memory looks: attention on the right document and on all others, by how
  * much these are like it.  Likeness is BM25's, the right document's text being the question.
  *
- *   paper_look DIR CORPUS NAME SEED QUICK look       one cell */
+ *   look DIR CORPUS NAME SEED QUICK look       one cell */
 #include "paper.h"
 #include <stdlib.h>
 #include <string.h>

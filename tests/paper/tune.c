@@ -1,4 +1,4 @@
-/* paper_tune.c - the paper's baselines: the LM itself is finetuned on the stream, one step of Adam
+/* tune.c - the paper's baselines: the LM itself is finetuned on the stream, one step of Adam
  * a document.  They differ in what a token's loss weighs: 1 (Uniform), 1 or 0 (Salient Spans), or
  * what a model says that was trained for it (CaMeLS, arXiv 2305.15076).
  *

@@ -1,7 +1,7 @@
 /* test_paper.c - what `make paper` measures with, on models of a few weights: its cells, its rule
  * for salient tokens, CaMeLS' influence and weights.  Its argument is a scratch folder. */
 #include "paper.h"
-#include "check.h"
+#include "tests/unit/check.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-/* paper_drop.c - backpropagation dropout (the paper's Figure 4 and Table 3): what a training step
+/* drop.c - backpropagation dropout (the paper's Figure 4 and Table 3): what a training step
  * takes when only a part of its documents gets a gradient.
  *
- *   paper_drop DIR CORPUS NAME SEED QUICK drop-PERCENT   one cell */
+ *   drop DIR CORPUS NAME SEED QUICK drop-PERCENT   one cell */
 #include "paper.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # platforms.sh - the golden run and the unit tests with every compiler, processor, byte order and
 # system that is here: equal bits, or the first stage that differs.  Run it from the top.
-#   tests/platforms.sh                      all platforms; what is not installed is skipped
-#   tests/platforms.sh gcc s390x wasm       these
-#   tests/platforms.sh --install NAME ...   first gets what they need from Debian's packages
+#   tests/golden/platforms.sh                     all platforms; what is not installed is skipped
+#   tests/golden/platforms.sh gcc s390x wasm      these
+#   tests/golden/platforms.sh --install NAME ...  first gets what they need from Debian's packages
 # Foreign processors are emulated (qemu-user): 20 to 200 times slower, which is why test_model and,
 # most of the time, test_files are left to the machines that are real.  One line of the output is one build.
 set -u
-cd "$(dirname "$0")/.." || exit 1
+cd "$(dirname "$0")/../.." || exit 1
 # A platform is a line: its name, Debian's packages, one of the functions below, the compiler, what runs
 # its programs ("": they run themselves), and flags.  A build that is not -static needs qemu's -L.
 table=${PLATFORMS:-"
@@ -25,7 +25,7 @@ ppc64   | gcc-powerpc64-linux-gnu libc6-dev-ppc64-cross qemu-user-static  | fore
 powerpc | gcc-powerpc-linux-gnu libc6-dev-powerpc-cross qemu-user-static  | foreign | powerpc-linux-gnu-gcc | qemu-ppc-static | -static
 s390x   | gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static      | foreign | s390x-linux-gnu-gcc | qemu-s390x-static | -static -std=gnu11
 mips    | gcc-mips-linux-gnu libc6-dev-mips-cross qemu-user-static        | foreign | mips-linux-gnu-gcc | qemu-mips-static | -static
-wasm    | clang lld wasi-libc libclang-rt-14-dev-wasm32 nodejs            | wasm    | clang --target=wasm32-wasi | node --no-warnings --no-liftoff tests/wasi.mjs | -Wl,-z,stack-size=1048576
+wasm    | clang lld wasi-libc libclang-rt-14-dev-wasm32 nodejs            | wasm    | clang --target=wasm32-wasi | node --no-warnings --no-liftoff tests/golden/wasi.mjs | -Wl,-z,stack-size=1048576
 windows | gcc-mingw-w64-x86-64-posix wine wine64                          | windows | x86_64-w64-mingw32-gcc | wine | -static
 "}
 all=$(cut -d'|' -f1 <<< "$table" | xargs)
@@ -72,22 +72,22 @@ row() {
     shift 5
     dir=$root/$platform.$(printf '%s ' "$@" | cksum | cut -d' ' -f1)
     mkdir -p "$dir"
-    for t in $tests; do programs="$programs $dir/test_$t"; done
-    if ! make -s "B=$dir" "$@" "$dir/golden" $programs > "$dir/log" 2>&1; then
+    for t in $tests; do programs="$programs $dir/tests/unit/test_$t"; done
+    if ! make -s "B=$dir" "$@" "$dir/tests/golden/golden" $programs > "$dir/log" 2>&1; then
         result=FAILED
         grep -m 3 -E 'error|Error' "$dir/log"
     fi
     for t in golden $tests; do
         [ "$result" = passed ] || break
-        if [ "$t" = golden ]; then set -- "$dir/golden" "$dir" $threads
-        else set -- "$dir/test_$t" "$dir"; fi
+        if [ "$t" = golden ]; then set -- "$dir/tests/golden/golden" "$dir" $threads
+        else set -- "$dir/tests/unit/test_$t" "$dir"; fi
         run "$runner" "$@" > "$dir/log" 2>&1 && continue
         result=FAILED
         echo "$platform, $build: $1"
         tail -n 5 "$dir/log"
     done
     if [ "$result" = passed ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-    t=$(run "$runner" "$dir/golden" --machine 2> /dev/null | tr -d '\r')
+    t=$(run "$runner" "$dir/tests/golden/golden" --machine 2> /dev/null | tr -d '\r')
     [ -n "$t" ] && read -r order bits code <<< "$t"
     line "$platform" "$build" "$order" "$bits" "$code" "${threads// /,}" "golden $tests" "$result" \
         $((SECONDS - began))

@@ -1,12 +1,14 @@
-/* paper.h - what the programs of `make paper` share.  tests/paper.sh calls each of them once per
+/* paper.h - what the programs of `make paper` share.  paper.sh calls each of them once per
  * cell: a cell is one row of a table for one corpus and seed, measured by a process of its own and
  * kept in a small text file until program, model or corpus change. */
 #ifndef PAPER_H
 #define PAPER_H
-#include "../data/data.h"
-#include "../mac.h"
+#include "data/data.h"
+#include "data/system.h"
+#include "mac.h"
+#include <stdio.h>
 
-/* ---- paper_lib.c: cells ---- */
+/* ---- lib.c: cells ---- */
 #define CELL_LINES 256
 typedef struct {
     char path[600];
@@ -21,7 +23,7 @@ void   cell_put(Cell *c, const char *key, double value);
 int    cell_write(const Cell *c, char *err);     /* beside, then renamed: whole or not at all    */
 uint64_t file_print(uint64_t hash, const char *path);            /* of its bytes; 0: no file     */
 
-/* ---- paper_lib.c: a laboratory: one trained model and its corpus ---- */
+/* ---- lib.c: a laboratory: one trained model and its corpus ---- */
 typedef struct {
     const char *dir, *corpus;    /* of results; of the corpus' files                             */
     const char *name;            /* people-1: corpus and seed                                    */
@@ -53,17 +55,17 @@ int   lab_one(const Corpus *c, int doc);         /* of a document that has quest
 void  lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum);
 void  lab_put_score(Cell *c, const char *before, const Score *s);
 
-/* ---- paper_look.c to paper_page.c: documents by rank, the right one having rank 0 ---- */
+/* ---- look.c to page.c: documents by rank, the right one having rank 0 ---- */
 static const struct { int from, to; const char *name; } look_ranks[] = {
     {0, 0, "the right one"}, {1, 1, "nearest other"}, {2, 4, "2 to 4"}, {5, 16, "5 to 16"},
     {17, 64, "17 to 64"}, {65, 1 << 30, "further"}};
 enum { LOOK_RANKS = 6, LOOK_ROWS = 5, LOOK_COLUMNS = 20 };       /* of the heat map              */
 
-/* ---- paper_adapt.c to paper_page.c: costs are noted after so many documents, and all ---- */
+/* ---- adapt.c to page.c: costs are noted after so many documents, and all ---- */
 enum { COST_MARKS = 4 };
 static const int cost_marks[] = {100, 200, 400, 1 << 30};
 
-/* ---- paper_tune.c: finetuning the LM on a stream, the paper's baselines ---- */
+/* ---- tune.c: finetuning the LM on a stream, the paper's baselines ---- */
 typedef enum { WEIGH_UNIFORM, WEIGH_SALIENT, WEIGH_CAMELS } Weigh;
 typedef struct {                                 /* CaMeLS: the model that weighs tokens         */
     Model *body;

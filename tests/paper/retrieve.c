@@ -1,7 +1,7 @@
-/* paper_retrieve.c - retrieval beside memory (the paper's Table 2): BM25's best documents in the
+/* retrieve.c - retrieval beside memory (the paper's Table 2): BM25's best documents in the
  * LM's context, MAC's memory, and both at once.
  *
- *   paper_retrieve DIR CORPUS NAME SEED QUICK WHAT   one cell, see main
+ *   retrieve DIR CORPUS NAME SEED QUICK WHAT   one cell, see main
  *
  * The LM of a model reads one document.  Here it is first taught to read several, of which one
  * matters, half of the time behind MAC's prefix: the same LM then serves all rows.  The prefix is

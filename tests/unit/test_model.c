@@ -828,7 +828,7 @@ static void fill_phi(real *phi, size_t n, uint64_t seed) {
 }
 
 static Bank *full_bank(const Model *m, int K) {
-    Bank *b = bank_new(&m->c, model_fingerprint(m));
+    Bank *b = bank_new(m->c.T, m->c.d, model_fingerprint(m));
     size_t n = (size_t)(m->c.T * m->c.d);
     real *phi = malloc(n * sizeof *phi);
     for (int i = 0; i < K; i++) {
@@ -918,7 +918,7 @@ static void test_bank_grow(Model *m) {
             snprintf(path[i], sizeof path[i], "%s/test_model.%d.bank", scratch, i);
         whole->half = half;
         for (int part = 0; part < 4; part++) { /* three documents at a time, one of them held */
-            b = part ? bank_load(path[1], err) : bank_new(&m->c, whole->model);
+            b = part ? bank_load(path[1], err) : bank_new(m->c.T, m->c.d, whole->model);
             CHECK(b && b->half == (part && half), "load: %s", err);
             b->half = half;
             CHECK(part == 3 || bank_grow(b, path[1], err) == 0, "grow: %s", err);
@@ -1223,7 +1223,7 @@ static void test_context(Model *m, const Bank *bank, const Ids *q) {
 /* The order of documents changes rounding only, and the mass follows its document. */
 static void test_order(Model *m, const Bank *bank, const Ids *q) {
     static const int order[] = {3, 0, 4, 1, 2};
-    Bank *b = bank_new(&m->c, bank->model);
+    Bank *b = bank_new(m->c.T, m->c.d, bank->model);
     size_t n = (size_t)(m->c.T * m->c.d);
     for (int i = 0; i < 5; i++)
         bank_add(b, "x", "y", (uint64_t)i, bank->phi + (size_t)order[i] * n);
@@ -1245,7 +1245,7 @@ static void test_order(Model *m, const Bank *bank, const Ids *q) {
 }
 
 static void test_empty(Model *m, const Ids *q) {
-    Bank *b = bank_new(&m->c, 0);
+    Bank *b = bank_new(m->c.T, m->c.d, 0);
     int out[3 * CAP], n[3], want[CAP];
     real received[1] = {7};
     AnswerOptions o = {.beams = 0, .hierarchy = 2, .received = received};
@@ -1398,7 +1398,7 @@ static void test_select_edges(Model *m, const Bank *bank, const Ids *q) {
         CHECK(same_bits(mac_prefix(m, tp, q, N_Q, &b, &same[i].with),
                         mac_prefix(m, tp, q, N_Q, &b, &same[i].without)), "select, case %d", i);
     }
-    Bank *half = bank_new(&m->c, 0), *whole = bank_new(&m->c, 0);
+    Bank *half = bank_new(m->c.T, m->c.d, 0), *whole = bank_new(m->c.T, m->c.d, 0);
     half->half = 1;
     real *phi = tape_tensor(tp, m->c.T, m->c.d)->data;
     for (int k = 0; k < bank->K; k++) {

@@ -1,6 +1,6 @@
 """bench_peer.py - our C code beside OpenBLAS and PyTorch in eager mode, in turns, on one machine.
 
-    python3 tests/reference/bench_peer.py BENCH [--only PREFIX] [--rounds N] [--json FILE]
+    python3 tests/bench/bench_peer.py BENCH [--only PREFIX] [--rounds N] [--json FILE]
 
 BENCH is the program that `make bench` builds; its side is `BENCH --serve`: a line "THREADS ITEM"
 in, a line of seconds a call out.  A shared machine swings by a third, so for each item and number
@@ -31,9 +31,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
+sys.path.append("tests/reference")  # run from the top
 import mac_torch
 
-RUNS, RUN_SECONDS = 7, 0.02   # as in tests/bench.c
+RUNS, RUN_SECONDS = 7, 0.02   # as in tests/bench/bench.c
 IDLE = 0.05                   # seconds until nobody spins: OpenBLAS's workers do for 30 ms
 
 

@@ -1,9 +1,9 @@
 # mutants.sh - do the tests notice?  Breaks one line of a copy of the project after another; the
 # tests must fail each time.  Prints a line per mutant; exit 1 when one survives or when its sed
 # expression does not change exactly one line (then the code has moved on: adapt it).
-#   sh tests/mutants.sh            all of them, about twenty minutes
-#   sh tests/mutants.sh adam       those whose description has this word
-#   TEST='make -s test' sh tests/mutants.sh      another command that must turn red
+#   sh tests/unit/mutants.sh            all of them, about twenty minutes
+#   sh tests/unit/mutants.sh adam       those whose description has this word
+#   TEST='make -s test' sh tests/unit/mutants.sh      another command that must turn red
 TEST=${TEST:-make -s test OPT=-O1 GOLDEN=0}
 FIRST=${FIRST:-make -s test-numbers OPT=-O1} # the part of it that most often notices, to save time
 only=${1:-}
@@ -51,7 +51,7 @@ mutant tensor.c 's/em1 \/ (em1 + 2)/em1 \/ (em1 + 1)/' "tanh: a constant"
 mutant tensor.c 's/0.0009465953444820368663/0.0009465963444820368663/' "erf: one mistyped digit"
 mutant tensor.c 's/return q & 2 ? -y : y/return q \& 1 ? -y : y/' "sin: the wrong quadrant"
 mutant tensor.c 's/real_sqrt(-2 \* real_log/real_sqrt(-1 * real_log/' "normal: its variance"
-mutant tensor.c 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
+mutant data/base.h 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
 mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the minimum"
 mutant tensor.c 's/return x < WEIGHT_MIN ? 0 : y/return y/' "softmax: denormal numbers to come"
 
@@ -148,7 +148,7 @@ mutant data/file.c 's/    if (!(s.st_mode & 0222) ||.*/    if (0)/' "files: one 
 mutant data/file.c 's/return stat(path, &s) != 0 && errno == ENOENT/return stat(path, \&s) == 0/' \
     "files: a bank that is there is absent"
 mutant data/safetensors.c 's/return strcmp(said, text) ?/return 0 ?/' "files: any checksum is right"
-mutant data/bank.c 's/if (b->T != c->T || b->d != c->d)/if (0)/' "bank: its sizes are not compared"
+mutant data/bank.c 's/if (b->T != T || b->d != d)/if (0)/' "bank: its sizes are not compared"
 mutant data/bank.c 's/if (b->weak) return text_hash(text);/return text_hash(text);/' "bank: its hash is FNV-1a"
 mutant tensor.c 's/if (!freeze && !(p->t.grad && p->m && p->v)) bad = -1;//' "freeze: no memory, no word"
 mutant tensor.c 's/if (at\[j\] - at\[j\] != 0)/if (0)/' "files: NaN in a model"
@@ -248,12 +248,12 @@ mutant mac.c 's/q->data\[j\] \*= sharp/(void)sharp/' "shared start: not sharp"
 mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
 mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"
 mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
-mutant data/augment.c 's/!(is_low(text\[i\]) && text/!(text/' "names: also what begins a sentence"
+mutant data/augment.c 's/!(is_small(text\[i\]) && text/!(text/' "names: also what begins a sentence"
 mutant data/augment.c 's/rng_chance(rng, 0.25) \&\& some_m/some_m/' "names: all are mentions"
 mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"
-mutant tests/paper_tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
-mutant tests/paper_tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"
-mutant tests/paper_lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
+mutant tests/paper/tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
+mutant tests/paper/tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"
+mutant tests/paper/lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
 
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
 mutant data/people.c 's/ || home_of(word) != home / /' "people: made-up words of test in training"

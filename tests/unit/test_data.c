@@ -1,22 +1,15 @@
 /* test_data.c - the data/ room.  Runs from the top of the repository; its argument is a folder
  * for scratch files, "." when there is none. */
-#include "../data/data.h"
-#include "../data/json.h"
-#include "../data/people_words.h"
+#include "data/data.h"
+#include "data/json.h"
+#include "data/people_words.h"
 #include "check.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *scratch = ".";
-static char err[DATA_ERR];
-
-static uint64_t rng_next(uint64_t *state) {
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
+static char err[MAC_ERR];
 
 static char *read_all(const char *path, size_t *n) {
     FILE *f = fopen(path, "rb");
@@ -109,7 +102,7 @@ static void check_expected(const char *name, const Corpus *c) {
     Json *row[100];
     JsonPool pool = {0};
     int n_rows = 0;
-    snprintf(path, sizeof path, "tests/samples/expected/%s.jsonl", name);
+    snprintf(path, sizeof path, "tests/unit/samples/expected/%s.jsonl", name);
     char *text = read_all(path, &n);
     for (char *p = text, *stop; p && *p && n_rows < 100; p = stop + 1) {
         stop = strchr(p, '\n');
@@ -143,7 +136,7 @@ static void test_samples(void) {
     for (int i = 0; i < N_SAMPLES; i++) {
         const Sample *s = &samples[i];
         Corpus c = {0};
-        snprintf(path, sizeof path, "tests/samples/%s", s->name);
+        snprintf(path, sizeof path, "tests/unit/samples/%s", s->name);
         int failed = corpus_read(&c, path, err);
         CHECK((failed != 0) == (s->why[0] != NULL), "%s: %s", s->name, failed ? err : "read");
         for (int k = 0; k < 2 && failed && s->why[0]; k++)
@@ -206,7 +199,7 @@ static void check_batch(const char *path, const Corpus *c, const Corpus *all, in
 /* A file in batches of n gives what corpus_read gave: these documents, or `why`. */
 static void check_reader(const char *path, int n, const Corpus *all, const char *why) {
     int got = -1, doc = 0, qa = 0, is_jsonl = strstr(path, ".jsonl") != NULL;
-    char found[DATA_ERR] = "";
+    char found[MAC_ERR] = "";
     Corpus c = {0};
     CorpusReader *r = corpus_open(path, NULL, found);
     for (int full = 1; r && (got = corpus_next(r, &c, n, found)) > 0; full = got == n) {
@@ -234,8 +227,8 @@ static void test_reader(void) {
         for (int k = 0; k < 4; k++) {
             char path[200];
             Corpus c = {0};
-            if (i < N_SAMPLES) snprintf(path, sizeof path, "tests/samples/%s", samples[i].name);
-            else snprintf(path, sizeof path, "%s", more[i - N_SAMPLES]);
+            snprintf(path, sizeof path, "%s%s", i < N_SAMPLES ? "tests/unit/samples/" : "",
+                     i < N_SAMPLES ? samples[i].name : more[i - N_SAMPLES]);
             int failed = corpus_read(&c, path, err);
             check_reader(path, batches[k], &c, failed ? err : NULL);
             corpus_free(&c);
@@ -415,7 +408,7 @@ static void test_malformed(void) {
     for (int i = 0; i < N_SAMPLES; i++) {
         const char *ext = strrchr(samples[i].name, '.');
         size_t n;
-        snprintf(path, sizeof path, "tests/samples/%s", samples[i].name);
+        snprintf(path, sizeof path, "tests/unit/samples/%s", samples[i].name);
         char *bytes = read_all(path, &n), *end = strrchr(bytes, '}');
         int is_json = strcmp(ext, ".json") == 0 && end;
         for (size_t k = 0; k < n && n <= 10240; k++) {
@@ -535,7 +528,7 @@ static void test_csv_details(void) {
           && strcmp(c.qas[0].a[0], "a'\\\n\xC3\xA9\xE2\x82\xAC") == 0, "Python's strings");
     corpus_free(&c);
     remove(path);
-    CHECK(corpus_read(&c, "tests/samples/streamingqa_nasty.csv", err) == 0, "%s", err);
+    CHECK(corpus_read(&c, "tests/unit/samples/streamingqa_nasty.csv", err) == 0, "%s", err);
     CHECK(strstr(c.skipped, "line 12: "), "%s", c.skipped);
     corpus_free(&c);
 }
@@ -743,14 +736,13 @@ static void make_span(uint64_t *rng, unsigned window, char *s) {
 
 static void test_score_python(void) {
     size_t n;
-    char span[64], *want = read_all("tests/score.txt", &n), *line = want;
+    char span[64], *want = read_all("tests/unit/score.txt", &n), *line = want;
     for (unsigned block = 0; block < 65; block++, line += 17) {
-        uint64_t rng = block, hash = 0xCBF29CE484222325u;
+        uint64_t rng = block, hash = MAC_FNV;
         for (unsigned i = 0; i < 512; i++) {
             make_span(&rng, block < 64 ? block * 16 + i / 32 : 0xE0000 / 128 + i / 32 % 4, span);
             char *s = score_normalize(span);
-            for (const char *p = s; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
-            hash = (hash ^ '\n') * 0x100000001B3u;
+            hash = fnv1a(fnv1a(hash, s, strlen(s)), "\n", 1);
             free(s);
         }
         CHECK(n == 65 * 17 && strtoull(line, NULL, 16) == hash, "spans of U+%04X on: not Python's",
@@ -865,7 +857,7 @@ static void check_sentences(const Corpus *c, const Doc *d, int held) {
 static void check_kinds(const Corpus *c, const char *seen) {
     static const char *const kinds[4] = {"known", "answers never seen", "sentences never seen",
                                          "both never seen"};
-    int n[4] = {0}, real = 0, made_up = 0;
+    int n[4] = {0}, existing = 0, made_up = 0;
     for (int i = 0; i < c[2].n_docs; i++) {
         const Doc *d = &c[2].docs[i];
         int kind = 0;
@@ -882,11 +874,12 @@ static void check_kinds(const Corpus *c, const char *seen) {
             for (int r = 0; r < N_RELS; r++)
                 for (int v = 0; relations[r].real && v < N_REAL; v++)
                     listed |= !strcmp(relations[r].real[v], qa->target);
-            listed ? real++ : made_up++;
+            listed ? existing++ : made_up++;
         }
     }
     for (int k = 0; k < 4; k++) CHECK(n[k] == KIND, "%d documents %s", n[k], kinds[k]);
-    CHECK(abs(real - made_up) < (real + made_up) / 5, "%d real, %d made up", real, made_up);
+    CHECK(abs(existing - made_up) < (existing + made_up) / 5, "%d real, %d made up", existing,
+          made_up);
     for (int i = 0; i < c[1].n_qas; i++) {
         const Qa *qa = &c[1].qas[i];
         int new = !strcmp(qa->kind, "answers never seen");
@@ -966,7 +959,7 @@ static void test_people(Corpus *train) {
     check_kinds(c, seen);
     check_names(c, seen);
     free(seen);
-    CHECK(people_write("tests/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
+    CHECK(people_write("tests/unit/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
     *train = c[0];
     corpus_free(&c[1]);
     corpus_free(&c[2]);
