@@ -752,7 +752,7 @@ static Tensor *encode_dropped(Model *m, Tape *tp, const Ids *docs, int n) {
 /* Document i belongs to bank i % banks, so that those with a gradient (the first n_grad) are spread
  * over all banks; the banks' vectors then lie behind one another. */
 static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
-    int T = m->c.T, banks = b->n_docs / b->group, at = 0, dropped = b->n_docs - b->n_grad;
+    int T = m->c.T, banks = b->n_docs / b->bank_size, at = 0, dropped = b->n_docs - b->n_grad;
     int *idx = int_array(tp, b->n_docs * T);
     Tensor *phi = mac_encode(m, tp, b->docs, b->n_grad), *constant = NULL;
     if (dropped > 0) constant = encode_dropped(m, tp, b->docs + b->n_grad, dropped);
@@ -766,13 +766,13 @@ static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
 /* What the questions attend to: answers come from banks of `group` documents, a recital from its
  * own document, and with `all` set the first n_q - n_recite questions look for theirs among all. */
 static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all) {
-    int banks = b->n_docs / b->group, n = b->n_q, *at = int_array(tp, 3 * n);
+    int banks = b->n_docs / b->bank_size, n = b->n_q, *at = int_array(tp, 3 * n);
     Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);
     for (int i = 0; at && i < n; i++) {
-        int bank = b->doc[i] % banks, own = bank * b->group + b->doc[i] / banks;
+        int bank = b->doc[i] % banks, own = bank * b->bank_size + b->doc[i] / banks;
         int recital = i >= n - b->n_recite;
-        at[i] = recital ? own : all ? 0 : bank * b->group;
-        at[n + i] = recital ? 1 : all ? b->n_docs : b->group;
+        at[i] = recital ? own : all ? 0 : bank * b->bank_size;
+        at[n + i] = recital ? 1 : all ? b->n_docs : b->bank_size;
         at[2 * n + i] = own;
     }
     return (AggReads){.doc0 = at, .docs = at + n, .gold = at + 2 * n, .mass = mass};
@@ -803,11 +803,11 @@ static real mean_mass(const Model *m, const MacBatch *b, Tensor *const *mass) {
  * of their document (r), which gives the answer, and with guidance once more to all n_docs
  * documents (all), of which only the attention counts.  own_bank: the first serves for both. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
-    int n = b->n_q, own_bank = b->group == b->n_docs || !(b->guidance > 0);
-    if (b->group < 1 || b->n_docs % b->group || b->n_grad < 1 || b->n_grad > b->n_docs
+    int n = b->n_q, own_bank = b->bank_size == b->n_docs || !(b->guidance > 0);
+    if (b->bank_size < 1 || b->n_docs % b->bank_size || b->n_grad < 1 || b->n_grad > b->n_docs
         || b->n_recite < 0 || b->n_recite >= n)
         return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient; %d questions"
-                             ", %d recite", b->n_docs, b->group, b->n_grad, n, b->n_recite);
+                             ", %d recite", b->n_docs, b->bank_size, b->n_grad, n, b->n_recite);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
     AggReads r = batch_reads(m, tp, b, 0), all = batch_reads(m, tp, b, 1);
     if (!asked || tape_error(tp)[0]) return NULL;
@@ -1135,7 +1135,7 @@ static int beam_step(Tape *tp, Beams *s, Tensor *logits, Candidate *c) {
 
 static int answer_beams(Model *m, Tape *tp, const Ids *prompt, Tensor *prefix, LmCache *cache,
                         const AnswerOptions *o, int cap, int *out, int *n) {
-    int W = o->beams, w = o->groups > 1 ? W / o->groups : W, running = 1;
+    int W = o->beams, w = o->beam_groups > 1 ? W / o->beam_groups : W, running = 1;
     int *tokens = int_array(tp, 2 * W * cap), *room = int_array(tp, 2 * W + m->c.V);
     Candidate *c = tape_alloc(tp, 2 * (size_t)w * sizeof *c);
     Ids *x = tape_alloc(tp, (size_t)W * sizeof *x);
@@ -1174,8 +1174,8 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
                const AnswerOptions *options) {
     AnswerOptions o = options ? *options : (AnswerOptions){0};
     int was, bad = 0, W = o.beams > 1 ? o.beams : 1;
-    if (o.groups > 1 && W % o.groups) {
-        tape_fail(tp, "%d beams cannot be dealt into %d groups", W, o.groups);
+    if (o.beam_groups > 1 && W % o.beam_groups) {
+        tape_fail(tp, "%d beams cannot be dealt into %d groups", W, o.beam_groups);
         return -1;
     }
     was = tape_record(tp, 0);

@@ -183,7 +183,7 @@ mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//'
 mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
 mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
 mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
-mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
+mutant mac.c 's/all ? b->n_docs : b->bank_size/b->bank_size/' "guidance: not among all documents"
 mutant mac.c '/^static Tensor \*add_guidance/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
     "guidance: of recitals too"
 mutant tensor.c 's/WEAVE(x\[i\], x\[i + VL \/ 2\], HIGH)/WEAVE(x[i], x[i + VL \/ 2], LOW)/' \
