@@ -1,6 +1,14 @@
-/* mac.c - the algorithm, in the order of the paper (arXiv 2403.04317): base LM, amortization
- * network, aggregator, prefix, loss, answers.  Knows no text: token ids come in, token
- * ids go out.  [E1]..[E5] are the rows of the table in NOTES.md. */
+/* mac.c - the algorithm, in the order of the paper (arXiv 2403.04317).  Knows no text: token ids
+ * come in, token ids go out.
+ *
+ *   [E1] phi_k = g_amort(d_k)               a document becomes T vectors           mac_encode
+ *   [E2] M = {phi_1, .., phi_K}             the bank keeps them                    batch_banks
+ *   [E3] phi_star = h_psi(g_input(x), M)    a question draws T vectors from it     agg_forward
+ *   [E4] prefix(phi_star)                   they become keys and values            prefix_expand
+ *   [E5] LM_base(x ; phi_star)              the frozen LM reads behind them        lm_hidden
+ *
+ * Then come training (mac_loss) and answers (mac_answer), and at the end what a model is made of:
+ * its sizes, the names and first values of its weights, its files.  Letters: see mac.h. */
 #include "mac.h"
 #include <limits.h>
 #include <math.h>
@@ -8,68 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ==== sizes ================================================================================== */
-#define FIELD(name, help) {#name, help, offsetof(MacConfig, name), 1}
-const MacField mac_fields[] = {
-    FIELD(V, "vocabulary, set by the tokenizer"),
-    FIELD(S, "LM window in tokens, set to P + D + Q + A"),
-    FIELD(d, "LM width"),
-    FIELD(L, "LM layers"),
-    FIELD(H, "LM heads"),
-    FIELD(e, "encoder width"),
-    FIELD(enc_L, "layers of an encoder, and of its decoder"),
-    FIELD(enc_H, "encoder heads"),
-    FIELD(enc_dh, "width of an encoder head"),
-    FIELD(enc_ff, "encoder feed-forward width"),
-    FIELD(T, "vectors per document"),
-    FIELD(P, "prefix positions per LM layer"),
-    FIELD(agg_B, "aggregator blocks"),
-    FIELD(agg_H, "aggregator heads"),
-    FIELD(agg_dh, "width of an aggregator head"),
-    FIELD(pre_ff, "hidden width of the prefix expansion"),
-    FIELD(D, "longest document in tokens"),
-    FIELD(Q, "longest question in tokens"),
-    FIELD(A, "longest answer in tokens, EOS included"),
-    {"pad", "official padding of what both encoders read, in tokens; 0: none",
-     offsetof(MacConfig, pad), 0},
-    {"enc_only", "1: encoders read T learned tokens behind the text, no decoder",
-     offsetof(MacConfig, enc_only), 0},
-    {NULL, NULL, 0, 0}};
-
-MacConfig mac_config_default(void) {
-    return (MacConfig){.V = 3072, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
-                       .enc_dh = 16, .enc_ff = 384, .T = 16, .P = 16, .agg_B = 2, .agg_H = 6,
-                       .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
-}
-
-static int *config_at(MacConfig *c, const MacField *f) {
-    return (int *)(void *)((char *)c + f->offset);
-}
-
-int mac_config_check(const MacConfig *c, char *err) {
-    MacConfig copy = *c;
-    for (const MacField *f = mac_fields; f->name; f++) {
-        int x = *config_at(&copy, f);
-        if (x >= f->least && x <= 1 << 20) continue;
-        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in %d to %d", f->name, f->help, x,
-                 f->least, 1 << 20);
-        return -1;
-    }
-    if (c->d % c->H)
-        snprintf(err, MAC_ERR, "LM width d = %d is not a multiple of its heads H = %d", c->d, c->H);
-    else if ((int64_t)c->enc_H * c->enc_dh > 1 << 20 || (int64_t)c->agg_H * c->agg_dh > 1 << 20
-             || (int64_t)c->P * 2 * c->L > 1 << 20)
-        snprintf(err, MAC_ERR, "enc_H * enc_dh, agg_H * agg_dh and P * 2 * L must not exceed %d",
-                 1 << 20);
-    else if (c->pad && c->enc_only)
-        snprintf(err, MAC_ERR, "pad is what a decoder reads: with enc_only there is none");
-    else if (c->S <= c->P)
-        snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
-    else return 0;
-    return -1;
-}
-
-/* ==== weights, under their official names ==================================================== */
+/* ==== the weights ============================================================================ */
 typedef struct { Tensor *w, *b; } Affine;                 /* a linear layer or a layer norm */
 typedef struct { Affine ln1, attn, attn_out, ln2, fc, fc_out; } LmLayer;
 struct LmWeights { Tensor *wte, *wpe; LmLayer *layer; Affine ln_f; };   /* wte [V,d], wpe [S,d] */
@@ -83,345 +30,9 @@ typedef struct { Affine norm, in, out, skip; } Mlp;       /* grouped: weights [T
 typedef struct { Affine norm, norm_c, out, norm2, ff_in, ff_out; Tensor *q, *k, *v; } AggBlock;
 struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; };
 
-/* What building a model needs at hand.  `room`: the numbers that may still be allocated, so that
- * absurd sizes in a small file are refused at once; `blank`: a file will bring the values. */
-typedef struct { Params *ps; uint64_t rng; int64_t room; int blank, failed; } Builder;
-enum { NO_MEMORY = 1, NO_ROOM };                          /* failed */
-
-/* A new weight, its sizes those of g, rows, cols that are not 0, drawn from N(0, std^2), or filled
- * with `fill` when std is 0. */
-static Tensor *weight(Builder *b, const char *prefix, const char *name, real std, real fill, int g,
-                      int rows, int cols) {
-    char full[MAC_NAME];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    int dims[3] = {g, rows, cols}, n = 0, at[3] = {0};
-    for (int i = 0; i < 3; i++)
-        if (dims[i] > 0) at[n++] = dims[i];
-    int64_t size = 1;
-    for (int i = 0; i < n; i++) size *= at[i];
-    if (!b->failed && size > b->room) b->failed = NO_ROOM;
-    if (b->failed) return NULL;
-    b->room -= size;
-    Tensor *t = n == 3 ? param_new(b->ps, full, 3, at[0], at[1], at[2])
-              : n == 2 ? param_new(b->ps, full, 2, at[0], at[1]) : param_new(b->ps, full, 1, at[0]);
-    if (!t) { b->failed = NO_MEMORY; return NULL; }
-    for (int64_t i = 0; i < size && !b->blank; i++)
-        t->data[i] = std > 0 ? std * rng_normal(&b->rng) : fill;
-    return t;
-}
-
-static Affine affine(Builder *b, const char *prefix, const char *name, real std, int g, int rows,
-                     int cols, int n_bias) {
-    char w[MAC_NAME], bias[MAC_NAME];
-    snprintf(w, sizeof w, "%s.weight", name);
-    snprintf(bias, sizeof bias, "%s.bias", name);
-    Affine a = {weight(b, prefix, w, std, 1, g, rows, cols), NULL};
-    a.b = weight(b, prefix, bias, 0, 0, g, 0, n_bias);
-    return a;
-}
-
-static Affine norm_new(Builder *b, const char *prefix, const char *name, int g, int d) {
-    return affine(b, prefix, name, 0, g, 0, d, d);
-}
-
-/* torch's Linear [out,in]; its uniform start has the variance 1/(3 in). */
-static Affine linear_new(Builder *b, const char *prefix, const char *name, int g, int in, int out) {
-    return affine(b, prefix, name, (real)sqrt(1.0 / (3.0 * in)), g, out, in, out);
-}
-
-static LmWeights *lm_new(Builder *b, const MacConfig *c) {
-    const char *pre = "base_lm.base_lm.transformer.";
-    LmWeights *w = calloc(1, sizeof *w);
-    if (w) w->layer = calloc((size_t)c->L, sizeof *w->layer);
-    if (!w || !w->layer) { b->failed = NO_MEMORY; return w; }
-    real std = (real)(0.64 / sqrt(c->d)), out_std = std / (real)sqrt(2.0 * c->L); /* see NOTES.md */
-    int d = c->d;
-    w->wte = weight(b, pre, "wte.weight", std, 0, 0, c->V, d);
-    w->wpe = weight(b, pre, "wpe.weight", std, 0, 0, c->S, d);
-    for (int l = 0; l < c->L && !b->failed; l++) { /* GPT-2 stores its matrices [in,out] */
-        char at[MAC_NAME];
-        LmLayer *x = &w->layer[l];
-        snprintf(at, sizeof at, "%sh.%d.", pre, l);
-        x->ln1 = norm_new(b, at, "ln_1", 0, d);
-        x->attn = affine(b, at, "attn.c_attn", std, 0, d, 3 * d, 3 * d);
-        x->attn_out = affine(b, at, "attn.c_proj", out_std, 0, d, d, d);
-        x->ln2 = norm_new(b, at, "ln_2", 0, d);
-        x->fc = affine(b, at, "mlp.c_fc", std, 0, d, 4 * d, 4 * d);
-        x->fc_out = affine(b, at, "mlp.c_proj", out_std, 0, 4 * d, d, d);
-    }
-    w->ln_f = norm_new(b, pre, "ln_f", 0, d);
-    return w;
-}
-
-static T5Attn t5_attn_new(Builder *b, const MacConfig *c, const char *at, const char *kind,
-                          int sub) {
-    char pre[MAC_NAME], norm[MAC_NAME];
-    snprintf(pre, sizeof pre, "%slayer.%d.%s.", at, sub, kind);
-    snprintf(norm, sizeof norm, "layer.%d.layer_norm.weight", sub);
-    int e = c->e, inner = c->enc_H * c->enc_dh;
-    real std = (real)sqrt(1.0 / e);
-    T5Attn a;
-    a.q = weight(b, pre, "q.weight", (real)sqrt(1.0 / ((double)e * c->enc_dh)), 0, 0, inner, e);
-    a.k = weight(b, pre, "k.weight", std, 0, 0, inner, e);
-    a.v = weight(b, pre, "v.weight", std, 0, 0, inner, e);
-    a.o = weight(b, pre, "o.weight", (real)sqrt(1.0 / inner), 0, 0, e, inner);
-    a.norm = weight(b, at, norm, 0, 1, 0, 0, e);
-    return a;
-}
-
-static T5Stack t5_stack_new(Builder *b, const MacConfig *c, const char *pre, const char *stack) {
-    int decoder = !strcmp(stack, "decoder");
-    T5Stack s = {calloc((size_t)c->enc_L, sizeof *s.layer), NULL, NULL};
-    char at[MAC_NAME], name[MAC_NAME];
-    if (!s.layer) { b->failed = NO_MEMORY; return s; }
-    for (int l = 0; l < c->enc_L && !b->failed; l++) {
-        T5Layer *x = &s.layer[l];
-        int sub = decoder ? 2 : 1;
-        snprintf(at, sizeof at, "%s%s.block.%d.", pre, stack, l);
-        x->self = t5_attn_new(b, c, at, "SelfAttention", 0);
-        if (l == 0)
-            s.bias = weight(b, at, "layer.0.SelfAttention.relative_attention_bias.weight",
-                            (real)sqrt(1.0 / c->e), 0, 0, 32, c->enc_H);
-        if (decoder) x->cross = t5_attn_new(b, c, at, "EncDecAttention", 1);
-        snprintf(name, sizeof name, "layer.%d.DenseReluDense.wi.weight", sub);
-        x->wi = weight(b, at, name, (real)sqrt(1.0 / c->e), 0, 0, c->enc_ff, c->e);
-        snprintf(name, sizeof name, "layer.%d.DenseReluDense.wo.weight", sub);
-        x->wo = weight(b, at, name, (real)sqrt(1.0 / c->enc_ff), 0, 0, c->e, c->enc_ff);
-        snprintf(name, sizeof name, "layer.%d.layer_norm.weight", sub);
-        x->ff_norm = weight(b, at, name, 0, 1, 0, 0, c->e);
-    }
-    snprintf(name, sizeof name, "%s.final_layer_norm.weight", stack);
-    s.norm = weight(b, pre, name, 0, 1, 0, 0, c->e);
-    return s;
-}
-
-static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
-    T5Weights *w = calloc(1, sizeof *w);
-    if (!w) { b->failed = NO_MEMORY; return NULL; }
-    w->embed = weight(b, pre, "shared.weight", 1, 0, 0, c->V, c->e);
-    w->prompts = weight(b, pre, "learnable_prompts", (real)0.02, 0, 1, c->T, c->e);
-    w->encoder = t5_stack_new(b, c, pre, "encoder");
-    if (!c->enc_only) w->decoder = t5_stack_new(b, c, pre, "decoder");
-    return w;
-}
-
-/* T MLPs e -> d: skip(x) + W2 tanh(W1 LN(x)); skip is the identity where e = d. */
-static Mlp mlp_new(Builder *b, const MacConfig *c, const char *pre) {
-    Mlp m = {.norm = norm_new(b, pre, "mlps.%d.mlp.0", c->T, c->e)};
-    m.in = linear_new(b, pre, "mlps.%d.mlp.1", c->T, c->e, c->d);
-    m.out = linear_new(b, pre, "mlps.%d.mlp.3", c->T, c->d, c->d);
-    if (c->e != c->d) m.skip = linear_new(b, pre, "mlps.%d.skip", c->T, c->e, c->d);
-    return m;
-}
-
-static AggWeights *agg_new(Builder *b, const MacConfig *c) {
-    AggWeights *w = calloc(1, sizeof *w);
-    if (w) w->block = calloc((size_t)c->agg_B, sizeof *w->block);
-    if (!w || !w->block) { b->failed = NO_MEMORY; return w; }
-    int d = c->d, inner = c->agg_H * c->agg_dh, ff = inner < d ? inner : d, n = c->P * 2 * c->L;
-    real std = (real)sqrt(1.0 / (3.0 * d));
-    w->doc_mlp = mlp_new(b, c, "");
-    w->q_mlp = mlp_new(b, c, "aggregator.");
-    for (int i = 0; i < c->agg_B && !b->failed; i++) {
-        char at[MAC_NAME];
-        AggBlock *x = &w->block[i];
-        snprintf(at, sizeof at, "aggregator.cross_attention_list.%d.", i);
-        x->norm = norm_new(b, at, "norm1", 0, d);
-        x->norm_c = norm_new(b, at, "norm_context", 0, d);
-        x->q = weight(b, at, "attn.to_q.weight", std, 0, 0, inner, d);
-        x->k = weight(b, at, "attn.to_k.weight", std, 0, 0, inner, d);
-        x->v = weight(b, at, "attn.to_v.weight", std, 0, 0, inner, d);
-        x->out = linear_new(b, at, "attn.to_out.0", 0, inner, d);
-        x->norm2 = norm_new(b, at, "norm2", 0, d);
-        x->ff_in = linear_new(b, at, "mlp.net.0", 0, d, ff);
-        x->ff_out = linear_new(b, at, "mlp.net.3", 0, ff, d);
-    }
-    w->expand.norm = norm_new(b, "token_SA.", "mlp_layers.%d.net.0", n, d);
-    w->expand.in = linear_new(b, "token_SA.", "mlp_layers.%d.net.1", n, d, c->pre_ff);
-    w->expand.out = linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d);
-    return w;
-}
-
-/* What maps vectors to vectors is a matrix to the optimizer; a table of rows, each looked up by
- * itself, is none. */
-static void mark_matrices(Params *ps) {
-    static const char *const tables[] = {"wte", "wpe", "shared", "relative_attention_bias",
-                                         "prompts"};
-    for (int i = 0; i < ps->n; i++) {
-        Param *p = ps->p[i];
-        p->matrix = p->t.ndim == 2 && !strstr(p->name, "%d");
-        for (int k = 0; k < 5; k++) p->matrix &= !strstr(p->name, tables[k]);
-    }
-}
-
-static Model *model_build(const MacConfig *config, Builder *b) {
-    Model *m = calloc(1, sizeof *m);
-    if (!m) { b->failed = NO_MEMORY; return NULL; }
-    m->c = *config;
-    if (m->c.S == 0) m->c.S = m->c.P + m->c.D + m->c.Q + m->c.A;
-    b->ps = &m->ps;
-    m->lm = lm_new(b, &m->c);
-    m->enc = t5_new(b, &m->c, "enc_decoder.");
-    m->qenc = t5_new(b, &m->c, "aggregator.question_encoder.");
-    m->agg = agg_new(b, &m->c);
-    mark_matrices(&m->ps);
-    if (!b->failed) return m;
-    model_free(m);
-    return NULL;
-}
-
-Model *model_new(const MacConfig *config, uint64_t seed) {
-    Builder b = {.rng = seed, .room = INT64_MAX};
-    return model_build(config, &b);
-}
-
-static void t5_free(T5Weights *w) {
-    if (w) free(w->encoder.layer), free(w->decoder.layer);
-    free(w);
-}
-
-void model_free(Model *m) {
-    if (!m) return;
-    if (m->lm) free(m->lm->layer);
-    if (m->agg) free(m->agg->block);
-    t5_free(m->enc), t5_free(m->qenc);
-    free(m->lm), free(m->agg);
-    params_free(&m->ps);
-    free(m);
-}
-
-int model_save(const Model *m, StWriter *w, int moments) {
-    MacConfig c = m->c;
-    char number[32];
-    st_add_meta(w, "format", "mac-model");
-    for (const MacField *f = mac_fields; f->name; f++) {
-        if (*config_at(&c, f) == 0) continue; /* what is off leaves no trace: nor below */
-        snprintf(number, sizeof number, "%d", *config_at(&c, f));
-        st_add_meta(w, f->name, number);
-    }
-    return params_save(&m->ps, w, moments);
-}
-
-Model *model_load(StFile *f, char *err) {
-    MacConfig c = {0};
-    char why[MAC_ERR];
-    const char *format = st_meta(f, "format");
-    if (!format || strcmp(format, "mac-model")) {
-        st_fail(f, err, "this is %s, not a model made by train",
-                format && !strcmp(format, "mac-bank") ? "a memory bank"
-                                                      : "a foreign safetensors file");
-        return NULL;
-    }
-    for (const MacField *field = mac_fields; field->name; field++) {
-        const char *text = st_meta(f, field->name);
-        if (!text && field->least == 0) continue; /* it is off */
-        size_t digits = text ? strspn(text, "0123456789") : 0;
-        if (digits == 0 || digits > 7 || text[digits]) {
-            st_fail(f, err, "its size %s (%s) is \"%.20s\": a number from 1 to %d was expected",
-                    field->name, field->help, text ? text : "", 1 << 20);
-            return NULL;
-        }
-        *config_at(&c, field) = atoi(text);
-    }
-    int64_t room = 0; /* numbers in the file: no model that needs more of them is begun */
-    for (int i = 0, ndim; i < st_count(f); i++) {
-        const int64_t *shape;
-        const char *dtype, *name = st_info(f, i, &dtype, &ndim, &shape);
-        if (dtype[0] == 'F') room += st_size(f, name);
-    }
-    int layers = c.L > c.enc_L ? c.L : c.enc_L, bad = mac_config_check(&c, why);
-    if (bad) st_fail(f, err, "%s", why);
-    else if (layers > st_count(f) || c.agg_B > st_count(f))
-        bad = st_fail(f, err, "L, enc_L or agg_B is larger than the number of its tensors");
-    Builder b = {.room = room, .blank = 1};
-    Model *m = bad ? NULL : model_build(&c, &b);
-    if (!bad && !m)
-        st_fail(f, err, b.failed == NO_ROOM
-                            ? "the sizes in the file ask for more weights than it holds"
-                            : "out of memory");
-    if (m && params_load(&m->ps, f, 0, err) == 0) return m;
-    model_free(m);
-    return NULL;
-}
-
-uint64_t model_fingerprint(const Model *m) {
-    MacConfig c = m->c;
-    uint64_t hash = MAC_FNV;
-    for (const MacField *f = mac_fields; f->name; f++) {
-        unsigned u = (unsigned)*config_at(&c, f);
-        unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8), (unsigned char)(u >> 16),
-                               (unsigned char)(u >> 24)};
-        if (u) hash = fnv1a(hash, le, sizeof le);
-    }
-    for (int i = 0; i < m->ps.n; i++) {
-        const Tensor *t = &m->ps.p[i]->t;
-        for (size_t j = 0, n = tensor_size(t); j < n; j++) { /* as float bits, lowest byte first */
-            float x = (float)t->data[j];
-            uint32_t u;
-            memcpy(&u, &x, sizeof u);
-            unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8),
-                                   (unsigned char)(u >> 16), (unsigned char)(u >> 24)};
-            hash = fnv1a(hash, le, sizeof le);
-        }
-    }
-    return hash;
-}
-
-/* Copies parameters of `from`, whose names begin with `old`, to those of m with `new` instead. */
-static void copy_named(Model *m, const char *new, const Model *from, const char *old) {
-    size_t n = strlen(old);
-    for (int i = 0; i < from->ps.n; i++) {
-        const Param *p = from->ps.p[i];
-        char twin[2 * MAC_NAME];
-        if (strncmp(p->name, old, n)) continue;
-        snprintf(twin, sizeof twin, "%s%s", new, p->name + n);
-        Tensor *t = param_find(&m->ps, twin);
-        if (t) memcpy(t->data, p->t.data, tensor_size(t) * sizeof(real));
-    }
-}
-
-/* Real tokens stand at positions P, P+1, ...: where P is another, their embeddings move with it. */
-void model_copy_lm(Model *m, const Model *from) {
-    copy_named(m, "base_lm.", from, "base_lm.");
-    for (int i = 0, S = m->c.S, d = m->c.d; i < S; i++) {
-        int was = i - m->c.P + from->c.P;
-        if (was >= 0 && was < S)
-            memcpy(m->lm->wpe->data + i * d, from->lm->wpe->data + was * d,
-                   (size_t)d * sizeof(real));
-    }
-}
-
-void model_share(Model *m) {
-    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
-    copy_named(m, "aggregator.mlps.", m, "mlps.");
-    for (int i = 0; i < m->c.agg_B; i++) {
-        AggBlock *b = &m->agg->block[i];
-        memcpy(b->k->data, b->q->data, tensor_size(b->q) * sizeof(real));
-    }
-}
-
-/* The paper starts both encoders from one pretrained T5, which aligns a question with its document
- * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
- * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
- * are). */
-void model_share_start(Model *m, real sharp) {
-    const Tensor *wte = m->lm->wte;
-    size_t n = tensor_size(wte);
-    real square = 0;
-    for (size_t i = 0; i < n; i++) square += wte->data[i] * wte->data[i];
-    real scale = 1 / (real)sqrt(square / (real)n);
-    for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
-        m->enc->embed->data[i] = wte->data[i] * scale;
-    for (int i = 0; i < m->c.agg_B; i++) {
-        Tensor *q = m->agg->block[i].q;
-        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
-    }
-    model_share(m);
-}
-
+/* ==== rows of sequences ====================================================================== */
 static int *int_array(Tape *tp, int n) { return tape_alloc(tp, (size_t)n * sizeof(int)); }
 
-/* ==== ragged sequences ======================================================================= */
 /* Rows of B sequences that lie behind one another: first row, number of rows; all ids. */
 typedef struct { int *first, *n, *ids, rows; } Ragged;
 
@@ -454,31 +65,194 @@ static Tensor *transpose_rows(Tape *tp, Tensor *x, int I, int J) {
     return op_rows(tp, x, NULL, idx, I * J);
 }
 
-/* ==== the base LM [E5]: GPT-2 behind a key/value prefix ====================================== */
+/* ==== [E1] a document becomes T vectors ====================================================== */
+/* Attention of T5: no scale, no biases.  x: [Nq,e] reads from: [Nk,e]. */
+static Tensor *t5_attention(Model *m, Tape *tp, const T5Attn *w, Tensor *x, Tensor *from,
+                            const Ragged *q, const Ragged *k, int B, Tensor *bias, int causal) {
+    Tensor *n = op_rmsnorm(tp, x, w->norm), *src = from ? from : n;
+    Attention a = {.B = B, .H = m->c.enc_H, .q0 = q->first, .qn = q->n, .k0 = k->first, .kn = k->n,
+                   .scale = 1, .causal = causal, .bias = bias};
+    Tensor *wq = op_linear(tp, n, w->q, NULL, 0); /* not as arguments: see NOTES.md, Bits */
+    Tensor *wk = op_linear(tp, src, w->k, NULL, 0), *wv = op_linear(tp, src, w->v, NULL, 0);
+    Tensor *y = op_attention(tp, wq, wk, wv, &a);
+    return op_add(tp, x, op_linear(tp, y, w->o, NULL, 0), 1);
+}
+
+static Tensor *t5_feed_forward(Tape *tp, const T5Layer *w, Tensor *x) {
+    Tensor *f = op_act(tp, op_linear(tp, op_rmsnorm(tp, x, w->ff_norm), w->wi, NULL, 0), ACT_RELU);
+    return op_add(tp, x, op_linear(tp, f, w->wo, NULL, 0), 1);
+}
+
+/* What the encoder reads: the text; behind it, with c.enc_only, the T learnable vectors, as ids V,
+ * V+1, ...; or, with c.pad, PAD up to so many tokens, as in the official code.  Its encoder is told
+ * which keys are PAD, its decoder is not and reads their states too.  PAD is token 0: T5's, and the
+ * byte 0 here, which no text holds. */
+static const Ids *encoder_input(const Model *m, Tape *tp, const Ids *x, int B) {
+    int T = m->c.enc_only ? m->c.T : 0, pad = T ? 0 : m->c.pad;
+    if (T == 0 && pad == 0) return x;
+    Ids *full = tape_alloc(tp, (size_t)B * sizeof *full);
+    for (int b = 0; full && b < B; b++) {
+        int n = x[b].n + T > pad ? x[b].n + T : pad, *id = int_array(tp, n); /* zeros: PAD */
+        if (!id) return NULL;
+        if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
+        for (int t = 0; t < T; t++) id[x[b].n + t] = m->c.V + t;
+        full[b] = (Ids){id, n};
+    }
+    return full;
+}
+
+/* The encoder reads the tokens; the decoder turns T learnable vectors into T states.  Without one,
+ * the states of these vectors in the encoder are what comes out. */
+Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
+    Ragged in, keys, out; /* keys: the rows of `in` without PAD */
+    int T = m->c.T, only = m->c.enc_only;
+    int *prompt = int_array(tp, B * T);
+    const Ids *full = encoder_input(m, tp, x, B);
+    if (!prompt || !full || ragged(tp, &in, full, B) != 0 || even(tp, &keys, B, 0) != 0
+        || even(tp, &out, B, T) != 0)
+        return NULL;
+    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = only ? in.n[b] : x[b].n;
+    Tensor *h = op_rows(tp, w->embed, only ? w->prompts : NULL, in.ids, in.rows);
+    for (int l = 0; l < m->c.enc_L; l++) {
+        const T5Layer *e = &w->encoder.layer[l];
+        h = t5_attention(m, tp, &e->self, h, NULL, &in, &keys, B, w->encoder.bias, 0);
+        h = t5_feed_forward(tp, e, h);
+    }
+    h = op_rmsnorm(tp, h, w->encoder.norm);
+    for (int i = 0; i < B * T; i++) /* the last T of each, or the decoder's learnable vectors */
+        prompt[i] = only ? in.first[i / T] + in.n[i / T] - T + i % T : i % T;
+    Tensor *y = op_rows(tp, only ? h : w->prompts, NULL, prompt, B * T);
+    if (only) return y;
+    for (int l = 0; l < m->c.enc_L; l++) {
+        const T5Layer *e = &w->decoder.layer[l];
+        y = t5_attention(m, tp, &e->self, y, NULL, &out, &out, B, w->decoder.bias, 1);
+        y = t5_attention(m, tp, &e->cross, y, h, &out, &in, B, NULL, 0);
+        y = t5_feed_forward(tp, e, y);
+    }
+    return op_rmsnorm(tp, y, w->decoder.norm);
+}
+
+/* One MLP per token: x, y: [B*T, .].  skip(x) + W2 tanh(W1 LN(x)). */
+static Tensor *token_mlps(const Model *m, Tape *tp, const Mlp *w, Tensor *x, int B) {
+    int T = m->c.T;
+    Tensor *g = transpose_rows(tp, x, B, T); /* group t: the B rows of token t */
+    Tensor *f = op_linear(tp, op_layernorm(tp, g, w->norm.w, w->norm.b), w->in.w, w->in.b, 0);
+    Tensor *y = op_linear(tp, op_act(tp, f, ACT_TANH), w->out.w, w->out.b, 0);
+    if (w->skip.w) g = op_linear(tp, g, w->skip.w, w->skip.b, 0);
+    return transpose_rows(tp, op_add(tp, g, y, 1), T, B);
+}
+
+/* [E1] phi_k = g_amort(d_k): B documents become T vectors each, [B*T, d]. */
+Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
+    return token_mlps(m, tp, &m->agg->doc_mlp, enc_forward(m, tp, m->enc, docs, B), B);
+}
+
+/* ==== [E2] the bank, in training ============================================================= */
+/* Backpropagation dropout: nothing is kept of these n documents but their vectors, [n*T, d]. */
+static Tensor *encode_dropped(Model *m, Tape *tp, const Ids *docs, int n) {
+    Tensor *kept = tape_tensor(tp, n * m->c.T, m->c.d);
+    TapeMark mark = tape_mark(tp);
+    int was = tape_record(tp, 0);
+    Tensor *phi = mac_encode(m, tp, docs, n);
+    if (kept && phi) memcpy(kept->data, phi->data, (size_t)(n * m->c.T * m->c.d) * sizeof(real));
+    tape_record(tp, was);
+    tape_release(tp, mark);
+    return phi ? kept : NULL;
+}
+
+/* Document i belongs to bank i % banks, so that those with a gradient (the first n_grad) are spread
+ * over all banks; the banks' vectors then lie behind one another. */
+static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
+    int T = m->c.T, banks = b->n_docs / b->bank_size, at = 0, dropped = b->n_docs - b->n_grad;
+    int *idx = int_array(tp, b->n_docs * T);
+    Tensor *phi = mac_encode(m, tp, b->docs, b->n_grad), *constant = NULL;
+    if (dropped > 0) constant = encode_dropped(m, tp, b->docs + b->n_grad, dropped);
+    if (!idx || tape_error(tp)[0]) return NULL;
+    for (int bank = 0; bank < banks; bank++)
+        for (int i = bank; i < b->n_docs; i += banks)
+            for (int t = 0; t < T; t++) idx[at++] = i * T + t;
+    return op_rows(tp, phi, constant, idx, at);
+}
+
+/* ==== [E3] a question draws from the bank ==================================================== */
+static Tensor *agg_query(Tape *tp, const AggBlock *w, Tensor *q) {
+    return op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0);
+}
+
+static Tensor *agg_rest(Tape *tp, const AggBlock *w, Tensor *q, Tensor *attended) {
+    q = op_add(tp, q, op_linear(tp, attended, w->out.w, w->out.b, 0), 1);
+    Tensor *f =
+        op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
+    return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0),
+                  1);
+}
+
+/* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
+ * hold, so the order of documents does not matter. */
+static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
+    Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
+    Tensor *wq = agg_query(tp, w, q), *wk = op_linear(tp, c, w->k, NULL, 0);
+    Tensor *wv = op_linear(tp, c, w->v, NULL, 0);
+    return agg_rest(tp, w, q, op_attention(tp, wq, wk, wv, a));
+}
+
+/* q: [B*T, d] from the question encoder; phi: [K*T, d]. */
+static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
+    int T = m->c.T;
+    Ragged qs, keys, gold;
+    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0)
+        return NULL;
+    for (int b = 0; b < B; b++) {
+        keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
+        if (r->gold) gold.first[b] = r->gold[b] * T;
+    }
+    Attention a = {.B = B,
+                   .H = m->c.agg_H,
+                   .q0 = qs.first,
+                   .qn = qs.n,
+                   .k0 = keys.first,
+                   .kn = keys.n,
+                   .scale = 1 / (real)sqrt((double)m->c.agg_dh),
+                   .t0 = r->gold ? gold.first : NULL,
+                   .tn = gold.n};
+    for (int i = 0; i < m->c.agg_B; i++) {
+        q = agg_block(tp, &m->agg->block[i], q, phi, &a);
+        if (r->mass) r->mass[i] = a.mass;
+    }
+    return q;
+}
+
+static Tensor *encode_question(Model *m, Tape *tp, const Ids *q, int B) {
+    return token_mlps(m, tp, &m->agg->q_mlp, enc_forward(m, tp, m->qenc, q, B), B);
+}
+
+/* [E3] phi* = h_psi(g_input(x), M) for B questions.  mac_loss and mac_answer call its two halves:
+ * they use the encoded questions twice, or stream the bank. */
+Tensor *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r) {
+    return agg_blocks(m, tp, encode_question(m, tp, q, B), B, phi, r);
+}
+
+/* ==== [E4] what was drawn becomes a prefix =================================================== */
+/* [E4] T vectors become n = P*2L keys and values: vector t is used n/T times in a row, the first
+ * n % T vectors once more; each use has its own y = x + W2 gelu(W1 LN x).  [B*T,d] -> [n*B,d]. */
+Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B) {
+    const Mlp *w = &m->agg->expand;
+    int T = m->c.T, n = m->c.P * 2 * m->c.L, at = 0;
+    int *idx = int_array(tp, n * B);
+    if (!idx) return NULL;
+    for (int t = 0; t < T; t++)
+        for (int use = 0; use < n / T + (t < n % T); use++)
+            for (int b = 0; b < B; b++) idx[at++] = b * T + t;
+    Tensor *x = op_rows(tp, phi, NULL, idx, n * B);
+    Tensor *f = op_linear(tp, op_layernorm(tp, x, w->norm.w, w->norm.b), w->in.w, w->in.b, 0);
+    return op_add(tp, x, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->out.w, w->out.b, 0), 1);
+}
+
+/* ==== [E5] the LM behind the prefix ========================================================== */
 struct LmCache {
     int B, cap, *keys, *read; /* keys held and tokens read of each sequence */
     Tensor **k, **v, **spare; /* [L], [L], [2L] of [B*cap, d]; spare: see cache_follow */
 };
-
-static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
-    LmCache *c = tape_alloc(tp, sizeof *c);
-    if ((int64_t)B * cap > INT_MAX / 2)
-        tape_fail(tp, "%d questions or beams at once are too many", B);
-    if (!c || tape_error(tp)[0]) return NULL;
-    c->B = B, c->cap = cap;
-    c->keys = int_array(tp, B);
-    c->read = int_array(tp, B);
-    c->k = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
-    c->v = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
-    c->spare = tape_alloc(tp, 2 * (size_t)m->c.L * sizeof(Tensor *));
-    if (!c->keys || !c->read || !c->k || !c->v || !c->spare) return NULL;
-    for (int l = 0; l < m->c.L; l++) {
-        c->k[l] = tape_tensor(tp, B * cap, m->c.d);
-        c->v[l] = tape_tensor(tp, B * cap, m->c.d);
-        if (!c->k[l] || !c->v[l]) return NULL;
-    }
-    return c;
-}
 
 /* [prefix ; own] for every sequence: key row p of layer l lies at (p*2L + 2l + which)*B + b of the
  * expansion's [n*B, d], `which` being 0 for keys and 1 for values: the official layout. */
@@ -581,188 +355,7 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
     return op_cross_entropy(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, n)), target, weight);
 }
 
-/* ==== amortization network and question encoder: T5 ========================================== */
-/* Attention of T5: no scale, no biases.  x: [Nq,e] reads from: [Nk,e]. */
-static Tensor *t5_attention(Model *m, Tape *tp, const T5Attn *w, Tensor *x, Tensor *from,
-                            const Ragged *q, const Ragged *k, int B, Tensor *bias, int causal) {
-    Tensor *n = op_rmsnorm(tp, x, w->norm), *src = from ? from : n;
-    Attention a = {.B = B, .H = m->c.enc_H, .q0 = q->first, .qn = q->n, .k0 = k->first, .kn = k->n,
-                   .scale = 1, .causal = causal, .bias = bias};
-    Tensor *wq = op_linear(tp, n, w->q, NULL, 0); /* not as arguments: see NOTES.md, Bits */
-    Tensor *wk = op_linear(tp, src, w->k, NULL, 0), *wv = op_linear(tp, src, w->v, NULL, 0);
-    Tensor *y = op_attention(tp, wq, wk, wv, &a);
-    return op_add(tp, x, op_linear(tp, y, w->o, NULL, 0), 1);
-}
-
-static Tensor *t5_feed_forward(Tape *tp, const T5Layer *w, Tensor *x) {
-    Tensor *f = op_act(tp, op_linear(tp, op_rmsnorm(tp, x, w->ff_norm), w->wi, NULL, 0), ACT_RELU);
-    return op_add(tp, x, op_linear(tp, f, w->wo, NULL, 0), 1);
-}
-
-/* What the encoder reads: the text; behind it, with c.enc_only, the T learnable vectors, as ids V,
- * V+1, ...; or, with c.pad, PAD up to so many tokens, as in the official code.  Its encoder is told
- * which keys are PAD, its decoder is not and reads their states too.  PAD is token 0: T5's, and the
- * byte 0 here, which no text holds. */
-static const Ids *encoder_input(const Model *m, Tape *tp, const Ids *x, int B) {
-    int T = m->c.enc_only ? m->c.T : 0, pad = T ? 0 : m->c.pad;
-    if (T == 0 && pad == 0) return x;
-    Ids *full = tape_alloc(tp, (size_t)B * sizeof *full);
-    for (int b = 0; full && b < B; b++) {
-        int n = x[b].n + T > pad ? x[b].n + T : pad, *id = int_array(tp, n); /* zeros: PAD */
-        if (!id) return NULL;
-        if (x[b].n) memcpy(id, x[b].id, (size_t)x[b].n * sizeof *id);
-        for (int t = 0; t < T; t++) id[x[b].n + t] = m->c.V + t;
-        full[b] = (Ids){id, n};
-    }
-    return full;
-}
-
-/* The encoder reads the tokens; the decoder turns T learnable vectors into T states.  Without one,
- * the states of these vectors in the encoder are what comes out. */
-Tensor *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B) {
-    Ragged in, keys, out; /* keys: the rows of `in` without PAD */
-    int T = m->c.T, only = m->c.enc_only;
-    int *prompt = int_array(tp, B * T);
-    const Ids *full = encoder_input(m, tp, x, B);
-    if (!prompt || !full || ragged(tp, &in, full, B) != 0 || even(tp, &keys, B, 0) != 0
-        || even(tp, &out, B, T) != 0)
-        return NULL;
-    for (int b = 0; b < B; b++) keys.first[b] = in.first[b], keys.n[b] = only ? in.n[b] : x[b].n;
-    Tensor *h = op_rows(tp, w->embed, only ? w->prompts : NULL, in.ids, in.rows);
-    for (int l = 0; l < m->c.enc_L; l++) {
-        const T5Layer *e = &w->encoder.layer[l];
-        h = t5_attention(m, tp, &e->self, h, NULL, &in, &keys, B, w->encoder.bias, 0);
-        h = t5_feed_forward(tp, e, h);
-    }
-    h = op_rmsnorm(tp, h, w->encoder.norm);
-    for (int i = 0; i < B * T; i++) /* the last T of each, or the decoder's learnable vectors */
-        prompt[i] = only ? in.first[i / T] + in.n[i / T] - T + i % T : i % T;
-    Tensor *y = op_rows(tp, only ? h : w->prompts, NULL, prompt, B * T);
-    if (only) return y;
-    for (int l = 0; l < m->c.enc_L; l++) {
-        const T5Layer *e = &w->decoder.layer[l];
-        y = t5_attention(m, tp, &e->self, y, NULL, &out, &out, B, w->decoder.bias, 1);
-        y = t5_attention(m, tp, &e->cross, y, h, &out, &in, B, NULL, 0);
-        y = t5_feed_forward(tp, e, y);
-    }
-    return op_rmsnorm(tp, y, w->decoder.norm);
-}
-
-/* One MLP per token: x, y: [B*T, .].  skip(x) + W2 tanh(W1 LN(x)). */
-static Tensor *token_mlps(const Model *m, Tape *tp, const Mlp *w, Tensor *x, int B) {
-    int T = m->c.T;
-    Tensor *g = transpose_rows(tp, x, B, T); /* group t: the B rows of token t */
-    Tensor *f = op_linear(tp, op_layernorm(tp, g, w->norm.w, w->norm.b), w->in.w, w->in.b, 0);
-    Tensor *y = op_linear(tp, op_act(tp, f, ACT_TANH), w->out.w, w->out.b, 0);
-    if (w->skip.w) g = op_linear(tp, g, w->skip.w, w->skip.b, 0);
-    return transpose_rows(tp, op_add(tp, g, y, 1), T, B);
-}
-
-/* [E1] phi_k = g_amort(d_k): B documents become T vectors each, [B*T, d]. */
-Tensor *mac_encode(Model *m, Tape *tp, const Ids *docs, int B) {
-    return token_mlps(m, tp, &m->agg->doc_mlp, enc_forward(m, tp, m->enc, docs, B), B);
-}
-
-/* ==== aggregator [E3]: a question picks from the bank ======================================== */
-static Tensor *agg_query(Tape *tp, const AggBlock *w, Tensor *q) {
-    return op_linear(tp, op_layernorm(tp, q, w->norm.w, w->norm.b), w->q, NULL, 0);
-}
-
-static Tensor *agg_rest(Tape *tp, const AggBlock *w, Tensor *q, Tensor *attended) {
-    q = op_add(tp, q, op_linear(tp, attended, w->out.w, w->out.b, 0), 1);
-    Tensor *f =
-        op_linear(tp, op_layernorm(tp, q, w->norm2.w, w->norm2.b), w->ff_in.w, w->ff_in.b, 0);
-    return op_add(tp, q, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->ff_out.w, w->ff_out.b, 0),
-                  1);
-}
-
-/* q <- q + Attn(LN(q), LN_c(phi)); q <- q + FFN(LN(q)).  Nothing tells keys apart but what they
- * hold, so the order of documents does not matter. */
-static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, Attention *a) {
-    Tensor *c = op_layernorm(tp, phi, w->norm_c.w, w->norm_c.b);
-    Tensor *wq = agg_query(tp, w, q), *wk = op_linear(tp, c, w->k, NULL, 0);
-    Tensor *wv = op_linear(tp, c, w->v, NULL, 0);
-    return agg_rest(tp, w, q, op_attention(tp, wq, wk, wv, a));
-}
-
-/* q: [B*T, d] from the question encoder; phi: [K*T, d]. */
-static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
-    int T = m->c.T;
-    Ragged qs, keys, gold;
-    if (even(tp, &qs, B, T) != 0 || even(tp, &keys, B, 0) != 0 || even(tp, &gold, B, T) != 0)
-        return NULL;
-    for (int b = 0; b < B; b++) {
-        keys.first[b] = r->doc0[b] * T, keys.n[b] = r->docs[b] * T;
-        if (r->gold) gold.first[b] = r->gold[b] * T;
-    }
-    Attention a = {.B = B,
-                   .H = m->c.agg_H,
-                   .q0 = qs.first,
-                   .qn = qs.n,
-                   .k0 = keys.first,
-                   .kn = keys.n,
-                   .scale = 1 / (real)sqrt((double)m->c.agg_dh),
-                   .t0 = r->gold ? gold.first : NULL,
-                   .tn = gold.n};
-    for (int i = 0; i < m->c.agg_B; i++) {
-        q = agg_block(tp, &m->agg->block[i], q, phi, &a);
-        if (r->mass) r->mass[i] = a.mass;
-    }
-    return q;
-}
-
-static Tensor *encode_question(Model *m, Tape *tp, const Ids *q, int B) {
-    return token_mlps(m, tp, &m->agg->q_mlp, enc_forward(m, tp, m->qenc, q, B), B);
-}
-
-/* [E3] phi* = h_psi(g_input(x), M) for B questions.  mac_loss and mac_answer call its two halves:
- * they use the encoded questions twice, or stream the bank. */
-Tensor *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r) {
-    return agg_blocks(m, tp, encode_question(m, tp, q, B), B, phi, r);
-}
-
-/* [E4] T vectors become n = P*2L keys and values: vector t is used n/T times in a row, the first
- * n % T vectors once more; each use has its own y = x + W2 gelu(W1 LN x).  [B*T,d] -> [n*B,d]. */
-Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B) {
-    const Mlp *w = &m->agg->expand;
-    int T = m->c.T, n = m->c.P * 2 * m->c.L, at = 0;
-    int *idx = int_array(tp, n * B);
-    if (!idx) return NULL;
-    for (int t = 0; t < T; t++)
-        for (int use = 0; use < n / T + (t < n % T); use++)
-            for (int b = 0; b < B; b++) idx[at++] = b * T + t;
-    Tensor *x = op_rows(tp, phi, NULL, idx, n * B);
-    Tensor *f = op_linear(tp, op_layernorm(tp, x, w->norm.w, w->norm.b), w->in.w, w->in.b, 0);
-    return op_add(tp, x, op_linear(tp, op_act(tp, f, ACT_GELU_ERF), w->out.w, w->out.b, 0), 1);
-}
-
 /* ==== training =============================================================================== */
-/* Backpropagation dropout: nothing is kept of these n documents but their vectors, [n*T, d]. */
-static Tensor *encode_dropped(Model *m, Tape *tp, const Ids *docs, int n) {
-    Tensor *kept = tape_tensor(tp, n * m->c.T, m->c.d);
-    TapeMark mark = tape_mark(tp);
-    int was = tape_record(tp, 0);
-    Tensor *phi = mac_encode(m, tp, docs, n);
-    if (kept && phi) memcpy(kept->data, phi->data, (size_t)(n * m->c.T * m->c.d) * sizeof(real));
-    tape_record(tp, was);
-    tape_release(tp, mark);
-    return phi ? kept : NULL;
-}
-
-/* Document i belongs to bank i % banks, so that those with a gradient (the first n_grad) are spread
- * over all banks; the banks' vectors then lie behind one another. */
-static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
-    int T = m->c.T, banks = b->n_docs / b->bank_size, at = 0, dropped = b->n_docs - b->n_grad;
-    int *idx = int_array(tp, b->n_docs * T);
-    Tensor *phi = mac_encode(m, tp, b->docs, b->n_grad), *constant = NULL;
-    if (dropped > 0) constant = encode_dropped(m, tp, b->docs + b->n_grad, dropped);
-    if (!idx || tape_error(tp)[0]) return NULL;
-    for (int bank = 0; bank < banks; bank++)
-        for (int i = bank; i < b->n_docs; i += banks)
-            for (int t = 0; t < T; t++) idx[at++] = i * T + t;
-    return op_rows(tp, phi, constant, idx, at);
-}
-
 /* What the questions attend to: answers come from banks of `group` documents, a recital from its
  * own document, and with `all` set the first n_q - n_recite questions look for theirs among all. */
 static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, int all) {
@@ -827,6 +420,58 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     loss = add_guidance(m, tp, b, loss, mass);
     if (loss) stats->loss = loss->data[0];
     return loss;
+}
+
+/* Copies parameters of `from`, whose names begin with `old`, to those of m with `new` instead. */
+static void copy_named(Model *m, const char *new, const Model *from, const char *old) {
+    size_t n = strlen(old);
+    for (int i = 0; i < from->ps.n; i++) {
+        const Param *p = from->ps.p[i];
+        char twin[2 * MAC_NAME];
+        if (strncmp(p->name, old, n)) continue;
+        snprintf(twin, sizeof twin, "%s%s", new, p->name + n);
+        Tensor *t = param_find(&m->ps, twin);
+        if (t) memcpy(t->data, p->t.data, tensor_size(t) * sizeof(real));
+    }
+}
+
+/* Real tokens stand at positions P, P+1, ...: where P is another, their embeddings move with it. */
+void model_copy_lm(Model *m, const Model *from) {
+    copy_named(m, "base_lm.", from, "base_lm.");
+    for (int i = 0, S = m->c.S, d = m->c.d; i < S; i++) {
+        int was = i - m->c.P + from->c.P;
+        if (was >= 0 && was < S)
+            memcpy(m->lm->wpe->data + i * d, from->lm->wpe->data + was * d,
+                   (size_t)d * sizeof(real));
+    }
+}
+
+void model_share(Model *m) {
+    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
+    copy_named(m, "aggregator.mlps.", m, "mlps.");
+    for (int i = 0; i < m->c.agg_B; i++) {
+        AggBlock *b = &m->agg->block[i];
+        memcpy(b->k->data, b->q->data, tensor_size(b->q) * sizeof(real));
+    }
+}
+
+/* The paper starts both encoders from one pretrained T5, which aligns a question with its document
+ * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
+ * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
+ * are). */
+void model_share_start(Model *m, real sharp) {
+    const Tensor *wte = m->lm->wte;
+    size_t n = tensor_size(wte);
+    real square = 0;
+    for (size_t i = 0; i < n; i++) square += wte->data[i] * wte->data[i];
+    real scale = 1 / (real)sqrt(square / (real)n);
+    for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
+        m->enc->embed->data[i] = wte->data[i] * scale;
+    for (int i = 0; i < m->c.agg_B; i++) {
+        Tensor *q = m->agg->block[i].q;
+        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
+    }
+    model_share(m);
 }
 
 /* ==== answers ================================================================================ */
@@ -1170,6 +815,26 @@ static Tensor *prefix_of(const Model *m, Tape *tp, Tensor *prefix, int B, int b,
     return op_rows(tp, prefix, NULL, idx, n * W);
 }
 
+static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
+    LmCache *c = tape_alloc(tp, sizeof *c);
+    if ((int64_t)B * cap > INT_MAX / 2)
+        tape_fail(tp, "%d questions or beams at once are too many", B);
+    if (!c || tape_error(tp)[0]) return NULL;
+    c->B = B, c->cap = cap;
+    c->keys = int_array(tp, B);
+    c->read = int_array(tp, B);
+    c->k = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
+    c->v = tape_alloc(tp, (size_t)m->c.L * sizeof(Tensor *));
+    c->spare = tape_alloc(tp, 2 * (size_t)m->c.L * sizeof(Tensor *));
+    if (!c->keys || !c->read || !c->k || !c->v || !c->spare) return NULL;
+    for (int l = 0; l < m->c.L; l++) {
+        c->k[l] = tape_tensor(tp, B * cap, m->c.d);
+        c->v[l] = tape_tensor(tp, B * cap, m->c.d);
+        if (!c->k[l] || !c->v[l]) return NULL;
+    }
+    return c;
+}
+
 int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap, int *out, int *n,
                const AnswerOptions *options) {
     AnswerOptions o = options ? *options : (AnswerOptions){0};
@@ -1197,4 +862,350 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     }
     tape_record(tp, was);
     return bad ? -1 : 0;
+}
+
+/* ==== the model: its sizes =================================================================== */
+#define FIELD(name, help) {#name, help, offsetof(MacConfig, name), 1}
+const MacField mac_fields[] = {
+    FIELD(V, "vocabulary, set by the tokenizer"),
+    FIELD(S, "LM window in tokens, set to P + D + Q + A"),
+    FIELD(d, "LM width"),
+    FIELD(L, "LM layers"),
+    FIELD(H, "LM heads"),
+    FIELD(e, "encoder width"),
+    FIELD(enc_L, "layers of an encoder, and of its decoder"),
+    FIELD(enc_H, "encoder heads"),
+    FIELD(enc_dh, "width of an encoder head"),
+    FIELD(enc_ff, "encoder feed-forward width"),
+    FIELD(T, "vectors per document"),
+    FIELD(P, "prefix positions per LM layer"),
+    FIELD(agg_B, "aggregator blocks"),
+    FIELD(agg_H, "aggregator heads"),
+    FIELD(agg_dh, "width of an aggregator head"),
+    FIELD(pre_ff, "hidden width of the prefix expansion"),
+    FIELD(D, "longest document in tokens"),
+    FIELD(Q, "longest question in tokens"),
+    FIELD(A, "longest answer in tokens, EOS included"),
+    {"pad", "official padding of what both encoders read, in tokens; 0: none",
+     offsetof(MacConfig, pad), 0},
+    {"enc_only", "1: encoders read T learned tokens behind the text, no decoder",
+     offsetof(MacConfig, enc_only), 0},
+    {NULL, NULL, 0, 0}};
+
+MacConfig mac_config_default(void) {
+    return (MacConfig){.V = 3072, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
+                       .enc_dh = 16, .enc_ff = 384, .T = 16, .P = 16, .agg_B = 2, .agg_H = 6,
+                       .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
+}
+
+static int *config_at(MacConfig *c, const MacField *f) {
+    return (int *)(void *)((char *)c + f->offset);
+}
+
+int mac_config_check(const MacConfig *c, char *err) {
+    MacConfig copy = *c;
+    for (const MacField *f = mac_fields; f->name; f++) {
+        int x = *config_at(&copy, f);
+        if (x >= f->least && x <= 1 << 20) continue;
+        snprintf(err, MAC_ERR, "size %s (%s) is %d: it must lie in %d to %d", f->name, f->help, x,
+                 f->least, 1 << 20);
+        return -1;
+    }
+    if (c->d % c->H)
+        snprintf(err, MAC_ERR, "LM width d = %d is not a multiple of its heads H = %d", c->d, c->H);
+    else if ((int64_t)c->enc_H * c->enc_dh > 1 << 20 || (int64_t)c->agg_H * c->agg_dh > 1 << 20
+             || (int64_t)c->P * 2 * c->L > 1 << 20)
+        snprintf(err, MAC_ERR, "enc_H * enc_dh, agg_H * agg_dh and P * 2 * L must not exceed %d",
+                 1 << 20);
+    else if (c->pad && c->enc_only)
+        snprintf(err, MAC_ERR, "pad is what a decoder reads: with enc_only there is none");
+    else if (c->S <= c->P)
+        snprintf(err, MAC_ERR, "the LM window S = %d leaves no room behind P = %d", c->S, c->P);
+    else return 0;
+    return -1;
+}
+
+/* ==== the model: its weights under their official names ====================================== */
+/* What building a model needs at hand.  `room`: the numbers that may still be allocated, so that
+ * absurd sizes in a small file are refused at once; `blank`: a file will bring the values. */
+typedef struct { Params *ps; uint64_t rng; int64_t room; int blank, failed; } Builder;
+enum { NO_MEMORY = 1, NO_ROOM };                          /* failed */
+
+/* A new weight, its sizes those of g, rows, cols that are not 0, drawn from N(0, std^2), or filled
+ * with `fill` when std is 0. */
+static Tensor *weight(Builder *b, const char *prefix, const char *name, real std, real fill, int g,
+                      int rows, int cols) {
+    char full[MAC_NAME];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    int dims[3] = {g, rows, cols}, n = 0, at[3] = {0};
+    for (int i = 0; i < 3; i++)
+        if (dims[i] > 0) at[n++] = dims[i];
+    int64_t size = 1;
+    for (int i = 0; i < n; i++) size *= at[i];
+    if (!b->failed && size > b->room) b->failed = NO_ROOM;
+    if (b->failed) return NULL;
+    b->room -= size;
+    Tensor *t = n == 3 ? param_new(b->ps, full, 3, at[0], at[1], at[2])
+              : n == 2 ? param_new(b->ps, full, 2, at[0], at[1]) : param_new(b->ps, full, 1, at[0]);
+    if (!t) { b->failed = NO_MEMORY; return NULL; }
+    for (int64_t i = 0; i < size && !b->blank; i++)
+        t->data[i] = std > 0 ? std * rng_normal(&b->rng) : fill;
+    return t;
+}
+
+static Affine affine(Builder *b, const char *prefix, const char *name, real std, int g, int rows,
+                     int cols, int n_bias) {
+    char w[MAC_NAME], bias[MAC_NAME];
+    snprintf(w, sizeof w, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    Affine a = {weight(b, prefix, w, std, 1, g, rows, cols), NULL};
+    a.b = weight(b, prefix, bias, 0, 0, g, 0, n_bias);
+    return a;
+}
+
+static Affine norm_new(Builder *b, const char *prefix, const char *name, int g, int d) {
+    return affine(b, prefix, name, 0, g, 0, d, d);
+}
+
+/* torch's Linear [out,in]; its uniform start has the variance 1/(3 in). */
+static Affine linear_new(Builder *b, const char *prefix, const char *name, int g, int in, int out) {
+    return affine(b, prefix, name, (real)sqrt(1.0 / (3.0 * in)), g, out, in, out);
+}
+
+static LmWeights *lm_new(Builder *b, const MacConfig *c) {
+    const char *pre = "base_lm.base_lm.transformer.";
+    LmWeights *w = calloc(1, sizeof *w);
+    if (w) w->layer = calloc((size_t)c->L, sizeof *w->layer);
+    if (!w || !w->layer) { b->failed = NO_MEMORY; return w; }
+    real std = (real)(0.64 / sqrt(c->d)), out_std = std / (real)sqrt(2.0 * c->L); /* see NOTES.md */
+    int d = c->d;
+    w->wte = weight(b, pre, "wte.weight", std, 0, 0, c->V, d);
+    w->wpe = weight(b, pre, "wpe.weight", std, 0, 0, c->S, d);
+    for (int l = 0; l < c->L && !b->failed; l++) { /* GPT-2 stores its matrices [in,out] */
+        char at[MAC_NAME];
+        LmLayer *x = &w->layer[l];
+        snprintf(at, sizeof at, "%sh.%d.", pre, l);
+        x->ln1 = norm_new(b, at, "ln_1", 0, d);
+        x->attn = affine(b, at, "attn.c_attn", std, 0, d, 3 * d, 3 * d);
+        x->attn_out = affine(b, at, "attn.c_proj", out_std, 0, d, d, d);
+        x->ln2 = norm_new(b, at, "ln_2", 0, d);
+        x->fc = affine(b, at, "mlp.c_fc", std, 0, d, 4 * d, 4 * d);
+        x->fc_out = affine(b, at, "mlp.c_proj", out_std, 0, 4 * d, d, d);
+    }
+    w->ln_f = norm_new(b, pre, "ln_f", 0, d);
+    return w;
+}
+
+static T5Attn t5_attn_new(Builder *b, const MacConfig *c, const char *at, const char *kind,
+                          int sub) {
+    char pre[MAC_NAME], norm[MAC_NAME];
+    snprintf(pre, sizeof pre, "%slayer.%d.%s.", at, sub, kind);
+    snprintf(norm, sizeof norm, "layer.%d.layer_norm.weight", sub);
+    int e = c->e, inner = c->enc_H * c->enc_dh;
+    real std = (real)sqrt(1.0 / e);
+    T5Attn a;
+    a.q = weight(b, pre, "q.weight", (real)sqrt(1.0 / ((double)e * c->enc_dh)), 0, 0, inner, e);
+    a.k = weight(b, pre, "k.weight", std, 0, 0, inner, e);
+    a.v = weight(b, pre, "v.weight", std, 0, 0, inner, e);
+    a.o = weight(b, pre, "o.weight", (real)sqrt(1.0 / inner), 0, 0, e, inner);
+    a.norm = weight(b, at, norm, 0, 1, 0, 0, e);
+    return a;
+}
+
+static T5Stack t5_stack_new(Builder *b, const MacConfig *c, const char *pre, const char *stack) {
+    int decoder = !strcmp(stack, "decoder");
+    T5Stack s = {calloc((size_t)c->enc_L, sizeof *s.layer), NULL, NULL};
+    char at[MAC_NAME], name[MAC_NAME];
+    if (!s.layer) { b->failed = NO_MEMORY; return s; }
+    for (int l = 0; l < c->enc_L && !b->failed; l++) {
+        T5Layer *x = &s.layer[l];
+        int sub = decoder ? 2 : 1;
+        snprintf(at, sizeof at, "%s%s.block.%d.", pre, stack, l);
+        x->self = t5_attn_new(b, c, at, "SelfAttention", 0);
+        if (l == 0)
+            s.bias = weight(b, at, "layer.0.SelfAttention.relative_attention_bias.weight",
+                            (real)sqrt(1.0 / c->e), 0, 0, 32, c->enc_H);
+        if (decoder) x->cross = t5_attn_new(b, c, at, "EncDecAttention", 1);
+        snprintf(name, sizeof name, "layer.%d.DenseReluDense.wi.weight", sub);
+        x->wi = weight(b, at, name, (real)sqrt(1.0 / c->e), 0, 0, c->enc_ff, c->e);
+        snprintf(name, sizeof name, "layer.%d.DenseReluDense.wo.weight", sub);
+        x->wo = weight(b, at, name, (real)sqrt(1.0 / c->enc_ff), 0, 0, c->e, c->enc_ff);
+        snprintf(name, sizeof name, "layer.%d.layer_norm.weight", sub);
+        x->ff_norm = weight(b, at, name, 0, 1, 0, 0, c->e);
+    }
+    snprintf(name, sizeof name, "%s.final_layer_norm.weight", stack);
+    s.norm = weight(b, pre, name, 0, 1, 0, 0, c->e);
+    return s;
+}
+
+static T5Weights *t5_new(Builder *b, const MacConfig *c, const char *pre) {
+    T5Weights *w = calloc(1, sizeof *w);
+    if (!w) { b->failed = NO_MEMORY; return NULL; }
+    w->embed = weight(b, pre, "shared.weight", 1, 0, 0, c->V, c->e);
+    w->prompts = weight(b, pre, "learnable_prompts", (real)0.02, 0, 1, c->T, c->e);
+    w->encoder = t5_stack_new(b, c, pre, "encoder");
+    if (!c->enc_only) w->decoder = t5_stack_new(b, c, pre, "decoder");
+    return w;
+}
+
+/* T MLPs e -> d: skip(x) + W2 tanh(W1 LN(x)); skip is the identity where e = d. */
+static Mlp mlp_new(Builder *b, const MacConfig *c, const char *pre) {
+    Mlp m = {.norm = norm_new(b, pre, "mlps.%d.mlp.0", c->T, c->e)};
+    m.in = linear_new(b, pre, "mlps.%d.mlp.1", c->T, c->e, c->d);
+    m.out = linear_new(b, pre, "mlps.%d.mlp.3", c->T, c->d, c->d);
+    if (c->e != c->d) m.skip = linear_new(b, pre, "mlps.%d.skip", c->T, c->e, c->d);
+    return m;
+}
+
+static AggWeights *agg_new(Builder *b, const MacConfig *c) {
+    AggWeights *w = calloc(1, sizeof *w);
+    if (w) w->block = calloc((size_t)c->agg_B, sizeof *w->block);
+    if (!w || !w->block) { b->failed = NO_MEMORY; return w; }
+    int d = c->d, inner = c->agg_H * c->agg_dh, ff = inner < d ? inner : d, n = c->P * 2 * c->L;
+    real std = (real)sqrt(1.0 / (3.0 * d));
+    w->doc_mlp = mlp_new(b, c, "");
+    w->q_mlp = mlp_new(b, c, "aggregator.");
+    for (int i = 0; i < c->agg_B && !b->failed; i++) {
+        char at[MAC_NAME];
+        AggBlock *x = &w->block[i];
+        snprintf(at, sizeof at, "aggregator.cross_attention_list.%d.", i);
+        x->norm = norm_new(b, at, "norm1", 0, d);
+        x->norm_c = norm_new(b, at, "norm_context", 0, d);
+        x->q = weight(b, at, "attn.to_q.weight", std, 0, 0, inner, d);
+        x->k = weight(b, at, "attn.to_k.weight", std, 0, 0, inner, d);
+        x->v = weight(b, at, "attn.to_v.weight", std, 0, 0, inner, d);
+        x->out = linear_new(b, at, "attn.to_out.0", 0, inner, d);
+        x->norm2 = norm_new(b, at, "norm2", 0, d);
+        x->ff_in = linear_new(b, at, "mlp.net.0", 0, d, ff);
+        x->ff_out = linear_new(b, at, "mlp.net.3", 0, ff, d);
+    }
+    w->expand.norm = norm_new(b, "token_SA.", "mlp_layers.%d.net.0", n, d);
+    w->expand.in = linear_new(b, "token_SA.", "mlp_layers.%d.net.1", n, d, c->pre_ff);
+    w->expand.out = linear_new(b, "token_SA.", "mlp_layers.%d.net.4", n, c->pre_ff, d);
+    return w;
+}
+
+/* What maps vectors to vectors is a matrix to the optimizer; a table of rows, each looked up by
+ * itself, is none. */
+static void mark_matrices(Params *ps) {
+    static const char *const tables[] = {"wte", "wpe", "shared", "relative_attention_bias",
+                                         "prompts"};
+    for (int i = 0; i < ps->n; i++) {
+        Param *p = ps->p[i];
+        p->matrix = p->t.ndim == 2 && !strstr(p->name, "%d");
+        for (int k = 0; k < 5; k++) p->matrix &= !strstr(p->name, tables[k]);
+    }
+}
+
+static Model *model_build(const MacConfig *config, Builder *b) {
+    Model *m = calloc(1, sizeof *m);
+    if (!m) { b->failed = NO_MEMORY; return NULL; }
+    m->c = *config;
+    if (m->c.S == 0) m->c.S = m->c.P + m->c.D + m->c.Q + m->c.A;
+    b->ps = &m->ps;
+    m->lm = lm_new(b, &m->c);
+    m->enc = t5_new(b, &m->c, "enc_decoder.");
+    m->qenc = t5_new(b, &m->c, "aggregator.question_encoder.");
+    m->agg = agg_new(b, &m->c);
+    mark_matrices(&m->ps);
+    if (!b->failed) return m;
+    model_free(m);
+    return NULL;
+}
+
+Model *model_new(const MacConfig *config, uint64_t seed) {
+    Builder b = {.rng = seed, .room = INT64_MAX};
+    return model_build(config, &b);
+}
+
+static void t5_free(T5Weights *w) {
+    if (w) free(w->encoder.layer), free(w->decoder.layer);
+    free(w);
+}
+
+void model_free(Model *m) {
+    if (!m) return;
+    if (m->lm) free(m->lm->layer);
+    if (m->agg) free(m->agg->block);
+    t5_free(m->enc), t5_free(m->qenc);
+    free(m->lm), free(m->agg);
+    params_free(&m->ps);
+    free(m);
+}
+
+int model_save(const Model *m, StWriter *w, int moments) {
+    MacConfig c = m->c;
+    char number[32];
+    st_add_meta(w, "format", "mac-model");
+    for (const MacField *f = mac_fields; f->name; f++) {
+        if (*config_at(&c, f) == 0) continue; /* what is off leaves no trace: nor below */
+        snprintf(number, sizeof number, "%d", *config_at(&c, f));
+        st_add_meta(w, f->name, number);
+    }
+    return params_save(&m->ps, w, moments);
+}
+
+Model *model_load(StFile *f, char *err) {
+    MacConfig c = {0};
+    char why[MAC_ERR];
+    const char *format = st_meta(f, "format");
+    if (!format || strcmp(format, "mac-model")) {
+        st_fail(f, err, "this is %s, not a model made by train",
+                format && !strcmp(format, "mac-bank") ? "a memory bank"
+                                                      : "a foreign safetensors file");
+        return NULL;
+    }
+    for (const MacField *field = mac_fields; field->name; field++) {
+        const char *text = st_meta(f, field->name);
+        if (!text && field->least == 0) continue; /* it is off */
+        size_t digits = text ? strspn(text, "0123456789") : 0;
+        if (digits == 0 || digits > 7 || text[digits]) {
+            st_fail(f, err, "its size %s (%s) is \"%.20s\": a number from 1 to %d was expected",
+                    field->name, field->help, text ? text : "", 1 << 20);
+            return NULL;
+        }
+        *config_at(&c, field) = atoi(text);
+    }
+    int64_t room = 0; /* numbers in the file: no model that needs more of them is begun */
+    for (int i = 0, ndim; i < st_count(f); i++) {
+        const int64_t *shape;
+        const char *dtype, *name = st_info(f, i, &dtype, &ndim, &shape);
+        if (dtype[0] == 'F') room += st_size(f, name);
+    }
+    int layers = c.L > c.enc_L ? c.L : c.enc_L, bad = mac_config_check(&c, why);
+    if (bad) st_fail(f, err, "%s", why);
+    else if (layers > st_count(f) || c.agg_B > st_count(f))
+        bad = st_fail(f, err, "L, enc_L or agg_B is larger than the number of its tensors");
+    Builder b = {.room = room, .blank = 1};
+    Model *m = bad ? NULL : model_build(&c, &b);
+    if (!bad && !m)
+        st_fail(f, err, b.failed == NO_ROOM
+                            ? "the sizes in the file ask for more weights than it holds"
+                            : "out of memory");
+    if (m && params_load(&m->ps, f, 0, err) == 0) return m;
+    model_free(m);
+    return NULL;
+}
+
+uint64_t model_fingerprint(const Model *m) {
+    MacConfig c = m->c;
+    uint64_t hash = MAC_FNV;
+    for (const MacField *f = mac_fields; f->name; f++) {
+        unsigned u = (unsigned)*config_at(&c, f);
+        unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8), (unsigned char)(u >> 16),
+                               (unsigned char)(u >> 24)};
+        if (u) hash = fnv1a(hash, le, sizeof le);
+    }
+    for (int i = 0; i < m->ps.n; i++) {
+        const Tensor *t = &m->ps.p[i]->t;
+        for (size_t j = 0, n = tensor_size(t); j < n; j++) { /* as float bits, lowest byte first */
+            float x = (float)t->data[j];
+            uint32_t u;
+            memcpy(&u, &x, sizeof u);
+            unsigned char le[4] = {(unsigned char)u, (unsigned char)(u >> 8),
+                                   (unsigned char)(u >> 16), (unsigned char)(u >> 24)};
+            hash = fnv1a(hash, le, sizeof le);
+        }
+    }
+    return hash;
 }
