@@ -37,7 +37,7 @@ static void step(int first, int n_grad, Adam *adam) {
         }
     }
     MacBatch b = {.docs = docs, .n_docs = DOCS, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n,
-                  .doc = doc, .group = DOCS};
+                  .doc = doc, .bank_size = DOCS};
     if (tape_backward(lab.tp, mac_loss(lab.m, lab.tp, &b, &stats)) != 0)
         paper_die("%s", tape_error(lab.tp));
     adam_step(&lab.m->ps, adam);
