@@ -118,6 +118,8 @@ Tensor *op_softmax(Tape *tp, Tensor *x);                         /* y = softmax 
 /* loss[1] = sum_r w[r] (log sum_v exp x[r,v] - x[r,target[r]]); w NULL: 1/R each. */
 Tensor *op_cross_entropy(Tape *tp, Tensor *x, const int *target, const real *w);
 Tensor *op_neglog(Tape *tp, Tensor *x);                          /* loss[1] = mean of -log x     */
+Tensor *op_square_error(Tape *tp, Tensor *x, const Tensor *y);   /* loss[1] = |x-y|^2 / |y|^2, y a
+                                                    constant                                     */
 
 typedef struct {                                 /* multi-head attention over ragged sequences   */
     int B, H;                                    /* sequences, heads                             */
@@ -146,8 +148,10 @@ typedef struct {                                 /* attention over keys that are
                                                     group)                                       */
     const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = the
                                                     normalised rows of x                         */
-    real *received;                              /* adds up: [B][N/T] weights of each document,
-                                                    summed over rows and groups; NULL: not asked */
+    real *received;                              /* out [B,K] attention on each document: the
+                                                    finder's where N are selected, else the mean
+                                                    of all; not written where a hierarchy is
+                                                    used; NULL: not asked                        */
     size_t memory;                               /* bytes for the N/T numbers a row that this takes:
                                                     rows take turns in it, each reads all of x; 0:
                                                     all at once.  Changes no bit                 */
@@ -250,16 +254,17 @@ typedef struct {                                 /* one step: documents, and que
     int bank_size;                               /* documents to a bank, divides n_docs; document
                                                     i is in bank i % (n_docs / bank_size), and so
                                                     are the questions about it                   */
-    real guidance;                               /* weight of -log(attention on the right one of
-                                                    all n_docs documents); the paper's loss: 0   */
-    int n_recite;                                /* of the questions, the last ones: their answer
-                                                    is the rest of their own document            */
+    real guidance;                               /* weight of -log(the finder's attention on the
+                                                    right one of all n_docs documents)           */
+    real distill;                                /* weight of the prefix' distance from the LM's
+                                                    own keys and values around the answer; the
+                                                    paper's loss has neither: 0, 0               */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
 } MacBatch;
 typedef struct {
-    real loss, answer;                           /* all of it; of answers and recitals alone     */
-    real mass;                                   /* mean attention on the right document: of all
-                                                    n_docs with guidance, of its bank without    */
+    real loss, answer, distill;                  /* all of it; of answers alone; the distance    */
+    real mass;                                   /* the finder's mean attention on the right one
+                                                    of all documents; 0 without guidance         */
 } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 
@@ -272,10 +277,10 @@ typedef struct {
                                                     that has chosen it at the same step          */
     int hierarchy;                               /* documents are aggregated M at a time, then
                                                     their results; 0: all at once                */
-    int select;                                  /* N: the attention to the whole bank says which N
-                                                    documents matter, and the prefix comes from
-                                                    these alone; 0: from all, as in the paper, and
-                                                    so where N >= K or a hierarchy is used       */
+    int select;                                  /* N: the prefix comes from the N documents
+                                                    alone that the finder attends to most; 0:
+                                                    from all, as in the paper, and so where N >=
+                                                    K or a hierarchy is used                     */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
     real *received;                              /* out [B,K] attention mass, on the whole bank,
                                                     not written where a hierarchy is used; NULL:

@@ -1357,6 +1357,40 @@ Tensor *op_neglog(Tape *tp, Tensor *x) {
     return tape_node(tp, "neglog", loss, neglog_backward, NULL, x, NULL, NULL, NULL);
 }
 
+/* loss = |x - y|^2 / |y|^2.  x, y: [R,N]; y is a constant.  dx = 2 dloss (x - y) / |y|^2. */
+typedef struct { const real *off; real size; } SquareError;     /* off: x - y */
+
+static void square_error_backward(Node *nd) {
+    const SquareError *s = nd->saved;
+    Tensor *x = nd->in[0];
+    size_t n = tensor_size(x);
+    real scale = 2 * nd->out->grad[0] / s->size;
+    for (size_t i = 0; i < n; i++) x->grad[i] += scale * s->off[i];
+}
+
+Tensor *op_square_error(Tape *tp, Tensor *x, const Tensor *y) {
+    if (!x || !y) return NULL;
+    int R = rows_of(x), N = cols_of(x);
+    if (R != rows_of(y) || N != cols_of(y))
+        return tape_fail(tp, "square_error: x is [%d,%d] but y is [%d,%d]", R, N, rows_of(y),
+                         cols_of(y));
+    size_t n = tensor_size(x);
+    real *off = arena_raw(tp, n * sizeof *off);
+    SquareError *s = tape_alloc(tp, sizeof *s);
+    Tensor *loss = tape_tensor(tp, 1, 1);
+    if (!off || !s || !loss) return NULL;
+    for (size_t i = 0; i < n; i++) off[i] = x->data[i] - y->data[i];
+    *s = (SquareError){off, 0};
+    for (int r = 0; r < R; r++) { /* row after row */
+        const real *d = off + (size_t)r * (size_t)N, *of = y->data + (size_t)r * (size_t)N;
+        loss->data[0] += row_dot(d, d, N);
+        s->size += row_dot(of, of, N);
+    }
+    if (!(s->size > 0)) return tape_fail(tp, "square_error: y is 0, or no number");
+    loss->data[0] /= s->size;
+    return tape_node(tp, "square_error", loss, square_error_backward, s, x, NULL, NULL, NULL);
+}
+
 /* Attention: O_b = softmax(scale Q_b K_b^T + bias) V_b for every sequence b and head.
  * q,O: [Nq, H dh], k,v: [Nk, H dh]; b's rows are q0[b].. and k0[b]..  With W the weights (saved):
  * dV += W^T dO, dW = dO V^T + dmass, dZ = W (dW - rowsum(W dW)), dQ += scale dZ K,
