@@ -616,19 +616,11 @@ void model_copy_lm(Model *m, const Model *from) {
     }
 }
 
-void model_share(Model *m) {
-    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
-    copy_named(m, "aggregator.mlps.", m, "mlps.");
-    for (int i = 0; i < m->c.agg_B; i++) {
-        const AggBlock *b = &m->agg->block[i];
-        memcpy(b->k.w->data, b->q.w->data, tensor_size(b->q.w) * sizeof(real));
-    }
-}
-
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
- * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
- * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
- * are). */
+ * before any training.  From nothing, this stands in for it: equal encoders, which know what the LM
+ * knows of each token where e = d (scaled to variance 1, as T5's embeddings are), and a finder whose
+ * keys start as its queries.  What is alike then attends to each other, the more the larger its
+ * queries are: `sharp` times what was drawn.  The other heads, which read, stay as drawn. */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = tensor_size(wte);
@@ -637,11 +629,11 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
-    for (int i = 0; i < m->c.agg_B; i++) {
-        Tensor *q = m->agg->block[i].q.w;
-        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
-    }
-    model_share(m);
+    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
+    copy_named(m, "aggregator.mlps.", m, "mlps.");
+    const AggBlock *w = &m->agg->block[0];
+    size_t finder = (size_t)(finder_heads(m) * m->c.agg_dh * m->c.d);
+    for (size_t i = 0; i < finder; i++) w->k.w->data[i] = w->q.w->data[i] *= sharp;
 }
 
 /* ==== answers: the bank is streamed ========================================================== */

@@ -214,10 +214,9 @@ Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
 void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, L, H, S, V; its P
                                                     may be another                               */
-void     model_share(Model *m);                  /* question encoder = document encoder, keys =
-                                                    queries                                      */
-void     model_share_start(Model *m, real sharp);/* model_share, queries sharpened by sharp
-                                                    and, where e = d, the LM's embeddings        */
+void     model_share_start(Model *m, real sharp);/* question encoder = document encoder, with the
+                                                    LM's embeddings where e = d; the finder's keys
+                                                    = its queries, sharp times what was drawn    */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
