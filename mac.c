@@ -514,12 +514,10 @@ static int answer_in(const Ids *doc, const int *answer, int n) {
 }
 
 /* Distillation.  An LM with the document before it would answer from the keys and values that it
- * has made of the answer's tokens and their neighbours.  These are what a good prefix holds, so the
- * prefix is also taught to be near them: |prefix - theirs|^2 / |theirs|^2, over the positions that
- * have one.  Position 0 gets the token that is WINDOW before the answer, the last one the token
- * after it.  An answer that its document does not have in these very tokens teaches nothing. */
-enum { WINDOW = 3 };
-
+ * has made of the answer's tokens and of the one after them.  These are what a good prefix holds,
+ * so the prefix is also taught to be near them, |prefix - theirs|^2 / |theirs|^2: its position 0 to
+ * the answer's first token, and so on, over the positions that have one.  An answer that its
+ * document does not have in these very tokens teaches nothing. */
 static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
     int P = m->c.P, n = 2 * m->c.L, rows = 0, longest = 0, n_grad = b->n_grad;
     int *idx = int_array(tp, b->n_q * P * n);
@@ -533,11 +531,8 @@ static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
     for (int i = 0; read && idx && theirs && i < b->n_q; i++) {
         const Ids *doc = &b->docs[b->doc[i]];
         int own = b->qa[i].n - b->q[i].n - 1; /* tokens of the answer, EOS left out */
-        int begin = answer_in(doc, b->qa[i].id + b->q[i].n, own), end = begin + own + 1;
-        if (begin < 0) continue;
-        begin = begin > WINDOW ? begin - WINDOW : 0;
-        if (end > doc->n) end = doc->n;
-        for (int p = 0; p < P && begin + p < end; p++)
+        int begin = answer_in(doc, b->qa[i].id + b->q[i].n, own);
+        for (int p = 0; begin >= 0 && p < P && p <= own && begin + p < doc->n; p++)
             for (int k = 0; k < n; k++) { /* key and value of layer 0, of layer 1, ... */
                 const Tensor *from = k % 2 ? c->v[k / 2] : c->k[k / 2];
                 size_t row = (size_t)(b->doc[i] * longest + begin + p), d = (size_t)m->c.d;
