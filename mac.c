@@ -519,15 +519,17 @@ static int answer_in(const Ids *doc, const int *answer, int n) {
  * the answer's first token, and so on, over the positions that have one.  An answer that its
  * document does not have in these very tokens teaches nothing. */
 static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
-    int P = m->c.P, n = 2 * m->c.L, rows = 0, longest = 0, n_grad = b->n_grad;
+    int P = m->c.P, n = 2 * m->c.L, rows = 0, longest = 0, asked = 0; /* documents 0..asked-1 */
     int *idx = int_array(tp, b->n_q * P * n);
     Tensor *theirs = tape_tensor(tp, b->n_q * P * n, m->c.d);
-    for (int i = 0; i < n_grad; i++)
+    for (int i = 0; i < b->n_q; i++)
+        if (b->doc[i] >= asked) asked = b->doc[i] + 1;
+    for (int i = 0; i < asked; i++)
         if (b->docs[i].n > longest) longest = b->docs[i].n;
     TapeMark mark = tape_mark(tp);
     int was = tape_record(tp, 0);
-    LmCache *c = cache_new(m, tp, n_grad, longest);
-    Tensor *read = c ? lm_hidden(m, tp, b->docs, n_grad, NULL, c) : NULL;
+    LmCache *c = cache_new(m, tp, asked, longest);
+    Tensor *read = c ? lm_hidden(m, tp, b->docs, asked, NULL, c) : NULL;
     for (int i = 0; read && idx && theirs && i < b->n_q; i++) {
         const Ids *doc = &b->docs[b->doc[i]];
         int own = b->qa[i].n - b->q[i].n - 1; /* tokens of the answer, EOS left out */
