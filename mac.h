@@ -148,10 +148,8 @@ typedef struct {                                 /* attention over keys that are
                                                     group)                                       */
     const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = the
                                                     normalised rows of x                         */
-    real *received;                              /* out [B,K] attention on each document: the
-                                                    finder's where N are selected, else the mean
-                                                    of all; not written where a hierarchy is
-                                                    used; NULL: not asked                        */
+    real *received;                              /* adds up: [B][N/T] weights of each document,
+                                                    summed over rows and groups; NULL: not asked */
     size_t memory;                               /* bytes for the N/T numbers a row that this takes:
                                                     rows take turns in it, each reads all of x; 0:
                                                     all at once.  Changes no bit                 */
@@ -281,9 +279,10 @@ typedef struct {
                                                     from all, as in the paper, and so where N >=
                                                     K or a hierarchy is used                     */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
-    real *received;                              /* out [B,K] attention mass, on the whole bank,
-                                                    not written where a hierarchy is used; NULL:
-                                                    not asked                                    */
+    real *received;                              /* out [B,K] attention on each document: the
+                                                    finder's where N are selected, else the mean
+                                                    of all; not written where a hierarchy is
+                                                    used; NULL: not asked                        */
     size_t memory;                               /* bytes for what documents receive, about: as
                                                     many questions as fit, at least a row of one,
                                                     read the bank at a time; 0: 128 MB           */
