@@ -1,11 +1,11 @@
 /* mac.c - the algorithm, in the order of the paper (arXiv 2403.04317).  Knows no text: token ids
  * come in, token ids go out.
  *
- *   [E1] phi_k = g_amort(d_k)               a document becomes T vectors           mac_encode
- *   [E2] M = {phi_1, .., phi_K}             the bank keeps them                    batch_banks
- *   [E3] phi_star = h_psi(g_input(x), M)    a question draws T vectors from it     agg_forward
- *   [E4] prefix(phi_star)                   they become keys and values            prefix_expand
- *   [E5] LM_base(x ; phi_star)              the frozen LM reads after them         lm_hidden
+ *   [E1] phi_k = g_amort(d_k)             a document becomes T vectors        mac_encode
+ *   [E2] M = {phi_1, .., phi_K}           the bank keeps them                 batch_banks, bank_add
+ *   [E3] phi_star = h_psi(g_input(x), M)  a question draws T vectors from it  agg_forward
+ *   [E4] prefix(phi_star)                 they become keys and values         prefix_expand
+ *   [E5] LM_base(x ; phi_star)            the frozen LM reads after them      lm_hidden
  *
  * Then come training (mac_loss) and answers (mac_answer), and at the end what a model is made of:
  * its sizes, the names and first values of its weights, its files.  Letters: see mac.h. */
@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* ==== the weights; model_build, at the end of this file, names and fills them ================ */
-typedef struct { Tensor *w, *b; } Affine; /* a layer or a layer norm; b NULL: it has no bias */
+typedef struct { Tensor *w, *b; } Affine; /* a linear layer or a layer norm; b NULL: it has none */
 typedef struct { Affine norm, in, out, skip; } Mlp;
 
 typedef struct { Tensor *norm; Affine q, k, v, o; } T5Attn;
@@ -26,7 +26,7 @@ typedef struct { T5Layer *layer; Tensor *bias, *norm; } T5Stack;         /* bias
 struct T5Weights { Tensor *embed, *prompts; T5Stack encoder, decoder; }; /* [V,e], [1,T,e] */
 
 typedef struct { Affine norm, norm_c, q, k, v, out; Mlp ff; } AggBlock;
-struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; }; /* Mlps of [T,..], [n,..] */
+struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; }; /* T, T and n networks in one */
 
 typedef struct { Affine ln1, attn, attn_out, ln2, fc, fc_out; } LmLayer;
 struct LmWeights { Tensor *wte, *wpe; LmLayer *layer; Affine ln_f; }; /* wte [V,d], wpe [S,d] */
@@ -90,8 +90,8 @@ static Tensor *transpose_rows(Tape *tp, Tensor *x, int I, int J) {
 
 /* ==== [E1] a document becomes T vectors ====================================================== */
 /* Of every text, long or short, T rows come out: those of text b are b*T to b*T + T-1, and no other
- * text has a part in them, not in one bit.  So a document may be encoded in any company, today or
- * next year, and what it is worth to a question can be found without reading it again.
+ * text has a part in them, not in one bit.  So a document may be encoded in any company and at any
+ * time, and it need not be read again when a question comes.
  *
  * A T5 encoder reads the tokens.  Its decoder starts from T learned vectors, the same for every
  * text, and turns them into T states by looking at what the encoder made of the text.  T small
@@ -245,6 +245,8 @@ static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
  * values.  What leaves the last block is phi_star, again T vectors: what the LM gets to know of all
  * documents.  A question costs K*T keys a block, however long the documents were.  Many questions
  * go through as one batch, and those that read the same documents read the same rows. */
+
+/* What a block does before its attention, and after it: bank_attention can stand between them. */
 static Tensor *agg_query(Tape *tp, const AggBlock *w, Tensor *q) {
     return linear(tp, layer_norm(tp, q, w->norm), w->q);
 }
@@ -487,14 +489,15 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
         at += in[b].n;
     }
     Tensor *h = lm_hidden(m, tp, in, B, prefix, NULL);
-    return op_cross_entropy(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, n)), target, weight);
+    h = op_rows(tp, h, NULL, row, n);
+    return op_cross_entropy(tp, lm_logits(m, tp, h), target, weight);
 }
 
 /* ==== training =============================================================================== */
-/* What answers are read from.  An example: four documents in banks of two.  batch_banks puts
- * documents 0 and 2 into the first bank, 1 and 3 into the second, so that phi holds them in the
- * order 0 2 1 3.  A question about document 3 reads the second bank, doc0 = 2 and docs = 2, and the
- * right one there is gold = 3. */
+/* What answers are read from: `docs` documents of phi from place doc0 on, the one that answers at
+ * place `gold`.  An example: four documents in banks of two.  batch_banks puts documents 0 and 2
+ * into the first bank, 1 and 3 into the second, so that phi holds them in the order 0 2 1 3.  Then a
+ * question about document 1 reads the second bank, doc0 = 2 and docs = 2, where gold = 2. */
 static int batch_reads(Tape *tp, const MacBatch *b, AggReads *r) {
     int banks = b->n_docs / b->bank_size, n = b->n_q;
     int *doc0 = int_array(tp, n), *docs = int_array(tp, n), *gold = int_array(tp, n);

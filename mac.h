@@ -22,7 +22,7 @@
  *   V vocabulary   e encoder width   L LM layers   K documents in the bank
  *   T vectors per document     P prefix positions per layer          n = P*2L keys and values
  *   D longest document in tokens; in attention over chunks the width of a row
- * All is row-major.  Sequences of unequal length lie behind one another as rows of one [N, d]
+ * All is row-major.  Sequences of unequal length lie one after another as rows of one [N, d]
  * tensor ("ragged": N is the sum of the lengths), so there is no padding and nothing to mask.
  *
  * Errors: functions that take a Tape return NULL or -1 and leave one sentence in tape_error();
@@ -65,7 +65,7 @@ typedef struct {                                 /* outlives the steps: until pa
     char name[MAC_NAME];                         /* with "%d": G tensors shape[1..] in one,      */
     Tensor t;                                    /* G = shape[0], saved under G names            */
     real *m, *v;                                 /* Adam's moments; NULL like grad when frozen;
-                                                    Muon: momentum, and room                     */
+                                                    Muon: momentum, and memory to work in        */
     real square;                                 /* sum of squares of the last gradient          */
     int matrix;                                  /* 1: [R,C], stepped by Muon where it is asked  */
 } Param;
@@ -144,7 +144,7 @@ typedef struct {                                 /* attention over keys that are
     void *ctx;
     int G, R;                                    /* groups of rows of q, and rows in each        */
     int B, by_head;                              /* questions; heads whose rows a group holds,
-                                                    one head's behind another's (1: each its own
+                                                    one head's after another's (1: each its own
                                                     group)                                       */
     const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = the
                                                     normalised rows of x                         */
@@ -207,7 +207,7 @@ typedef struct {
 } Model;
 Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory          */
 void     model_free(Model *m);
-int      model_save(const Model *m, StWriter *w, int moments);  /* moments: Adam's too      */
+int      model_save(const Model *m, StWriter *file, int moments); /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
 void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, L, H, S, V; its P
@@ -227,7 +227,8 @@ Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,
 Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int B, Tensor *prefix,
                  int alike);
 
-/* ---- document and question to vectors, bank to prefix ---- */
+/* ---- document and question to vectors, bank to prefix.  phi: vectors of documents; phi_star: what
+ * a question draws from them ---- */
 Tensor  *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B);     /* [B*T,e]      */
 Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                 /* [E1] [B*T,d] */
 typedef struct {                                 /* which vectors of phi question b attends to   */
@@ -238,8 +239,8 @@ typedef struct {                                 /* which vectors of phi questio
                                                     of each vector and head, NULL: not asked     */
 } AggReads;
 Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3]
-                                                    [B*T,d]                                      */
-Tensor  *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B);                  /* [E4] [n*B,d] */
+                                                    phi [K*T,d] -> phi_star [B*T,d]              */
+Tensor  *prefix_expand(Model *m, Tape *tp, Tensor *phi_star, int B);             /* [E4] [n*B,d] */
 
 /* ---- training ---- */
 typedef struct {                                 /* one step: documents, and questions on them   */
@@ -287,7 +288,7 @@ typedef struct {
                                                     many questions as fit, at least a row of one,
                                                     read the bank at a time; 0: 128 MB           */
 } AnswerOptions;
-/* The prefix that B questions draw from the bank, [n*B,d], without gradient. */
+/* The prefix made of what B questions draw from the bank, [n*B,d], without gradient. */
 Tensor  *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
                     const AnswerOptions *o);
 /* Answers to B questions into out[B][cap], lengths into n[B], EOS left out.  bank NULL: the LM
