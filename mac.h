@@ -30,6 +30,7 @@
  * What reads or writes files takes `err`, a buffer of MAC_ERR bytes.  Nothing prints or exits.   */
 #ifndef MAC_H
 #define MAC_H
+#include "data/base.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -246,7 +247,6 @@ extern const MacField mac_fields[];              /* every field above, the end h
 MacConfig mac_config_default(void);
 int  mac_config_check(const MacConfig *c, char *err);            /* -1: sizes that do not fit    */
 
-typedef struct { const int *id; int n; } Ids;
 typedef struct LmWeights LmWeights;
 typedef struct T5Weights T5Weights;
 typedef struct AggWeights AggWeights;

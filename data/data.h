@@ -1,5 +1,6 @@
 /* data.h - text into token ids and back, and what surrounds it.  Knows no tensor and no model, and
- * libc only, but for the two files that mac.h declares.  Nothing here prints or exits: a function
+ * libc only, but for the two files that mac.h declares.  Nothing here prints or exits, but for
+ * program.c, which is what programs share and is declared in program.h: a function
  * that can fail returns -1 (or NULL) and leaves one sentence in `err`, which the caller provides
  * (DATA_ERR bytes).  All strings are UTF-8.
  *
