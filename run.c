@@ -755,12 +755,12 @@ static void command_people(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct { const char *name; void (*run)(void); int words, taker; /* at most, bit */
-    } commands[] = {{"learn", command_learn, INT_MAX, LEARN},    {"ask", command_ask, INT_MAX, ASK},
-                    {"list", command_list, 0, LIST}, {"forget", command_forget, INT_MAX, FORGET},
-                    {"chat", command_chat, 0, CHAT},            {"eval", command_eval, 0, EVAL},
-                    {"table", command_table, 0, TABLE}, {"inspect", command_inspect, 1, INSPECT},
-                    {"people", command_people, 0, PEOPLE}, {NULL, NULL, 0, -1}};
+    static const struct { const char *name; int taker; void (*run)(void); int words; /* at most */
+    } commands[] = {{"learn", LEARN, command_learn, INT_MAX}, {"ask", ASK, command_ask, INT_MAX},
+                    {"list", LIST, command_list, 0}, {"forget", FORGET, command_forget, INT_MAX},
+                    {"chat", CHAT, command_chat, 0}, {"eval", EVAL, command_eval, 0},
+                    {"table", TABLE, command_table, 0}, {"inspect", INSPECT, command_inspect, 1},
+                    {"people", PEOPLE, command_people, 0}, {NULL, -1, NULL, 0}};
     program_begin("run");
     if (argc < 2) usage("a command is missing");
     int i = 0;

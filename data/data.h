@@ -1,8 +1,7 @@
 /* data.h - text into token ids and back, and what surrounds it.  Knows no tensor and no model, and
- * libc only, but for the two files that mac.h declares.  Nothing here prints or exits, but for
- * program.c, which is what programs share and is declared in program.h: a function
- * that can fail returns -1 (or NULL) and leaves one sentence in `err`, which the caller provides
- * (DATA_ERR bytes).  All strings are UTF-8.
+ * libc only, but for the two files that mac.h declares.  Nothing here prints or exits but
+ * program.c: a function that can fail returns -1 (or NULL) and leaves one sentence in `err`, which
+ * the caller provides (DATA_ERR bytes).  All strings are UTF-8.
  *
  *   corpus.c     documents and questions from JSON Lines, SQuAD, csv and plain text files
  *   json.c       the JSON that those files need          csv.c    the csv that they need
@@ -15,7 +14,8 @@
  *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people   people_words.h   its words and sentences
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
- *   svg.c        line and bar charts, heat maps                                             */
+ *   svg.c        line and bar charts, heat maps
+ *   program.c    what programs share: messages, options, ids of texts; declared in program.h  */
 #ifndef DATA_H
 #define DATA_H
 #include <stddef.h>
