@@ -194,7 +194,6 @@ extern const MacField mac_fields[];              /* every field above, the end h
 MacConfig mac_config_default(void);
 int  mac_config_check(const MacConfig *c, char *err);            /* -1: sizes that do not fit    */
 
-typedef struct { const int *id; int n; } Ids;
 typedef struct LmWeights LmWeights;
 typedef struct T5Weights T5Weights;
 typedef struct AggWeights AggWeights;

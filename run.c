@@ -8,54 +8,17 @@
 #include "data/data.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/program.h"
 #include "data/system.h"
 #include "mac.h"
 #include <limits.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* All messages go this way, and what results show goes through `show`: one visible line, whatever a
- * file or a name had in it. */
-static void tell(const char *before, const char *format, va_list args, const char *after) {
-    char line[2048];
-    vsnprintf(line, sizeof line, format, args);
-    plain_line(line);
-    fprintf(stderr, "%s%s%s\n", before, line, after);
-}
-
-static void note(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    tell("", format, args, "");
-    va_end(args);
-}
-
-static void die(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    tell("run: ", format, args, "");
-    va_end(args);
-    exit(1);
-}
-
-static void usage(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    tell("run: ", format, args, "; see run --help");
-    va_end(args);
-    exit(2);
-}
-
-static void *need(void *p) {
-    if (!p) die("out of memory");
-    return p;
-}
-
+/* What results show is one visible line, as messages are, whatever a file or a name had in it. */
 static void show(const char *before, const char *text) {
-    char *line = strcpy(need(malloc(strlen(text) + 1)), text);
+    char *line = need_copy(text);
     plain_line(line);
     printf("%s%s", before, line);
     free(line);
@@ -75,21 +38,34 @@ static int n_data;
 static char **words; /* what is no option */
 static int n_words, status; /* status: 1 when something was left out */
 
-typedef struct { const char *name; const char **text; int *number; int *flag; } Option;
+/* What is done: each has its bit, by which the options say who takes them. */
+enum { LEARN = 1, ASK = 2, LIST = 4, FORGET = 8, CHAT = 16, EVAL = 32, TABLE = 64, INSPECT = 128,
+       PEOPLE = 256, ANSWER = ASK | CHAT | EVAL | TABLE };
+typedef struct { const char *name; int takers; const char **text; int *number, *flag; } Option;
 static const Option options[] = {
-    {"--model", &model_path, NULL, NULL}, {"--bank", &bank_path, NULL, NULL},
-    {"--data", &data_path, NULL, NULL},   {"--out", &out_path, NULL, NULL},
-    {"--train", &train_path, NULL, NULL}, {"--format", &text_format, NULL, NULL},
-    {"--memory", &memory, NULL, NULL},    {"--docs", NULL, &docs, NULL},
-    {"--seed", NULL, &seed, NULL},        {"--threads", NULL, &threads, NULL},
-    {"--beams", NULL, &beams, NULL},      {"--hierarchy", NULL, &hierarchy, NULL},
-    {"--groups", NULL, &groups, NULL},    {"--penalty", &penalty, NULL, NULL},
-    {"--top", NULL, &top, NULL},          {"--limit", NULL, &limit, NULL},
-    {"--json", NULL, NULL, &json},        {"--paragraphs", NULL, NULL, &paragraphs},
-    {"--relations", NULL, NULL, &relations}, {"--half", NULL, NULL, &half},
-    {"--select", NULL, &selected, NULL},
-    {"--check", NULL, NULL, &whole},
-    {NULL, NULL, NULL, NULL}};
+    {"model", LEARN | ANSWER, .text = &model_path},
+    {"bank", LEARN | ASK | LIST | FORGET | CHAT, .text = &bank_path},
+    {"data", ASK | EVAL | TABLE, .text = &data_path},
+    {"out", TABLE | PEOPLE, .text = &out_path},
+    {"train", EVAL, .text = &train_path},
+    {"format", LEARN | ASK | EVAL | TABLE, .text = &text_format},
+    {"memory", EVAL, .text = &memory},
+    {"docs", EVAL | PEOPLE, .number = &docs},
+    {"seed", ASK | EVAL | TABLE | PEOPLE, .number = &seed},
+    {"threads", LEARN | ANSWER, .number = &threads},
+    {"beams", ANSWER, .number = &beams},
+    {"hierarchy", ANSWER, .number = &hierarchy},
+    {"groups", ANSWER, .number = &groups},
+    {"penalty", ANSWER, .text = &penalty},
+    {"top", ASK | CHAT, .number = &top},
+    {"limit", ASK | EVAL | TABLE, .number = &limit},
+    {"json", LEARN | ANSWER | LIST | FORGET, .flag = &json},
+    {"paragraphs", LEARN | ASK | EVAL | TABLE, .flag = &paragraphs},
+    {"relations", EVAL, .flag = &relations},
+    {"half", LEARN | EVAL | TABLE, .flag = &half},
+    {"select", ANSWER, .number = &selected},
+    {"check", INSPECT, .flag = &whole},
+    {NULL, 0, NULL, NULL, NULL}};
 
 static void help(void) {
     puts("usage: run COMMAND [options]\n"
@@ -117,43 +93,46 @@ static void help(void) {
          "  inspect FILE                            what a model or bank file holds\n"
          "          [--check]                       reads it all: is it damaged?\n"
          "  people  --out DIR [--docs N]            synthetic people, N for training\n"
-         "all:      [--seed N] [--threads N]\n"
+         "also:     [--seed N] [--threads N]  where something is drawn or a model runs\n"
          "          [--select N]    answers from the N documents attended to most, 0: from all;\n"
          "                          without it as many as the model's training chose\n"
          "          [--json]        one object a line; not inspect and people\n"
-         "          --name=value, and --: what follows is no option");
+         "          --name=value, and --: what follows is no option; a command refuses\n"
+         "          options that it has no use for");
 }
 
-static void parse(int argc, char **argv) {
-    int only_words = 0; /* behind -- */
+/* One option of the command `name`, whose bit is `taker`. */
+static void take(const char *name, int taker, Args *a) {
+    const Option *o = options;
+    while (o->name && !args_is(a, o->name)) o++;
+    if (!o->name) usage("there is no option %s", a->arg);
+    if (!(o->takers & taker)) usage("%s has no use for --%s", name, o->name);
+    if (o->flag && a->value) usage("--%s takes no value", o->name);
+    if (o->flag) { *o->flag = 1; return; }
+    char *value = args_value(a), *end;
+    if (o->text == &data_path) {
+        data_files = need(realloc(data_files, (size_t)(n_data + 1) * sizeof *data_files));
+        data_files[n_data++] = value;
+    }
+    if (o->text) { *o->text = value; return; }
+    long x = strtol(value, &end, 10);
+    if (*end || end == value || x < 0 || x > 1000000000)
+        usage("--%s %s is not a whole number from 0 to 1000000000", o->name, value);
+    *o->number = (int)x;
+}
+
+static void parse(char **argv, int taker) {
+    Args a = {.next = argv + 1};
     words = argv + 2;
-    for (int i = 1; i < argc; i++) {
-        char *arg = argv[i], *value = strchr(arg, '=');
-        size_t n = value ? (size_t)(value++ - arg) : strlen(arg);
-        if (!only_words && (!strcmp(arg, "--help") || !strcmp(arg, "-h"))) {
+    while (args_next(&a)) {
+        if (args_is_help(&a)) {
             help();
             flush();
             exit(0);
         }
-        if (i == 1) continue; /* the command */
-        if (only_words || *arg != '-' || !arg[1]) { words[n_words++] = arg; continue; }
-        if (!strcmp(arg, "--")) { only_words = 1; continue; }
-        const Option *o = options;
-        while (o->name && (strlen(o->name) != n || strncmp(o->name, arg, n))) o++;
-        if (!o->name) usage("there is no option %s", arg);
-        if (o->flag && value) usage("%s takes no value", o->name);
-        if (o->flag) { *o->flag = 1; continue; }
-        if (!value && !(value = argv[++i])) usage("%s needs a value", o->name);
-        if (o->text == &data_path) {
-            data_files = need(realloc(data_files, (size_t)(n_data + 1) * sizeof *data_files));
-            data_files[n_data++] = value;
-        }
-        if (o->text) { *o->text = value; continue; }
-        char *end;
-        long x = strtol(value, &end, 10);
-        if (*end || end == value || x < 0 || x > 1000000000)
-            usage("%s %s is not a whole number from 0 to 1000000000", o->name, value);
-        *o->number = (int)x;
+        if (a.arg == argv[1]) continue; /* the command */
+        if (args_is_word(&a)) words[n_words++] = a.arg;
+        else take(argv[1], taker, &a);
     }
     if (paragraphs) text_format = "paragraphs";
     if (groups > 1 && beams % groups)
@@ -165,31 +144,27 @@ static void parse(int argc, char **argv) {
 
 /* ==== model, bank, text ====================================================================== */
 static Model *model;
-static Tokenizer *tok;
 static Tape *tape;
+static Reader reader;
 static uint64_t made_by, tokens; /* the model's fingerprint, the hash of its tokenizer */
-static int n_cut; /* how often a text was longer than the model's window */
 
 static void open_model(void) {
     char err[MAC_ERR];
     if (!model_path) usage("--model is missing");
-    StFile *f = st_open(model_path, err);
-    if (!f) die("%s", err);
+    StFile *f = need_file(model_path);
     model = model_load(f, err);
     if (!model) die("%s", err);
-    const char *dump = st_meta(f, "tokenizer");
-    tok = dump ? tok_load(dump, err) : NULL;
-    if (!dump) die("%s: there is no tokenizer in it", model_path);
-    if (!tok) die("%s: %s", model_path, err);
-    if (tok_size(tok) != model->c.V) die("%s: the tokenizer does not fit the model", model_path);
+    tape = need(tape_new(0));
+    const MacConfig *c = &model->c;
+    reader = (Reader){tokenizer_of(f, c->V, err), c->D, c->Q, c->A, tape, tape_alloc, 0};
+    if (!reader.tok) die("%s", err);
     const char *n = st_meta(f, "select");
     size_t digits = n ? strspn(n, "0123456789") : 1;
     if (digits == 0 || digits > 9 || (n && n[digits]))
         die("%s: its \"select\" is \"%.20s\", not a number of documents", model_path, n);
     if (selected < 0) selected = n ? atoi(n) : 0;
-    made_by = model_fingerprint(model), tokens = text_hash(dump);
+    made_by = model_fingerprint(model), tokens = text_hash(st_meta(f, "tokenizer"));
     st_close(f);
-    tape = need(tape_new(0));
     pool_start(threads);
 }
 
@@ -214,36 +189,17 @@ static void save_bank(Bank *b) {
     if (bank_save(b, bank_path, err) != 0) die("%s", err);
 }
 
-static void read_corpus(Corpus *c, const char *path) {
-    char err[MAC_ERR];
-    if (corpus_read_as(c, path, text_format, err) != 0) die("%s", err);
-    if (c->n_skipped)
-        note("%s: %d rows left out, the first: %s", path, c->n_skipped, c->skipped);
-}
-
-static Ids ids_of(Prompt prompt, const char *text, int cap) { /* in the tape's arena */
-    int *id = need(tape_alloc(tape, (size_t)cap * sizeof *id));
-    int n = prompt(tok, text, id, cap, &n_cut);
-    if (n < 0) die("out of memory");
-    return (Ids){id, n};
-}
-
-static Ids document_ids(const char *text) { return ids_of(prompt_document, text, model->c.D); }
-static Ids question_ids(const char *text) { return ids_of(prompt_question, text, model->c.Q); }
-
 static void warn_cut(void) {
-    if (n_cut)
-        fprintf(stderr,
-                "%d times a text was longer than the model's window (documents %d, questions %d "
-                "tokens) and cut\n",
-                n_cut, model->c.D, model->c.Q);
-    n_cut = 0;
+    if (reader.cut)
+        note("%d times a text was longer than the model's window (documents %d, questions %d "
+             "tokens) and cut", reader.cut, model->c.D, model->c.Q);
+    reader.cut = 0;
 }
 
 /* Answer as text without blanks at its ends, malloc'd. */
 static char *answer_text(const int *ids, int n) {
     size_t len, from = 0;
-    char *s = need(tok_decode(tok, ids, n, &len));
+    char *s = need(tok_decode(reader.tok, ids, n, &len));
     while (s[from] == ' ') from++;
     memmove(s, s + from, len - from + 1);
     for (len -= from; len > 0 && s[len - 1] == ' ';) s[--len] = 0;
@@ -264,8 +220,8 @@ static int learn(Bank *b, const Corpus *c, int first, int last) {
     int added = 0, n = last - first;
     tape_reset(tape);
     tape_record(tape, 0);
-    Ids *x = need(tape_alloc(tape, (size_t)n * sizeof *x));
-    for (int i = 0; i < n; i++) x[i] = document_ids(c->docs[first + i].text);
+    Ids *x = reader_room(&reader, n, sizeof *x);
+    for (int i = 0; i < n; i++) x[i] = reader_document(&reader, c->docs[first + i].text);
     Tensor *phi = mac_encode(model, tape, x, n);
     if (!phi) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
@@ -299,12 +255,11 @@ static void command_learn(void) {
                 seen += last - at;
                 if (mac_seconds() - shown < 1) continue;
                 shown = mac_seconds();
-                fprintf(stderr, "%d documents, %.0f a second\n", seen, seen / (shown - began));
+                note("%d documents, %.0f a second", seen, seen / (shown - began));
             }
         }
         if (!r || n < 0) die("%s", why); /* nothing is learned */
-        if (c.n_skipped)
-            note("%s: %d rows left out, the first: %s", words[i], c.n_skipped, c.skipped);
+        note_skipped(&c, words[i]);
         corpus_free(&c);
         corpus_close(r);
     }
@@ -336,7 +291,7 @@ static void command_list(void) {
         put_text(", \"title\": ", e.title);
         printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)e.hash);
     }
-    if (!json) fprintf(stderr, "%d documents, %d vectors of %d numbers each\n", b->K, b->T, b->d);
+    if (!json) note("%d documents, %d vectors of %d numbers each", b->K, b->T, b->d);
     bank_free(b);
 }
 
@@ -389,16 +344,21 @@ static void check_answer(const Bank *b, const real *received, int weights) {
     if (b->file && st_unchanged(b->file, err) != 0) die("%s", err);
 }
 
+static AnswerOptions answer_options(void) {
+    return (AnswerOptions){.beams = beams, .beam_groups = groups,
+                           .penalty = (real)strtod(penalty, NULL), .hierarchy = hierarchy,
+                           .select = selected};
+}
+
 /* With the right answer, or NULL; a hierarchy does not tell its sources. */
 static void ask(const Bank *b, const char *question, const char *right) {
     int cap = model->c.A, n, sources = !(hierarchy > 0 && hierarchy < b->K);
     tape_reset(tape);
-    int *out = need(tape_alloc(tape, (size_t)cap * sizeof *out));
-    real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received));
-    Ids q = question_ids(question);
-    AnswerOptions o = {.beams = beams, .beam_groups = groups,
-                       .penalty = (real)strtod(penalty, NULL), .hierarchy = hierarchy,
-                       .select = selected, .received = received};
+    int *out = reader_room(&reader, cap, sizeof *out);
+    real *received = reader_room(&reader, b->K, sizeof *received);
+    Ids q = reader_question(&reader, question);
+    AnswerOptions o = answer_options();
+    o.received = received;
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     check_answer(b, received, sources);
     char *text = answer_text(out, n);
@@ -423,7 +383,7 @@ static void ask(const Bank *b, const char *question, const char *right) {
 static void ask_corpus(const Bank *b) {
     Corpus c = {0};
     uint64_t rng = (uint64_t)seed;
-    read_corpus(&c, data_path);
+    need_corpus(&c, data_path, text_format);
     int n = limit ? limit : 5, first = c.n_qas ? rng_below(&rng, c.n_qas) : 0;
     if (n > c.n_qas) n = c.n_qas;
     for (int i = 0; i < n; i++) {
@@ -490,9 +450,7 @@ static void command_chat(void) {
     size_t n;
     open_model();
     bank_free(open_bank(1, 0)); /* whoever cannot use it should hear of it now */
-    fprintf(
-        stderr,
-        "A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.\n");
+    note("A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.");
     for (char *line; (line = read_line(&n)); free(line)) {
         const char *text = chat_text(line, n);
         if (!*text) continue;
@@ -529,7 +487,7 @@ static double adapt_seconds, answer_seconds;
 
 static void split_questions(void) {
     Corpus train = {0};
-    read_corpus(&train, train_path);
+    need_corpus(&train, train_path, text_format);
     qa_kind = need(score_split(&corpus, &train));
     corpus_free(&train);
 }
@@ -541,16 +499,15 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
     int cap = model->c.A;
     double began = mac_seconds();
     tape_reset(tape);
-    Ids *q = need(tape_alloc(tape, 2 * (size_t)n * sizeof *q)), *context = q + n;
-    int *out = need(tape_alloc(tape, (size_t)(n * cap) * sizeof *out));
-    int *len = need(tape_alloc(tape, (size_t)n * sizeof *len));
+    Ids *q = reader_room(&reader, 2 * n, sizeof *q), *context = q + n;
+    int *out = reader_room(&reader, n * cap, sizeof *out);
+    int *len = reader_room(&reader, n, sizeof *len);
     for (int i = 0; i < n; i++) {
-        q[i] = question_ids(corpus.qas[qa[i]].q);
-        if (gold) context[i] = document_ids(corpus.docs[corpus.qas[qa[i]].doc].text);
+        q[i] = reader_question(&reader, corpus.qas[qa[i]].q);
+        if (gold) context[i] = reader_document(&reader, corpus.docs[corpus.qas[qa[i]].doc].text);
     }
-    AnswerOptions o = {.beams = beams, .beam_groups = groups,
-                       .penalty = (real)strtod(penalty, NULL), .hierarchy = hierarchy,
-                       .select = selected, .context = gold ? context : NULL};
+    AnswerOptions o = answer_options();
+    if (gold) o.context = context;
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Qa *x = &corpus.qas[qa[i]];
@@ -639,7 +596,7 @@ static int *eval_order;         /* a random order of them */
 static void eval_open(void) {
     if (!data_path) usage("--data is missing");
     open_model();
-    for (int i = 0; i < n_data; i++) read_corpus(&corpus, data_files[i]);
+    for (int i = 0; i < n_data; i++) need_corpus(&corpus, data_files[i], text_format);
     if (corpus.n_qas == 0) die("%s: there is no question in it", data_path);
     int n = corpus.n_docs;
     eval_bank = need(bank_new(model->c.T, model->c.d, 0));
@@ -754,8 +711,7 @@ static void command_table(void) {
 static void command_inspect(void) {
     char err[MAC_ERR];
     if (n_words != 1) usage("inspect needs one file");
-    StFile *f = st_open(words[0], err);
-    if (!f) die("%s", err);
+    StFile *f = need_file(words[0]);
     const char *format = st_meta(f, "format");
     if (whole && format && !strcmp(format, "mac-bank")) {
         Bank *b = bank_load_whole(words[0], err);
@@ -801,27 +757,21 @@ static void command_people(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct { const char *name; void (*run)(void); int words; /* at most */
-    } commands[] = {{"learn", command_learn, INT_MAX}, {"ask", command_ask, INT_MAX},
-                    {"list", command_list, 0},         {"forget", command_forget, INT_MAX},
-                    {"chat", command_chat, 0},         {"eval", command_eval, 0},
-                    {"table", command_table, 0},       {"inspect", command_inspect, 1},
-                    {"people", command_people, 0},     {NULL, NULL, 0}};
-    char err[MAC_ERR];
-    if (file_guard("run: a file was cut short by another program while it was read\n", err) != 0)
-        die("%s", err);
-#ifdef SIGPIPE
-    signal(SIGPIPE, SIG_IGN); /* who reads no progress still wants the bank */
-#endif
+    static const struct { const char *name; int taker; void (*run)(void); int words; /* at most */
+    } commands[] = {{"learn", LEARN, command_learn, INT_MAX}, {"ask", ASK, command_ask, INT_MAX},
+                    {"list", LIST, command_list, 0}, {"forget", FORGET, command_forget, INT_MAX},
+                    {"chat", CHAT, command_chat, 0}, {"eval", EVAL, command_eval, 0},
+                    {"table", TABLE, command_table, 0}, {"inspect", INSPECT, command_inspect, 1},
+                    {"people", PEOPLE, command_people, 0}, {NULL, -1, NULL, 0}};
+    program_begin("run");
     if (argc < 2) usage("a command is missing");
-    parse(argc, argv);
-    for (int i = 0; commands[i].name; i++)
-        if (!strcmp(commands[i].name, argv[1])) {
-            if (n_words > commands[i].words)
-                usage("%s has no use for \"%s\"", argv[1], words[commands[i].words]);
-            commands[i].run();
-            flush();
-            return status;
-        }
-    usage("there is no command \"%s\"", argv[1]);
+    int i = 0;
+    while (commands[i].name && strcmp(commands[i].name, argv[1])) i++;
+    parse(argv, commands[i].taker);
+    if (!commands[i].name) usage("there is no command \"%s\"", argv[1]);
+    if (n_words > commands[i].words)
+        usage("%s has no use for \"%s\"", argv[1], words[commands[i].words]);
+    commands[i].run();
+    flush();
+    return status;
 }

@@ -1,5 +1,5 @@
 /* base.h - what every file may need and knows nothing of the others: the type of numbers, the room
- * for a message, hashes, random bits, classes of characters. */
+ * for a message, ids of tokens, hashes, random bits, classes of characters. */
 #ifndef BASE_H
 #define BASE_H
 #include <stddef.h>
@@ -13,6 +13,8 @@ typedef float real;
 #endif
 
 #define MAC_ERR 512        /* bytes of an error message: what `err` points to, everywhere         */
+
+typedef struct { const int *id; int n; } Ids;    /* n token ids                                   */
 
 /* FNV-1a of 64 bits, of bytes and of a text.  Quick, but two texts of one hash are easily made. */
 #define MAC_FNV 0xcbf29ce484222325u              /* the hash of no bytes: begin with it           */

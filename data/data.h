@@ -1,6 +1,6 @@
 /* data.h - text into token ids and back, and what surrounds it.  Knows libc, no tensor, no model.
- * Nothing here prints or exits: a function that can fail returns -1 (or NULL) and leaves a sentence
- * in `err`, which the caller provides (MAC_ERR bytes).  All strings are UTF-8.
+ * Nothing here prints or exits but program.c: a function that can fail returns -1 (or NULL) and
+ * leaves a sentence in `err`, which the caller provides (MAC_ERR bytes).  All strings are UTF-8.
  *
  *   corpus.c     documents and questions from JSON Lines, SQuAD, csv and plain text files
  *   json.c       the JSON that those files need          csv.c    the csv that they need
@@ -13,7 +13,8 @@
  *   svg.c        line and bar charts, heat maps
  *
  * The other headers of data/: base.h is what every file needs, store.h the tensors in files and the
- * memory bank, file.h how files are written, system.h the clock.                              */
+ * memory bank, file.h how files are written, system.h the clock, program.h what programs share:
+ * messages, options, ids of texts.                                                             */
 #ifndef DATA_H
 #define DATA_H
 #include "base.h"

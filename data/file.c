@@ -174,7 +174,7 @@ static void on_signal(int sig) {
 }
 
 static int guard_process(char *err) {
-    static const int endings[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGXCPU, SIGBUS};
+    static const int endings[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGBUS};
     struct rlimit stack;
     int fd;
     while ((fd = open("/", O_RDONLY)) >= 0 && fd < 3) {} /* what was closed cannot be written to */
@@ -182,6 +182,7 @@ static int guard_process(char *err) {
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
         if (signal(endings[i], on_signal) == SIG_IGN) signal(endings[i], SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* who reads no progress still wants the result */
     if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur < STACK_NEEDED) {
         snprintf(err, MAC_ERR, "the stack may have %lu KB (ulimit -s), %d are needed",
                  (unsigned long)(stack.rlim_cur / 1024), STACK_NEEDED / 1024);

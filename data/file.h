@@ -20,7 +20,8 @@ FILE *file_open(const char *path, char *err);        /* to be read: a regular fi
 uint64_t file_state(FILE *f);                        /* another when it was changed; 0: not known */
 
 /* A program begins with it.  What was begun or locked is gone after every ending but SIGKILL; a
- * limit of files is no ending (SIGXFSZ), nor do messages go into a file because stderr was closed.
+ * limit of files is no ending (SIGXFSZ), nor is a pipe that nobody reads (SIGPIPE), nor do messages
+ * go into a file because stderr was closed.
  * Where a file that is read in place is cut short (SIGBUS), `words` go to stderr and the status is
  * 1.  -1: see err. */
 int  file_guard(const char *words, char *err);

@@ -11,6 +11,7 @@
  * A checksum is FNV-1a over little-endian bytes, so it tells -0 from 0 and covers subnormals.  No
  * stage may make a NaN: IEEE 754 leaves a NaN's sign and payload open, and processors differ. */
 #include "data/data.h"
+#include "data/program.h"
 #include "data/system.h"
 #include "mac.h"
 #include <float.h>
@@ -38,7 +39,7 @@ static int n_found, n_want, n_bad, nan_seen, n_threads;
 static const char *scratch = ".";
 static char err[MAC_ERR];
 
-static void die(const char *what, const char *why) {
+static void fail(const char *what, const char *why) {
     printf("golden: %s: %s\n", what, why);
     exit(1);
 }
@@ -50,20 +51,21 @@ static void check_machine(void) {
     volatile float a = 0x1.001p0f, b = -0x1.002p0f, least = FLT_MIN, half = 0.5f, two = 2;
     float x[64], y[64], z[64];
     if (a * a + b != 0)
-        die("machine", "a * a + b is not rounded twice: build with -ffp-contract=off; 32-bit x86: "
-                       "-msse2 -mfpmath=sse");
+        fail("machine", "a * a + b is not rounded twice: build with -ffp-contract=off; 32-bit x86: "
+                        "-msse2 -mfpmath=sse");
     float tiny = least * half, back = tiny * two;
     if (tiny == 0 || back != least)
-        die("machine", "subnormal numbers are flushed to zero: no -ffast-math, no -funsafe-math");
+        fail("machine", "subnormal numbers are flushed to zero: no -ffast-math, no -funsafe-math");
     for (int i = 0; i < 64; i++) x[i] = a, y[i] = b, z[i] = least;
     for (int i = 0; i < 64; i++) y[i] = x[i] * x[i] + y[i];
     for (int i = 0; i < 64; i++) z[i] *= x[i] - x[i] + 0.5f;
     for (int i = 0; i < 64; i++) x[i] = z[i] * 2;
     for (int i = 0; i < 64; i++) {
-        if (y[i] != 0) die("machine", "loops fuse products and sums: build with -ffp-contract=off");
+        if (y[i] != 0)
+            fail("machine", "loops fuse products and sums: build with -ffp-contract=off");
         if (z[i] == 0 || x[i] != least)
-            die("machine", "vectors flush subnormal numbers to zero: no NEON on 32-bit ARM, no "
-                           "AltiVec without VSX, or -fno-tree-vectorize -DMAC_NO_VECTOR");
+            fail("machine", "vectors flush subnormal numbers to zero: no NEON on 32-bit ARM, no "
+                            "AltiVec without VSX, or -fno-tree-vectorize -DMAC_NO_VECTOR");
     }
 }
 
@@ -78,19 +80,20 @@ static void check_rules(void) {
     uint32_t bits[2];
     memcpy(bits, signs, sizeof bits);
     if (up != FLT_MIN)
-        die("machine", "products keep digits that subnormal numbers do not have: m68k wants "
-                       "-msoft-float");
-    if ((one + 0x1p60f) - 0x1p60f != 0) die("machine", "sums are reordered: no -fassociative-math");
-    if (bits[0] || bits[1]) die("machine", "zeros lose their signs: no -fno-signed-zeros");
-    if (!(nan != nan)) die("machine", "NaN is taken for a number: no -ffinite-math-only");
-    if (exact_tenth == tenth) die("machine", "0.1 is a float: no -fsingle-precision-constant");
+        fail("machine", "products keep digits that subnormal numbers do not have: m68k wants "
+                        "-msoft-float");
+    if ((one + 0x1p60f) - 0x1p60f != 0)
+        fail("machine", "sums are reordered: no -fassociative-math");
+    if (bits[0] || bits[1]) fail("machine", "zeros lose their signs: no -fno-signed-zeros");
+    if (!(nan != nan)) fail("machine", "NaN is taken for a number: no -ffinite-math-only");
+    if (exact_tenth == tenth) fail("machine", "0.1 is a float: no -fsingle-precision-constant");
     for (int i = 0; i < 64; i++) x[i] = i ? one : 0x1p24f;
     for (int i = 0; i < 64; i++) sum += x[i];
-    if (sum != 0x1p24f) die("machine", "loops reorder sums: no -fassociative-math");
+    if (sum != 0x1p24f) fail("machine", "loops reorder sums: no -fassociative-math");
     for (int i = 0; i < 64; i++) {
         float y = one + (float)i * 0x1p-23f;
         if (y / 3 != y / three)
-            die("machine", "quotients become products: no -freciprocal-math");
+            fail("machine", "quotients become products: no -freciprocal-math");
     }
 }
 
@@ -117,7 +120,7 @@ static uint64_t sum_file(const char *path) {
     uint64_t hash = MAC_FNV;
     size_t n;
     FILE *f = fopen(path, "rb");
-    if (!f) die(path, "cannot be read");
+    if (!f) fail(path, "cannot be read");
     while ((n = fread(bytes, 1, sizeof bytes, f)) > 0) hash = fnv1a(hash, bytes, n);
     fclose(f);
     return hash;
@@ -126,7 +129,7 @@ static uint64_t sum_file(const char *path) {
 /* Notes a stage; the first of a run that differs from what is expected is named at once. */
 static void stage(const char *name, uint64_t sum) {
     Stage *s = &found[n_found], *w = &want[n_found];
-    if (n_found == MOST_STAGES) die(name, "is one stage more than there is room for");
+    if (n_found == MOST_STAGES) fail(name, "is one stage more than there is room for");
     snprintf(s->name, sizeof s->name, "%s", name);
     s->sum = sum;
     n_found++;
@@ -134,7 +137,7 @@ static void stage(const char *name, uint64_t sum) {
         printf("golden: stage \"%s\" is the first that differs, with %d threads: %016llx and "
                "not %016llx (%s)\n", name, n_threads, (unsigned long long)sum,
                (unsigned long long)w->sum, w->name);
-    if (nan_seen) die(name, "has a NaN in it, whose bits nobody promises");
+    if (nan_seen) fail(name, "has a NaN in it, whose bits nobody promises");
 }
 
 /* ==== numbers ================================================================================ */
@@ -186,17 +189,17 @@ static void stage_matmul(Tape *tp, const char *name, int M, int K, int N, real s
     uint64_t rng = 3;
     tape_reset(tp);
     Tensor *x = tape_tensor(tp, M, K), *w = tape_tensor(tp, N, K), *b = tape_tensor(tp, 1, N);
-    if (!x || !w || !b) die(name, tape_error(tp));
+    if (!x || !w || !b) fail(name, tape_error(tp));
     for (int i = 0; i < M * K; i++) x->data[i] = size * rng_normal(&rng);
     for (int i = 0; i < N * K; i++) w->data[i] = size * rng_normal(&rng);
     for (int i = 0; i < N; i++) b->data[i] = size * size * rng_normal(&rng);
     Tensor *y = op_linear(tp, x, w, b, 0);
-    if (!y) die(name, tape_error(tp));
+    if (!y) fail(name, tape_error(tp));
     for (int i = 0; i < M; i++)
         for (int j = 0; j < N; j++) {
             volatile real sum = b->data[j]; /* volatile: no cleverness here */
             for (int k = 0; k < K; k++) sum = sum + x->data[i * K + k] * w->data[j * K + k];
-            if (sum != y->data[i * N + j]) die(name, "tiles differ from the three-line loop");
+            if (sum != y->data[i * N + j]) fail(name, "tiles differ from the three-line loop");
         }
     stage(name, sum_reals(MAC_FNV, y->data, (size_t)(M * N)));
 }
@@ -227,9 +230,9 @@ static void run_numbers(Tape *tp) {
 
 typedef struct {
     Corpus train, test;
-    Tokenizer *tok;
     Augment *aug;
     Tape *tp;
+    Reader reader;
     Model *m;
     Adam adam;
     uint64_t rng;
@@ -240,11 +243,11 @@ static void read_people(Run *r) {
     char dir[300], path[400];
     uint64_t hash = MAC_FNV;
     snprintf(dir, sizeof dir, "%s/golden.tmp", scratch);
-    if (people_write(dir, 200, 1, err) != 0) die("people", err);
+    if (people_write(dir, 200, 1, err) != 0) fail("people", err);
     for (int i = 0; i < 3; i++) {
         snprintf(path, sizeof path, "%s/%s.jsonl", dir, split[i]);
         hash = hash * 31 + sum_file(path);
-        if (i != 1 && corpus_read(i ? &r->test : &r->train, path, err) != 0) die("people", err);
+        if (i != 1 && corpus_read(i ? &r->test : &r->train, path, err) != 0) fail("people", err);
         remove(path);
     }
     remove(dir); /* where that removes a folder; elsewhere it stays, empty */
@@ -256,33 +259,18 @@ static void train_tokenizer(Run *r) {
     int n = 0;
     for (int i = 0; i < r->train.n_docs && n < 1000; i++) text[n++] = r->train.docs[i].text;
     for (int i = 0; i < r->train.n_qas && n < 1000; i++) text[n++] = r->train.qas[i].q;
-    r->tok = tok_train(text, n, 330);
-    char *dump = r->tok ? tok_dump(r->tok) : NULL;
-    if (!dump) die("tokenizer", "out of memory");
+    r->reader.tok = tok_train(text, n, 330);
+    char *dump = r->reader.tok ? tok_dump(r->reader.tok) : NULL;
+    if (!dump) fail("tokenizer", "out of memory");
     stage("tokenizer", fnv1a(MAC_FNV, dump, strlen(dump)));
     free(dump);
-}
-
-static Ids ids_of(Run *r, Prompt prompt, const char *text, int cap) {
-    int *id = tape_alloc(r->tp, (size_t)cap * sizeof *id), cut = 0;
-    int n = id ? prompt(r->tok, text, id, cap, &cut) : -1;
-    if (n < 0) die("batch", "out of memory");
-    return (Ids){id, n};
-}
-
-static Ids joined(Run *r, Ids a, Ids b) {
-    int *id = tape_alloc(r->tp, (size_t)(a.n + b.n) * sizeof *id);
-    if (!id) die("batch", "out of memory");
-    memcpy(id, a.id, (size_t)a.n * sizeof *id);
-    memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
-    return (Ids){id, a.n + b.n};
 }
 
 static void draw(Run *r, AugDoc *d) {
     int doc = rng_below(&r->rng, r->train.n_docs);
     int other = rng_below(&r->rng, r->train.n_docs);
     if (aug_draw(r->aug, doc, r->train.docs[other].title, 0.8, 0.8, 0.5, &r->rng, d) != 0)
-        die("batch", "out of memory");
+        fail("batch", "out of memory");
 }
 
 /* ==== training, in the small ================================================================= */
@@ -293,11 +281,11 @@ static Tensor *lm_batch(Run *r) { /* a document, a question and its answer */
         AugDoc d;
         draw(r, &d);
         int i = rng_below(&r->rng, d.n);
-        Ids q = joined(r, ids_of(r, prompt_document, d.text, r->m->c.D),
-                       ids_of(r, prompt_question, d.q[i], r->m->c.Q));
-        x[b] = joined(r, q, ids_of(r, prompt_answer, d.a[i], r->m->c.A));
+        Ids document = reader_document(&r->reader, d.text);
+        Ids q = reader_joined(&r->reader, document, reader_question(&r->reader, d.q[i]));
+        x[b] = reader_joined(&r->reader, q, reader_answer(&r->reader, d.a[i]));
         char *mark = tape_alloc(r->tp, (size_t)x[b].n);
-        if (!mark) die("batch", "out of memory");
+        if (!mark) fail("batch", "out of memory");
         for (int t = b % 2 ? q.n : 0; t < x[b].n; t++) mark[t] = 1;
         asked[b] = mark;
         aug_drop(&d);
@@ -312,10 +300,10 @@ static Tensor *mac_batch(Run *r) {
     for (int i = 0; i < DOCS; i++) {
         AugDoc d;
         draw(r, &d);
-        docs[i] = ids_of(r, prompt_document, d.text, r->m->c.D);
+        docs[i] = reader_document(&r->reader, d.text);
         for (int k = 0; k < 2 && i < DOCS_GRAD; k++) {
-            q[n] = ids_of(r, prompt_question, d.q[k], r->m->c.Q);
-            qa[n] = joined(r, q[n], ids_of(r, prompt_answer, d.a[k], r->m->c.A));
+            q[n] = reader_question(&r->reader, d.q[k]);
+            qa[n] = reader_joined(&r->reader, q[n], reader_answer(&r->reader, d.a[k]));
             doc[n++] = i;
         }
         aug_drop(&d);
@@ -351,20 +339,21 @@ static void train(Run *r, const char *name, Tensor *(*batch)(Run *), int steps, 
     for (int i = 0; i < steps; i++) {
         tape_reset(r->tp);
         r->adam.lr = lr_schedule(LR_COSINE, lr, i, 1, steps);
-        if (tape_backward(r->tp, batch(r)) != 0) die(name, tape_error(r->tp));
-        if (!(adam_step(&r->m->ps, &r->adam) > 0)) die(name, "the gradient is not finite");
+        if (tape_backward(r->tp, batch(r)) != 0) fail(name, tape_error(r->tp));
+        if (!(adam_step(&r->m->ps, &r->adam) > 0)) fail(name, "the gradient is not finite");
     }
     stage_params(r, name);
 }
 
 /* Sizes that fill no vector and no tile, as real ones would be too kind. */
 static void train_model(Run *r) {
-    MacConfig c = {.V = tok_size(r->tok), .d = 36, .L = 2, .H = 3, .e = 40, .enc_L = 1, .enc_H = 3,
-                   .enc_dh = 12, .enc_ff = 52, .T = 5, .P = 3, .agg_B = 2, .agg_H = 3,
+    MacConfig c = {.V = tok_size(r->reader.tok), .d = 36, .L = 2, .H = 3, .e = 40, .enc_L = 1,
+                   .enc_H = 3, .enc_dh = 12, .enc_ff = 52, .T = 5, .P = 3, .agg_B = 2, .agg_H = 3,
                    .agg_dh = 12, .pre_ff = 28, .D = 64, .Q = 24, .A = 8};
     r->m = model_new(&c, 1);
+    r->reader = (Reader){r->reader.tok, c.D, c.Q, c.A, r->tp, tape_alloc, 0};
     r->aug = aug_new(&r->train);
-    if (!r->m || !r->aug) die("init", "out of memory");
+    if (!r->m || !r->aug) fail("init", "out of memory");
     stage_params(r, "init");
     train(r, "lm", lm_batch, LM_STEPS, (real)2e-3, 0);
     param_freeze(&r->m->ps, "base_lm.", 1);
@@ -376,31 +365,32 @@ static void train_model(Run *r) {
 static Bank *saved_bank(Bank *b, const char *name) { /* and loaded again, which may map the file */
     char path[400];
     snprintf(path, sizeof path, "%s/golden.bank", scratch);
-    if (bank_save(b, path, err) != 0) die(name, err);
+    if (bank_save(b, path, err) != 0) fail(name, err);
     bank_free(b);
     stage(name, sum_file(path));
     b = bank_load(path, err);
-    if (!b) die(name, err);
+    if (!b) fail(name, err);
     return b;
 }
 
 static void learn(Run *r, Bank *bank[2]) { /* in full and in half precision */
     for (int half = 0; half < 2; half++) {
         bank[half] = bank_new(r->m->c.T, r->m->c.d, model_fingerprint(r->m));
-        if (!bank[half]) die("bank", "out of memory");
+        if (!bank[half]) fail("bank", "out of memory");
         bank[half]->half = half;
     }
     for (int i = 0; i < LEARNED; i += 16) {
         Ids x[16];
         tape_reset(r->tp);
         for (int k = 0; k < 16; k++)
-            x[k] = ids_of(r, prompt_document, r->test.docs[i + k].text, r->m->c.D);
+            x[k] = reader_document(&r->reader, r->test.docs[i + k].text);
         Tensor *phi = mac_encode(r->m, r->tp, x, 16);
-        if (!phi) die("bank", tape_error(r->tp));
+        if (!phi) fail("bank", tape_error(r->tp));
         for (int k = 0; k < 32; k++) {
             const Doc *d = &r->test.docs[i + k / 2];
             const real *own = phi->data + (size_t)(k / 2 * r->m->c.T) * (size_t)r->m->c.d;
-            if (bank_add(bank[k % 2], d->id, d->title, d->hash, own) != 1) die("bank", "not added");
+            if (bank_add(bank[k % 2], d->id, d->title, d->hash, own) != 1)
+                fail("bank", "not added");
         }
     }
 }
@@ -410,12 +400,12 @@ static void ask(Run *r, const char *name, const Bank *bank, int B, AnswerOptions
     int out[ASKED * 8], n[ASKED], cap = r->m->c.A;
     uint64_t hash = MAC_FNV;
     real *weight = calloc((size_t)B * (size_t)bank->K, sizeof *weight);
-    if (!weight) die(name, "out of memory");
+    if (!weight) fail(name, "out of memory");
     tape_reset(r->tp);
     for (int b = 0; b < B; b++)
-        q[b] = ids_of(r, prompt_question, r->test.qas[7 * b].q, r->m->c.Q);
+        q[b] = reader_question(&r->reader, r->test.qas[7 * b].q);
     o.received = weight;
-    if (mac_answer(r->m, r->tp, q, B, bank, cap, out, n, &o) != 0) die(name, tape_error(r->tp));
+    if (mac_answer(r->m, r->tp, q, B, bank, cap, out, n, &o) != 0) fail(name, tape_error(r->tp));
     for (int b = 0; b < B; b++) {
         hash = sum_u32(hash, (uint32_t)n[b]);
         for (int i = 0; i < n[b]; i++) hash = sum_u32(hash, (uint32_t)out[b * cap + i]);
@@ -444,7 +434,7 @@ static void ask_all(Run *r) {
 static void run_all(void) {
     Run r = {.rng = 5, .tp = tape_new(0)};
     n_found = 0;
-    if (!r.tp) die("golden", "out of memory");
+    if (!r.tp) fail("golden", "out of memory");
     run_numbers(r.tp);
     read_people(&r);
     train_tokenizer(&r);
@@ -452,7 +442,7 @@ static void run_all(void) {
     ask_all(&r);
     model_free(r.m);
     aug_free(r.aug);
-    tok_free(r.tok);
+    tok_free(r.reader.tok);
     tape_free(r.tp);
     corpus_free(&r.train);
     corpus_free(&r.test);
@@ -462,7 +452,7 @@ static void run_all(void) {
 static void read_expected(void) { /* lines of sixteen digits, a blank and a name */
     char line[100];
     FILE *f = fopen(EXPECTED, "rb");
-    if (!f) die(EXPECTED, "cannot be read: run golden from the top of the repository");
+    if (!f) fail(EXPECTED, "cannot be read: run golden from the top of the repository");
     while (n_want < MOST_STAGES && fgets(line, sizeof line, f)) {
         Stage *s = &want[n_want++];
         line[strcspn(line, "\r\n")] = 0;
@@ -498,7 +488,7 @@ int main(int argc, char **argv) {
         pool_start(n_threads);
         run_all();
         pool_stop();
-        if (!print && n_found < n_want) die(want[n_found].name, "this stage is missing");
+        if (!print && n_found < n_want) fail(want[n_found].name, "this stage is missing");
         checked += n_found;
         bad += n_bad;
     }

@@ -20,7 +20,7 @@ static const Method methods[] = {
 static const Method *method_find(const char *name) {
     for (const Method *m = methods; m->name; m++)
         if (!strcmp(m->name, name)) return m;
-    paper_die("there is no method %s", name);
+    die("there is no method %s", name);
     return NULL;
 }
 
@@ -37,7 +37,7 @@ static double other_cell(const char *what, const char *key) {
     snprintf(ending, sizeof ending, ".%s.txt", what);
     lab_path(&lab, path, sizeof path, "cells", ending);
     if (cell_read(&c, path, elsewhere ? 0 : lab.made_by) != 0)
-        paper_die("the cell %s is needed first", what);
+        die("the cell %s is needed first", what);
     return cell_get(&c, key);
 }
 
@@ -51,16 +51,16 @@ static double file_number(const char *ending) {
 static void tuned_lm(void) { /* the QA-tuned LM takes the place of the model's own */
     char path[512], err[MAC_ERR];
     if (other_cell("tune", "file") != file_number(".qa.safetensors"))
-        paper_die("%s: the QA-tuned LM is not the one that was measured", lab.name);
+        die("%s: the QA-tuned LM is not the one that was measured", lab.name);
     lab_path(&lab, path, sizeof path, "models", ".qa.safetensors");
     StFile *f = st_open(path, err);
-    if (!f || params_load(&lab.m->ps, f, 0, err) != 0) paper_die("%s", err);
+    if (!f || params_load(&lab.m->ps, f, 0, err) != 0) die("%s", err);
     st_close(f);
 }
 
 static void open_camels(void) {
     if (other_cell("camels", "file") != file_number(".camels.safetensors"))
-        paper_die("%s: CaMeLS' weights are not those that were measured", lab.name);
+        die("%s: CaMeLS' weights are not those that were measured", lab.name);
     camels = camels_new(&lab, ".camels.safetensors", 1);
 }
 
@@ -77,7 +77,7 @@ static void train_camels(Cell *c) {
     tuned_lm();
     camels = camels_new(&lab, ".qa.safetensors", 0);
     double anew = other_cell("tune", "anew");
-    real *theta0 = paper_need(malloc(tune_size(lab.m) * sizeof *theta0));
+    real *theta0 = need(malloc(tune_size(lab.m) * sizeof *theta0));
     double sum = 0, began = mac_seconds();
     int steps = lab.quick ? 60 : 400;
     tune_copy(lab.m, theta0, TUNE_SAVE);
@@ -89,7 +89,7 @@ static void train_camels(Cell *c) {
             lab_say(&lab, "CaMeLS, step %d: loss %.4f", step + 1, sum / (step + 1));
     }
     lab_path(&lab, path, sizeof path, "models", ".camels.safetensors");
-    if (camels_save(camels, path, err) != 0) paper_die("%s", err);
+    if (camels_save(camels, path, err) != 0) die("%s", err);
     cell_put(c, "seconds", mac_seconds() - began);
     cell_put(c, "steps", steps);
     cell_put(c, "loss", sum / steps);
@@ -102,7 +102,7 @@ static void train_camels(Cell *c) {
 static void choose_rate(Cell *c, const Method *m) {
     double best = -1, rate = 0;
     int docs = lab.valid.n_docs < 200 ? lab.valid.n_docs : 200;
-    real *start = paper_need(malloc(tune_size(lab.m) * sizeof *start));
+    real *start = need(malloc(tune_size(lab.m) * sizeof *start));
     tuned_lm();
     tune_copy(lab.m, start, TUNE_SAVE);
     if (m->weigh == WEIGH_CAMELS) open_camels();
@@ -155,7 +155,7 @@ static void adapt(Cell *c, const Method *m) {
     if (shuffled) lab_ask(&lab, t, n / 2, n, &how, &s);
     lab_put_score(c, "", &s);
     cell_put(c, "documents", n);
-    cell_put(c, "cut", lab.cut);
+    cell_put(c, "cut", lab.reader.cut);
     bank_free(bank[0]), bank_free(bank[1]);
 }
 
@@ -164,7 +164,7 @@ static void adapt(Cell *c, const Method *m) {
 static void passes(Cell *c) {
     static const Method uniform = {"uniform", 1, WEIGH_UNIFORM};
     int n = lab.test.n_docs < 100 ? lab.test.n_docs : 100;
-    real *loss = paper_need(malloc((size_t)lab.m->c.D * sizeof *loss));
+    real *loss = need(malloc((size_t)lab.m->c.D * sizeof *loss));
     Adam adam = start_tuning(&uniform);
     for (int pass = 0; pass <= 32; pass++) {
         if (pass) tune_stream(&lab, &lab.test, 0, n, WEIGH_UNIFORM, NULL, &adam);
@@ -175,8 +175,8 @@ static void passes(Cell *c) {
         int tokens = 0;
         for (int i = 0; i < n; i++) {
             tape_reset(lab.tp);
-            Ids x = lab_ids(&lab, prompt_document, lab.test.docs[i].text, lab.m->c.D);
-            if (tune_losses(lab.m, lab.tp, &x, 1, loss) != 0) paper_die("%s", tape_error(lab.tp));
+            Ids x = reader_document(&lab.reader, lab.test.docs[i].text);
+            if (tune_losses(lab.m, lab.tp, &x, 1, loss) != 0) die("%s", tape_error(lab.tp));
             for (int k = 0; k + 1 < x.n; k++) sum += (double)loss[k], tokens++;
         }
         lab_ask(&lab, &lab.test, 0, n, &(Asking){0}, &s);
@@ -199,7 +199,7 @@ static char *questions_as_text(const Corpus *t, int doc) {
         n += strlen(t->qas[d->qas[i]].q) + strlen(t->qas[d->qas[i]].target) + 3;
         if (d->qas[i] == lab_one(t, doc)) one = i;
     }
-    char *text = paper_need(malloc(n)), *to = text;
+    char *text = need(malloc(n)), *to = text;
     for (int i = 0; i < d->n_qas; i++) {
         const Qa *x = &t->qas[d->qas[(one + i) % d->n_qas]];
         to += sprintf(to, "%s%s %s.", i ? " " : "", x->q, x->target);
@@ -247,7 +247,7 @@ static void widen(int d) {
     MacConfig c = lab.m->c;
     c.d = d, c.L = 4, c.H = d / 32;
     model_free(lab.m);
-    lab.m = paper_need(model_new(&c, (uint64_t)lab.seed));
+    lab.m = need(model_new(&c, (uint64_t)lab.seed));
     param_freeze(&lab.m->ps, "", 1);
 }
 
@@ -275,7 +275,7 @@ static void cost(Cell *c, const Method *m, int n, int wide) { /* wide 0: the mod
         param_freeze(&camels->body->ps, "", 1); /* as a trained one */
     }
     tape_free(lab.tp); /* what was read so far is no part of the cost */
-    lab.tp = paper_need(tape_new(0));
+    lab.tp = need(tape_new(0));
     for (int pass = 0; pass < 3; pass++) {
         double began = mac_seconds(), cpu_began = (double)clock();
         for (int k = 0, done = 0, upto; k < COST_MARKS; k++, done = upto) {
@@ -325,7 +325,8 @@ static void keep(Cell *c, const Method *m) {
 
 int main(int argc, char **argv) {
     Cell c;
-    if (argc != 7) paper_die("usage: adapt DIR CORPUS NAME SEED QUICK WHAT");
+    program_begin("paper");
+    if (argc != 7) die("usage: adapt DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     char kind[20] = "", name[20] = "";
     int n = 0;
@@ -341,7 +342,7 @@ int main(int argc, char **argv) {
     sscanf(what, "%19[^-]-%19[^-]-%d", kind, name, &n);
     elsewhere = !strcmp(kind, "ood");
     if (elsewhere && strcmp(strrchr(what, '-') + 1, strrchr(lab.corpus, '/') + 1))
-        paper_die("%s is asked of %s", what, lab.corpus);
+        die("%s is asked of %s", what, lab.corpus);
     if (!strcmp(what, "tune")) {
         tune_on_questions(&lab, &c);
         cell_put(&c, "file", file_number(".qa.safetensors"));
@@ -354,7 +355,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(kind, "cost")) cost(&c, method_find(name), 1 << 30, 0);
     else if (!strcmp(kind, "wide")) cost(&c, method_find(name), 100, n);
     else if (!strcmp(kind, "keep")) keep(&c, method_find(name));
-    else paper_die("there is no cell %s", what);
+    else die("there is no cell %s", what);
     lab_keep(&c);
     camels_free(camels);
     lab_close(&lab);

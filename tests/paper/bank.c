@@ -15,10 +15,10 @@ static Lab lab;
 static double apart(const Bank *b, const Qa *qa, int M) {
     int K = b->K, zero = 0, round = 0;
     size_t row = (size_t)b->T * (size_t)b->d;
-    real *phi = paper_need(malloc((size_t)K * row * sizeof *phi));
-    Tape *tp = paper_need(tape_new(0));
+    real *phi = need(malloc((size_t)K * row * sizeof *phi));
+    Tape *tp = need(tape_new(0));
     tape_record(tp, 0);
-    Ids q = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+    Ids q = reader_question(&lab.reader, qa->q);
     bank_read(b, 0, K, phi);
     double results = K > M ? (double)((K + M - 1) / M) * (double)(row * sizeof *phi) : 0;
     for (int G = K; G > 1 || round == 0; K = G, round++) {
@@ -26,11 +26,11 @@ static double apart(const Bank *b, const Qa *qa, int M) {
         for (int g = 0; g < G; g++) { /* results take the place of documents already read */
             int n = K - g * M < M ? K - g * M : M;
             tape_reset(tp);
-            Tensor *x = paper_need(tape_tensor(tp, n * b->T, b->d));
+            Tensor *x = need(tape_tensor(tp, n * b->T, b->d));
             memcpy(x->data, phi + (size_t)(g * M) * row, (size_t)n * row * sizeof *phi);
             AggReads r = {.doc0 = &zero, .docs = &n};
             const Tensor *z = agg_forward(lab.m, tp, &q, 1, x, &r);
-            if (!z) paper_die("%s", tape_error(tp));
+            if (!z) die("%s", tape_error(tp));
             memcpy(phi + (size_t)g * row, z->data, row * sizeof *phi);
         }
     }
@@ -46,7 +46,7 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
     int cap = lab.m->c.A, n, most = lab.quick ? 60 : 200;
     if (most > lab.test.n_docs) most = lab.test.n_docs;
     tape_free(lab.tp);
-    lab.tp = paper_need(tape_new(0));
+    lab.tp = need(tape_new(0));
     double began = mac_seconds(), memory = 0;
     for (int i = 0; i < most; i++) { /* spread over the documents */
         int k = (int)((int64_t)i * lab.test.n_docs / most);
@@ -54,12 +54,12 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
         const Qa *qa = &lab.test.qas[lab_one(&lab.test, k)];
         size_t bytes;
         tape_reset(lab.tp);
-        int *out = paper_need(tape_alloc(lab.tp, (size_t)cap * sizeof *out));
-        Ids q = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+        int *out = reader_room(&lab.reader, cap, sizeof *out);
+        Ids q = reader_question(&lab.reader, qa->q);
         AnswerOptions o = {.hierarchy = M, .select = lab.select};
         if (mac_answer(lab.m, lab.tp, &q, 1, b, cap, out, &n, &o) != 0)
-            paper_die("%s", tape_error(lab.tp));
-        char *text = paper_need(tok_decode(lab.tok, out, n, &bytes));
+            die("%s", tape_error(lab.tp));
+        char *text = need(tok_decode(lab.reader.tok, out, n, &bytes));
         score_add(&s, qa, text);
         free(text);
     }
@@ -77,12 +77,12 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
  * group of M, and how much its group then gets among the groups' results. */
 static void two_rounds(const Bank *b, const Qa *qa, int M, double *first, double *second) {
     int T = b->T, G = (b->K + M - 1) / M, zero = 0, right = qa->doc / M;
-    int *at = paper_need(tape_alloc(lab.tp, 3 * (size_t)G * sizeof *at));
-    Ids *q = paper_need(tape_alloc(lab.tp, (size_t)G * sizeof *q));
-    Tensor **mass = paper_need(tape_alloc(lab.tp, (size_t)lab.m->c.agg_B * sizeof *mass));
-    Tensor *phi = paper_need(tape_tensor(lab.tp, b->K * T, b->d));
+    int *at = reader_room(&lab.reader, 3 * G, sizeof *at);
+    Ids *q = reader_room(&lab.reader, G, sizeof *q);
+    Tensor **mass = reader_room(&lab.reader, lab.m->c.agg_B, sizeof *mass);
+    Tensor *phi = need(tape_tensor(lab.tp, b->K * T, b->d));
     bank_read(b, 0, b->K, phi->data);
-    q[0] = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+    q[0] = reader_question(&lab.reader, qa->q);
     for (int g = 0; g < G; g++) {
         q[g] = q[0];
         at[g] = g * M, at[G + g] = b->K - g * M < M ? b->K - g * M : M;
@@ -94,7 +94,7 @@ static void two_rounds(const Bank *b, const Qa *qa, int M, double *first, double
     Tensor *z = agg_forward(lab.m, lab.tp, q, G, phi, &r);
     for (int i = 0; z && i < blocks * n; i++)
         *first += (double)mass[i / n]->data[right * n + i % n] / (blocks * n);
-    if (!z || !agg_forward(lab.m, lab.tp, q, 1, z, &all)) paper_die("%s", tape_error(lab.tp));
+    if (!z || !agg_forward(lab.m, lab.tp, q, 1, z, &all)) die("%s", tape_error(lab.tp));
     for (int i = 0; i < blocks * n; i++)
         *second += (double)mass[i / n]->data[i % n] / (blocks * n);
 }
@@ -136,7 +136,7 @@ static void normalise(real *z, size_t rows, int d) {
 
 /* The same attention in double: what both should give. */
 static void attention_in_double(const real *q, const real *z, int T, int N, int d, double *y) {
-    double *score = paper_need(malloc((size_t)N * sizeof *score));
+    double *score = need(malloc((size_t)N * sizeof *score));
     for (int t = 0; t < T; t++) {
         double most = -1e300, sum = 0;
         for (int i = 0; i < N; i++) {
@@ -166,7 +166,7 @@ static double off_by(const real *got, const double *want, int n) {
 }
 
 static void compare(Cell *c, const Tensor *y, const Tensor *plain, const double *exact, int n) {
-    double *as_double = paper_need(malloc((size_t)n * sizeof *as_double));
+    double *as_double = need(malloc((size_t)n * sizeof *as_double));
     for (int i = 0; i < n; i++) as_double[i] = (double)plain->data[i];
     cell_put(c, "difference", off_by(y->data, as_double, n));
     cell_put(c, "error.streaming", off_by(y->data, exact, n));
@@ -181,13 +181,13 @@ static void streaming(Cell *c, int K) {
     int T = lab.m->c.T, d = lab.m->c.d, N = K * T, zero = 0;
     uint64_t rng = (uint64_t)lab.seed;
     size_t numbers = (size_t)N * (size_t)d;
-    real *z = paper_need(malloc(numbers * sizeof *z));
-    double *exact = paper_need(malloc((size_t)(T * d) * sizeof *exact));
+    real *z = need(malloc(numbers * sizeof *z));
+    double *exact = need(malloc((size_t)(T * d) * sizeof *exact));
     for (size_t i = 0; i < numbers; i++) z[i] = rng_normal(&rng);
     Rows rows = {z, d};
-    Tape *tp = paper_need(tape_new(0)), *plain = paper_need(tape_new(0));
+    Tape *tp = need(tape_new(0)), *plain = need(tape_new(0));
     Tensor *q = tape_tensor(tp, T, d), *x = tape_tensor(plain, N, d);
-    if (!q || !x) paper_die("out of memory");
+    if (!q || !x) die("out of memory");
     for (int i = 0; i < T * d; i++) q->data[i] = 3 * rng_normal(&rng) / (real)sqrt((double)d);
     Stream s = {.N = N, .D = d, .T = T, .read = rows_of, .ctx = &rows, .G = 1, .R = T, .B = 1,
                 .by_head = 1};
@@ -201,7 +201,7 @@ static void streaming(Cell *c, int K) {
     began = mac_seconds();
     Tensor *want = op_attention(plain, q, x, x, &a);
     cell_put(c, "seconds.plain", mac_seconds() - began);
-    if (!y || !want) paper_die("%s%s", tape_error(tp), tape_error(plain));
+    if (!y || !want) die("%s%s", tape_error(tp), tape_error(plain));
     attention_in_double(q->data, x->data, T, N, d, exact);
     compare(c, y, want, exact, T * d);
     cell_put(c, "peak.streaming", (double)tape_peak(tp));
@@ -239,13 +239,13 @@ static void unlearning(Cell *c) {
     lab_path(&lab, kept, sizeof kept, "cells", ".forgot.safetensors");
     lab_path(&lab, never, sizeof never, "cells", ".never.safetensors");
     Bank *all = lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64);
-    Bank *without = paper_need(bank_new(lab.m->c.T, lab.m->c.d, 0));
-    Bank *nothing = paper_need(bank_new(lab.m->c.T, lab.m->c.d, 0));
+    Bank *without = need(bank_new(lab.m->c.T, lab.m->c.d, 0));
+    Bank *nothing = need(bank_new(lab.m->c.T, lab.m->c.d, 0));
     for (int i = 0; i < lab.test.n_docs; i++) { /* it never meets the forgotten */
         if (is_forgotten(i)) continue;
         Bank *one = lab_learn(&lab, &lab.test, i, i + 1, 1);
         const Doc *d = &lab.test.docs[i];
-        if (bank_add(without, d->id, d->title, d->hash, one->phi) != 1) paper_die("out of memory");
+        if (bank_add(without, d->id, d->title, d->hash, one->phi) != 1) die("out of memory");
         bank_free(one);
     }
     put_some(c, all, "before");
@@ -254,10 +254,10 @@ static void unlearning(Cell *c) {
     int n = 0;
     for (int i = 0; i < lab.test.n_docs; i++)
         if (is_forgotten(i)) n += bank_remove(all, lab.test.docs[i].id) == 0;
-    if (bank_save(all, kept, err) != 0) paper_die("%s", err);
+    if (bank_save(all, kept, err) != 0) die("%s", err);
     cell_put(c, "seconds", mac_seconds() - began);
     cell_put(c, "forgotten", n);
-    if (bank_save(without, never, err) != 0) paper_die("%s", err);
+    if (bank_save(without, never, err) != 0) die("%s", err);
     cell_put(c, "equal", same_files(kept, never));
     put_some(c, all, "after");
     remove(kept), remove(never);
@@ -266,7 +266,8 @@ static void unlearning(Cell *c) {
 
 int main(int argc, char **argv) {
     Cell c;
-    if (argc != 7) paper_die("usage: bank DIR CORPUS NAME SEED QUICK WHAT");
+    program_begin("paper");
+    if (argc != 7) die("usage: bank DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     int n = 0;
     lab_open(&lab, argv);
@@ -277,7 +278,7 @@ int main(int argc, char **argv) {
     else if (sscanf(what, "streaming-%d", &n) == 1) streaming(&c, n);
     else if (sscanf(what, "double-%d", &n) == 1) streaming(&c, n); /* built with REAL=double */
     else if (!strcmp(what, "unlearning")) unlearning(&c);
-    else paper_die("there is no cell %s", what);
+    else die("there is no cell %s", what);
     lab_keep(&c);
     lab_close(&lab);
     return 0;

@@ -12,13 +12,6 @@
 
 static Lab lab;
 
-static Ids joined(Ids a, Ids b) {
-    int *id = paper_need(tape_alloc(lab.tp, (size_t)(a.n + b.n) * sizeof *id));
-    if (a.n) memcpy(id, a.id, (size_t)a.n * sizeof *id);
-    memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
-    return (Ids){id, a.n + b.n};
-}
-
 /* One step of meta-training on documents first, first+1, ...; as in the official code only those
  * with a gradient are asked about. */
 static void step(int first, int n_grad, Adam *adam) {
@@ -28,26 +21,27 @@ static void step(int first, int n_grad, Adam *adam) {
     tape_reset(lab.tp);
     for (int i = 0; i < DOCS; i++) {
         const Doc *d = &lab.train.docs[(first + i) % lab.train.n_docs];
-        docs[i] = lab_ids(&lab, prompt_document, d->text, lab.m->c.D);
+        docs[i] = reader_document(&lab.reader, d->text);
         for (int k = 0; i < n_grad && k < d->n_qas && k < QUESTIONS; k++) {
             const Qa *x = &lab.train.qas[d->qas[k]];
-            q[n] = lab_ids(&lab, prompt_question, x->q, lab.m->c.Q);
-            qa[n] = joined(q[n], lab_ids(&lab, prompt_answer, x->target, lab.m->c.A));
+            q[n] = reader_question(&lab.reader, x->q);
+            qa[n] = reader_joined(&lab.reader, q[n], reader_answer(&lab.reader, x->target));
             doc[n++] = i;
         }
     }
     MacBatch b = {.docs = docs, .n_docs = DOCS, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n,
                   .doc = doc, .bank_size = DOCS};
     if (tape_backward(lab.tp, mac_loss(lab.m, lab.tp, &b, &stats)) != 0)
-        paper_die("%s", tape_error(lab.tp));
+        die("%s", tape_error(lab.tp));
     adam_step(&lab.m->ps, adam);
 }
 
 int main(int argc, char **argv) {
     Cell c;
     int percent;
+    program_begin("paper");
     if (argc != 7 || sscanf(argv[6], "drop-%d", &percent) != 1 || percent < 0 || percent > 99)
-        paper_die("usage: drop DIR CORPUS NAME SEED QUICK drop-PERCENT");
+        die("usage: drop DIR CORPUS NAME SEED QUICK drop-PERCENT");
     lab_open(&lab, argv);
     if (lab_cell(&lab, &c, argv[6])) { lab_close(&lab); return 0; }
     lab_say(&lab, "%s", argv[6]);

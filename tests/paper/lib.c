@@ -5,21 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void paper_die(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fputs("paper: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    exit(1);
-}
-
-void *paper_need(void *p) {
-    if (!p) paper_die("out of memory");
-    return p;
-}
-
 /* ==== cells: "paper cell HASH", a line "key value" for each number, "end" ==================== */
 uint64_t file_print(uint64_t hash, const char *path) {
     FILE *f = fopen(path, "rb");
@@ -59,7 +44,7 @@ double cell_get(const Cell *c, const char *key) {
 }
 
 void cell_put(Cell *c, const char *key, double value) {
-    if (c->n == CELL_LINES) paper_die("%s: more than %d numbers", c->path, CELL_LINES);
+    if (c->n == CELL_LINES) die("%s: more than %d numbers", c->path, CELL_LINES);
     snprintf(c->line[c->n].key, sizeof c->line[c->n].key, "%s", key);
     c->line[c->n++].value = value;
 }
@@ -95,7 +80,7 @@ static double opened;
 void lab_keep(Cell *c) {
     char err[MAC_ERR];
     cell_put(c, "took", mac_seconds() - opened); /* seconds: for whoever wants to make it shorter */
-    if (cell_write(c, err) != 0) paper_die("%s", err);
+    if (cell_write(c, err) != 0) die("%s", err);
 }
 
 void lab_say(const Lab *l, const char *format, ...) {
@@ -122,10 +107,10 @@ static void shuffle(Corpus *c, int seed) {
 
 /* One split; quick: `most` of its documents, and of the questions those that belong to them. */
 static void read_split(Lab *l, Corpus *c, const char *split, int most) {
-    char path[512], err[MAC_ERR];
+    char path[512];
     snprintf(path, sizeof path, "%s/%s.jsonl", l->corpus, split);
     l->made_by = file_print(l->made_by, path);
-    if (corpus_read(c, path, err) != 0) paper_die("%s", err);
+    need_corpus(c, path, NULL);
     shuffle(c, l->seed);
     for (int i = c->n_docs; l->quick && i > most; i--) {
         Doc *d = &c->docs[i - 1];
@@ -138,17 +123,17 @@ static void open_model(Lab *l) {
     char path[512], err[MAC_ERR];
     lab_path(l, path, sizeof path, "models", ".safetensors");
     l->made_by = file_print(l->made_by, path);
-    StFile *f = st_open(path, err);
-    if (f) l->m = model_load(f, err);
-    if (!l->m) paper_die("%s", err);
-    const char *dump = st_meta(f, "tokenizer");
-    l->tok = dump ? tok_load(dump, err) : NULL;
-    if (!l->tok || tok_size(l->tok) != l->m->c.V) paper_die("%s: no fitting tokenizer", path);
+    StFile *f = need_file(path);
+    l->m = model_load(f, err);
+    if (!l->m) die("%s", err);
+    const MacConfig *c = &l->m->c;
+    l->tp = need(tape_new(0));
+    l->reader = (Reader){tokenizer_of(f, c->V, err), c->D, c->Q, c->A, l->tp, tape_alloc, 0};
+    if (!l->reader.tok) die("%s", err);
     const char *select = st_meta(f, "select");
     l->select = select ? atoi(select) : 0;
     st_close(f);
     param_freeze(&l->m->ps, "", 1);
-    l->tp = paper_need(tape_new(0));
 }
 
 void lab_open(Lab *l, char **argv) {
@@ -156,7 +141,7 @@ void lab_open(Lab *l, char **argv) {
     *l = (Lab){.dir = argv[1], .corpus = argv[2], .name = argv[3], .seed = atoi(argv[4]),
                .quick = atoi(argv[5])};
     l->made_by = file_print(MAC_FNV, argv[0]);
-    if (!l->made_by) paper_die("%s cannot be read: cells must know what made them", argv[0]);
+    if (!l->made_by) die("%s cannot be read: cells must know what made them", argv[0]);
     for (int i = 2; i < 6; i++) l->made_by = fnv1a(l->made_by, argv[i], strlen(argv[i]) + 1);
     read_split(l, &l->train, "train", 1 << 30);
     read_split(l, &l->valid, "valid", 60);
@@ -168,47 +153,37 @@ void lab_open(Lab *l, char **argv) {
 
 void lab_close(Lab *l) {
     tape_free(l->tp);
-    tok_free(l->tok);
+    tok_free(l->reader.tok);
     model_free(l->m);
     corpus_free(&l->train), corpus_free(&l->valid), corpus_free(&l->test);
     pool_stop();
 }
 
 /* ==== ids, learning, asking ================================================================== */
-Ids lab_ids(Lab *l, Prompt prompt, const char *text, int cap) {
-    int *id = paper_need(tape_alloc(l->tp, (size_t)cap * sizeof *id));
-    int n = prompt(l->tok, text, id, cap, &l->cut);
-    if (n < 0) paper_die("out of memory");
-    return (Ids){id, n};
-}
-
 /* Question and answer behind one another; the answer begins at *asked_from. */
 Ids lab_pair(Lab *l, const char *question, const char *answer, int *asked_from) {
-    Ids q = lab_ids(l, prompt_question, question, l->m->c.Q);
-    Ids a = lab_ids(l, prompt_answer, answer, l->m->c.A);
-    int *id = paper_need(tape_alloc(l->tp, (size_t)(q.n + a.n) * sizeof *id));
-    if (q.n) memcpy(id, q.id, (size_t)q.n * sizeof *id);
-    memcpy(id + q.n, a.id, (size_t)a.n * sizeof *id);
+    Ids q = reader_question(&l->reader, question);
+    Ids a = reader_answer(&l->reader, answer);
     *asked_from = q.n;
-    return (Ids){id, q.n + a.n};
+    return reader_joined(&l->reader, q, a);
 }
 
 Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch) {
     size_t per = (size_t)l->m->c.T * (size_t)l->m->c.d;
-    Bank *b = paper_need(bank_new(l->m->c.T, l->m->c.d, 0));
+    Bank *b = need(bank_new(l->m->c.T, l->m->c.d, 0));
     for (int at = first; at < last; at += batch) {
         int n = at + batch < last ? batch : last - at;
         tape_reset(l->tp);
         tape_record(l->tp, 0);
-        Ids *x = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *x));
+        Ids *x = reader_room(&l->reader, n, sizeof *x);
         for (int i = 0; i < n; i++)
-            x[i] = lab_ids(l, prompt_document, c->docs[at + i].text, l->m->c.D);
+            x[i] = reader_document(&l->reader, c->docs[at + i].text);
         Tensor *phi = mac_encode(l->m, l->tp, x, n);
-        if (!phi) paper_die("%s", tape_error(l->tp));
+        if (!phi) die("%s", tape_error(l->tp));
         for (int i = 0; i < n; i++) {
             const Doc *d = &c->docs[at + i];
             if (bank_add(b, d->id, d->title, d->hash, phi->data + (size_t)i * per) != 1)
-                paper_die("%s: two documents have the same hash, or no memory", d->id);
+                die("%s: two documents have the same hash, or no memory", d->id);
         }
         tape_record(l->tp, 1);
     }
@@ -220,21 +195,21 @@ static void ask_batch(Lab *l, const Corpus *c, const int *qa, int n, const Askin
                       Score *sum) {
     int cap = l->m->c.A;
     tape_reset(l->tp);
-    Ids *q = paper_need(tape_alloc(l->tp, 2 * (size_t)n * sizeof *q)), *context = q + n;
-    int *out = paper_need(tape_alloc(l->tp, (size_t)(n * cap) * sizeof *out));
-    int *len = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *len));
+    Ids *q = reader_room(&l->reader, 2 * n, sizeof *q), *context = q + n;
+    int *out = reader_room(&l->reader, n * cap, sizeof *out);
+    int *len = reader_room(&l->reader, n, sizeof *len);
     for (int i = 0; i < n; i++) {
         const Qa *x = &c->qas[qa[i]];
-        q[i] = lab_ids(l, prompt_question, x->q, l->m->c.Q);
-        if (how->gold) context[i] = lab_ids(l, prompt_document, c->docs[x->doc].text, l->m->c.D);
+        q[i] = reader_question(&l->reader, x->q);
+        if (how->gold) context[i] = reader_document(&l->reader, c->docs[x->doc].text);
     }
     AnswerOptions o = {.beams = how->beams, .beam_groups = how->groups, .penalty = how->penalty,
                        .select = l->select, .context = how->gold ? context : NULL};
     if (mac_answer(l->m, l->tp, q, n, how->bank, cap, out, len, &o) != 0)
-        paper_die("%s", tape_error(l->tp));
+        die("%s", tape_error(l->tp));
     for (int i = 0; i < n; i++) {
         size_t bytes;
-        char *text = paper_need(tok_decode(l->tok, out + i * cap, len[i], &bytes));
+        char *text = need(tok_decode(l->reader.tok, out + i * cap, len[i], &bytes));
         score_add(sum, &c->qas[qa[i]], text); /* its normalisation drops blanks at both ends */
         free(text);
     }

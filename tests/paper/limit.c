@@ -48,8 +48,8 @@ static void find_mate(const Bank *b, int i, double *like, int *mate) {
 }
 
 static void merge_nearest(Bank *b, int left) {
-    double *like = paper_need(malloc((size_t)b->K * sizeof *like));
-    int *mate = paper_need(malloc((size_t)b->K * sizeof *mate));
+    double *like = need(malloc((size_t)b->K * sizeof *like));
+    int *mate = need(malloc((size_t)b->K * sizeof *mate));
     size_t per = row_of(b);
     for (int i = 0; i < b->K; i++) find_mate(b, i, like, mate);
     while (b->K > left) {
@@ -78,8 +78,8 @@ static void merge_nearest(Bank *b, int left) {
  * is above `alike`, takes a free place otherwise, or that of the entry longest not touched. */
 static void consolidate(Bank *b, int slots, double alike) {
     size_t per = row_of(b);
-    int *weight = paper_need(calloc((size_t)slots, sizeof *weight)), n = 0;
-    int *touched = paper_need(calloc((size_t)slots, sizeof *touched));
+    int *weight = need(calloc((size_t)slots, sizeof *weight)), n = 0;
+    int *touched = need(calloc((size_t)slots, sizeof *touched));
     for (int i = 0; i < b->K; i++) { /* slot n <= i: what is read is not overwritten before */
         const real *fresh = b->phi + (size_t)i * per;
         int best = -1, oldest = 0;
@@ -103,14 +103,14 @@ static void consolidate(Bank *b, int slots, double alike) {
 /* ==== a codebook, as in MBC ================================================================== */
 /* to[i] = the code nearest to x[i], where |c|^2 / 2 - x.c is least; x: [N,d], code: [n,d]. */
 static void nearest_codes(real *x, int N, real *code, int n, int d, int *to) {
-    real *half = paper_need(calloc((size_t)n, sizeof *half));
+    real *half = need(calloc((size_t)n, sizeof *half));
     for (int j = 0; j < n * d; j++) half[j / d] += code[j] * code[j] / 2;
     Tensor c = {2, {n, d, 1}, code, NULL};
     for (int at = 0, rows = 256; at < N; at += rows) {
         if (rows > N - at) rows = N - at;
         Tensor some = {2, {rows, d, 1}, x + (size_t)at * (size_t)d, NULL};
         tape_reset(lab.tp);
-        const Tensor *y = paper_need(op_linear(lab.tp, &some, &c, NULL, 0));
+        const Tensor *y = need(op_linear(lab.tp, &some, &c, NULL, 0));
         for (int i = 0; i < rows; i++) {
             const real *dot = y->data + (size_t)i * (size_t)n;
             int best = 0;
@@ -128,9 +128,9 @@ static void learn_codes(real *code, int n, int d, uint64_t *rng) {
     int docs = lab.train.n_docs < 1000 ? lab.train.n_docs : 1000;
     Bank *b = lab_learn(&lab, &lab.train, 0, docs, 64);
     int N = b->K * b->T;
-    int *count = paper_need(malloc((size_t)n * sizeof *count));
-    int *nearest = paper_need(malloc((size_t)N * sizeof *nearest));
-    real *sum = paper_need(malloc((size_t)n * (size_t)d * sizeof *sum));
+    int *count = need(malloc((size_t)n * sizeof *count));
+    int *nearest = need(malloc((size_t)N * sizeof *nearest));
+    real *sum = need(malloc((size_t)n * (size_t)d * sizeof *sum));
     for (int c = 0; c < n; c++)
         memcpy(code + (size_t)c * (size_t)d, b->phi + (size_t)rng_below(rng, N) * (size_t)d,
                (size_t)d * sizeof *code);
@@ -159,8 +159,8 @@ static double encode(Bank *b, int left, uint64_t *rng) {
     int n = (int)(room / (d * (double)sizeof(real)));
     if (n < 1) n = 1;
     if (n > 65536) n = 65536;
-    real *code = paper_need(malloc((size_t)n * (size_t)d * sizeof *code));
-    int *nearest = paper_need(malloc((size_t)N * sizeof *nearest));
+    real *code = need(malloc((size_t)n * (size_t)d * sizeof *code));
+    int *nearest = need(malloc((size_t)N * sizeof *nearest));
     learn_codes(code, n, d, rng);
     nearest_codes(b->phi, N, code, n, d, nearest);
     for (int i = 0; i < N; i++)
@@ -212,7 +212,8 @@ static double choose_alike(int percent) {
 int main(int argc, char **argv) {
     Cell c;
     Score s;
-    if (argc != 7) paper_die("usage: limit DIR CORPUS NAME SEED QUICK WHAT");
+    program_begin("paper");
+    if (argc != 7) die("usage: limit DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     char way[20] = "";
     int percent = 0, cut = 0, held;
@@ -221,7 +222,7 @@ int main(int argc, char **argv) {
     lab_say(&lab, "%s", what);
     sscanf(what, "limited-%19[^-]-%d", way, &percent);
     while (cut < CUTS && strcmp(cuts[cut], way)) cut++;
-    if (cut == CUTS || percent < 1) paper_die("there is no cell %s", what);
+    if (cut == CUTS || percent < 1) die("there is no cell %s", what);
     double alike = cut == CUT_SLOTS ? choose_alike(percent) : 0;
     double bytes = limit_bank(&lab.test, lab.test.n_docs, (Cut)cut, percent, alike, &s, &held);
     lab_put_score(&c, "", &s);

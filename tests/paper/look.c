@@ -12,10 +12,10 @@ static Lab lab;
  * with it. */
 static void by_likeness(const Bm25 *index, int right, int *order) {
     int K = lab.test.n_docs, n = 1;
-    int *found = paper_need(malloc((size_t)K * sizeof *found));
-    char *seen = paper_need(calloc((size_t)K, 1));
+    int *found = need(malloc((size_t)K * sizeof *found));
+    char *seen = need(calloc((size_t)K, 1));
     int alike = bm25_top(index, lab.test.docs[right].text, K, found);
-    if (alike < 0) paper_die("out of memory");
+    if (alike < 0) die("out of memory");
     order[0] = right;
     seen[right] = 1;
     for (int i = 0; i < alike; i++)
@@ -29,14 +29,14 @@ static void by_likeness(const Bm25 *index, int right, int *order) {
 static real *attention(const Bank *bank, const Doc *d) {
     int n = d->n_qas;
     tape_reset(lab.tp);
-    Ids *q = paper_need(tape_alloc(lab.tp, (size_t)n * sizeof *q));
-    int *out = paper_need(tape_alloc(lab.tp, 2 * (size_t)n * sizeof *out));
+    Ids *q = reader_room(&lab.reader, n, sizeof *q);
+    int *out = reader_room(&lab.reader, 2 * n, sizeof *out);
     AnswerOptions o = {
         .received = tape_alloc(lab.tp, (size_t)n * (size_t)bank->K * sizeof(real))};
     for (int i = 0; i < n; i++)
-        q[i] = lab_ids(&lab, prompt_question, lab.test.qas[d->qas[i]].q, lab.m->c.Q);
+        q[i] = reader_question(&lab.reader, lab.test.qas[d->qas[i]].q);
     if (!o.received || mac_answer(lab.m, lab.tp, q, n, bank, 1, out, out + n, &o) != 0)
-        paper_die("%s", tape_error(lab.tp));
+        die("%s", tape_error(lab.tp));
     return o.received;
 }
 
@@ -55,11 +55,11 @@ static void put_row(Cell *c, int row, const real *received, const int *order, in
 }
 
 static void look(Cell *c) {
-    int K = lab.test.n_docs, *order = paper_need(malloc((size_t)K * sizeof *order)), rows = 0;
+    int K = lab.test.n_docs, *order = need(malloc((size_t)K * sizeof *order)), rows = 0;
     double sum[LOOK_RANKS] = {0};
     int questions = 0;
     char key[40];
-    Bm25 *index = paper_need(bm25_new(&lab.test));
+    Bm25 *index = need(bm25_new(&lab.test));
     Bank *bank = lab_learn(&lab, &lab.test, 0, K, 64);
     for (int k = 0; k < K; k++) {
         const Doc *d = &lab.test.docs[k];
@@ -84,8 +84,9 @@ static void look(Cell *c) {
 
 int main(int argc, char **argv) {
     Cell c;
+    program_begin("paper");
     if (argc != 7 || strcmp(argv[6], "look"))
-        paper_die("usage: look DIR CORPUS NAME SEED QUICK look");
+        die("usage: look DIR CORPUS NAME SEED QUICK look");
     lab_open(&lab, argv);
     if (!lab_cell(&lab, &c, argv[6])) {
         lab_say(&lab, "%s", argv[6]);

@@ -146,7 +146,7 @@ static void put_figure(const char *file, const char *title, const char *x, const
                        const SvgLine *line, int n) {
     char path[600], err[MAC_ERR];
     snprintf(path, sizeof path, "%s/%s", dir, file);
-    if (svg_lines(path, title, x, y, line, n, err) != 0) paper_die("%s", err);
+    if (svg_lines(path, title, x, y, line, n, err) != 0) die("%s", err);
     fprintf(page, "\n![%s](%s)\n", title, file);
 }
 
@@ -255,7 +255,7 @@ static void section_adapt(void) {
         snprintf(file, sizeof file, "adapt-%s.svg", corpora[i]);
         snprintf(path, sizeof path, "%s/%s", dir, file);
         snprintf(title, sizeof title, "F1 after the stream, %s", corpora[i]);
-        if (svg_bars(path, title, "F1", name, f1, n, 1, err) != 0) paper_die("%s", err);
+        if (svg_bars(path, title, "F1", name, f1, n, 1, err) != 0) die("%s", err);
         if (above(stat_of(corpora[i], "adapt-gold", "em"), stat_of(corpora[i], "adapt-none", "em"))
             != HOLDS)
             fputs("\nThe LM does not read this corpus, not even with the document before it: "
@@ -946,7 +946,7 @@ static void put_map(const char *corpus) {
     if (cell_read(&c, path, 0) != 0) return;
     snprintf(path, sizeof path, strcmp(corpus, "people") ? "data/%s/test.jsonl"
                                                          : "out/paper/%s/test.jsonl", corpus);
-    if (corpus_read(&test, path, err) != 0) paper_die("%s", err);
+    if (corpus_read(&test, path, err) != 0) die("%s", err);
     for (int k = 0; k < LOOK_COLUMNS; k++) {
         if (k == 0) snprintf(number[k], sizeof number[k], "right");
         else if (k == LOOK_COLUMNS - 1) snprintf(number[k], sizeof number[k], "all further");
@@ -967,7 +967,7 @@ static void put_map(const char *corpus) {
              corpus, seeds[0]);
     if (svg_grid(path, title, "the other documents, the most similar to the right one first",
                  "% of attention", names, LOOK_ROWS, columns, LOOK_COLUMNS, percent, err) != 0)
-        paper_die("%s", err);
+        die("%s", err);
     fprintf(page, "\n![%s](%s)\n\n", title, file);
     for (int r = 0; r < LOOK_ROWS; r++) {
         snprintf(key, sizeof key, "question.%d", r);
@@ -1026,14 +1026,15 @@ static void put_head(void) {
 
 int main(int argc, char **argv) {
     char path[600], beside[610];
-    if (argc != 4) paper_die("usage: page DIR CORPORA SEEDS");
+    program_begin("paper");
+    if (argc != 4) die("usage: page DIR CORPORA SEEDS");
     dir = argv[1];
     n_corpora = words(argv[2], corpora), n_seeds = words(argv[3], seeds);
     quick = getenv("QUICK") && !strcmp(getenv("QUICK"), "1");
-    if (!n_corpora || !n_seeds) paper_die("no corpora or no seeds");
+    if (!n_corpora || !n_seeds) die("no corpora or no seeds");
     snprintf(path, sizeof path, "%s/index.md", dir);
     snprintf(beside, sizeof beside, "%s.new", path);
-    page = paper_need(fopen(beside, "w"));
+    page = need(fopen(beside, "w"));
     put_head();
     claim_adapt(), claim_cost(), claim_keep(), claim_hierarchy(), claim_streaming();
     claim_drop(), claim_retrieve(), claim_limited(), claim_elsewhere(), claim_designs();
@@ -1042,7 +1043,7 @@ int main(int argc, char **argv) {
     section_drop(), section_retrieve(), section_limited(), section_elsewhere();
     section_unlearning(), section_look();
     if (ferror(page) || fclose(page) != 0 || rename(beside, path) != 0)
-        paper_die("%s: cannot be written", path);
+        die("%s: cannot be written", path);
     printf("%s\n", path);
     return 0;
 }

@@ -4,6 +4,7 @@
 #ifndef PAPER_H
 #define PAPER_H
 #include "data/data.h"
+#include "data/program.h"
 #include "data/system.h"
 #include "mac.h"
 #include <stdio.h>
@@ -30,14 +31,11 @@ typedef struct {
     int seed, quick;
     uint64_t made_by;
     Model *m;
-    Tokenizer *tok;
-    int select;                      /* documents that answers are read from, as the file says */
+    int select;                  /* documents that answers are read from, as the file says       */
     Tape *tp;
+    Reader reader;               /* its tokenizer, ids in its tape                               */
     Corpus train, valid, test;   /* documents in an order of the seed's; quick: the first ones   */
-    int cut;                     /* texts so far that were longer than the model's window        */
 } Lab;
-void  paper_die(const char *format, ...);
-void *paper_need(void *p);                       /* p, or the end of the program where it is NULL*/
 void  lab_open(Lab *l, char **argv);             /* argv: program DIR CORPUS NAME SEED QUICK     */
 void  lab_close(Lab *l);
 void  lab_path(const Lab *l, char *to, size_t n, const char *folder, const char *what);
@@ -45,7 +43,6 @@ int   lab_cell(const Lab *l, Cell *c, const char *what);         /* 1: it is fin
 void  lab_keep(Cell *c);                         /* writes it, and how long it took              */
 void  lab_say(const Lab *l, const char *format, ...);            /* progress: a line on stderr   */
 
-Ids   lab_ids(Lab *l, Prompt prompt, const char *text, int cap); /* in the tape's arena          */
 Ids   lab_pair(Lab *l, const char *question, const char *answer, int *asked_from);
 Bank *lab_learn(Lab *l, const Corpus *c, int first, int last, int batch);    /* a new bank       */
 /* Questions of documents first..last-1, all or one of each.  bank NULL: the LM alone; gold: their

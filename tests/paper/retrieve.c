@@ -32,7 +32,7 @@ static int join(const Ids *doc, int n, const int *order, Ids *out) {
         taken[fit++] = i;
         total += doc[i].n;
     }
-    int *id = paper_need(tape_alloc(lab.tp, (size_t)(total + 1) * sizeof *id)), at = 0;
+    int *id = reader_room(&lab.reader, total + 1, sizeof *id), at = 0;
     for (int k = 0; k < n; k++)
         for (int i = 0; i < fit; i++)
             if (taken[i] == order[k]) {
@@ -57,14 +57,14 @@ static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int othe
     AugDoc d;
     for (int j = 0; j < others; j++)
         if (!strcmp(lab.train.docs[j].title, lab.train.docs[i].title)) return 0;
-    if (aug_draw(aug, i, NULL, 0, 0.8, 0, rng, &d) != 0) paper_die("out of memory");
+    if (aug_draw(aug, i, NULL, 0, 0.8, 0, rng, &d) != 0) die("out of memory");
     if (d.n == 0) { aug_drop(&d); return 0; }
     int k = rng_below(rng, d.n), beside = bm25_top(index, d.q[k], 3 * MOST, found);
-    e->doc = doc[0] = lab_ids(&lab, prompt_document, d.text, lab.m->c.D);
-    e->q = lab_ids(&lab, prompt_question, d.q[k], lab.m->c.Q);
+    e->doc = doc[0] = reader_document(&lab.reader, d.text);
+    e->q = reader_question(&lab.reader, d.q[k]);
     for (int b = 0; b < beside && n < most; b++)
         if (strcmp(lab.train.docs[found[b]].title, lab.train.docs[i].title))
-            doc[n++] = lab_ids(&lab, prompt_document, lab.train.docs[found[b]].text, lab.m->c.D);
+            doc[n++] = reader_document(&lab.reader, lab.train.docs[found[b]].text);
     if (most == 0) n = 0;
     for (int j = 0; j < n; j++) { /* a random order */
         int at = rng_below(rng, j + 1);
@@ -73,11 +73,11 @@ static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int othe
     }
     join(doc, n, order, &context);
     Ids pair = lab_pair(&lab, d.q[k], d.a[k], &from);
-    int *id = paper_need(tape_alloc(lab.tp, (size_t)(context.n + pair.n) * sizeof *id));
+    int *id = reader_room(&lab.reader, context.n + pair.n, sizeof *id);
     memcpy(id, context.id, (size_t)context.n * sizeof *id);
     memcpy(id + context.n, pair.id, (size_t)pair.n * sizeof *id);
     e->x = (Ids){id, context.n + pair.n};
-    e->asked = paper_need(tape_alloc(lab.tp, (size_t)e->x.n));
+    e->asked = reader_room(&lab.reader, e->x.n, 1);
     memset(e->asked + context.n + from, 1, (size_t)(pair.n - from));
     aug_drop(&d);
     return 1;
@@ -107,8 +107,8 @@ static void teach_reader(Cell *c) {
     int steps = lab.quick ? 400 : 1000;
     uint64_t rng = (uint64_t)lab.seed + 23;
     double sum = 0;
-    Augment *aug = paper_need(aug_new(&lab.train));
-    Bm25 *index = paper_need(bm25_new(&lab.train));
+    Augment *aug = need(aug_new(&lab.train));
+    Bm25 *index = need(bm25_new(&lab.train));
     int n_others = OTHERS < lab.train.n_docs / 2 ? OTHERS : lab.train.n_docs / 2;
     Bank *others = lab_learn(&lab, &lab.train, 0, n_others, 64);
     Adam adam = adam_default(0);
@@ -127,7 +127,7 @@ static void teach_reader(Cell *c) {
         }
         Tensor *prefix = step % 2 ? batch_prefix(e, others) : NULL;
         Tensor *loss = lm_loss(lab.m, lab.tp, x, asked, BATCH, prefix, 0);
-        if (tape_backward(lab.tp, loss) != 0) paper_die("%s", tape_error(lab.tp));
+        if (tape_backward(lab.tp, loss) != 0) die("%s", tape_error(lab.tp));
         sum += (double)loss->data[0];
         adam.lr = lr_schedule(LR_COSINE, (real)1.5e-3, step, 20, steps);
         adam_step(&lab.m->ps, &adam);
@@ -136,8 +136,8 @@ static void teach_reader(Cell *c) {
         sum = 0;
     }
     lab_path(&lab, path, sizeof path, "models", ".reader.safetensors");
-    StWriter *w = paper_need(st_new());
-    if (model_save(lab.m, w, 0) != 0 || st_write(w, path, err) != 0) paper_die("%s", path);
+    StWriter *w = need(st_new());
+    if (model_save(lab.m, w, 0) != 0 || st_write(w, path, err) != 0) die("%s", path);
     cell_put(c, "steps", steps);
     cell_put(c, "others", n_others);
     cell_put(c, "file", reader_file());
@@ -148,10 +148,10 @@ static void open_reader(void) {
     char path[512], err[MAC_ERR];
     Cell c;
     if (!lab_cell(&lab, &c, "reader") || cell_get(&c, "file") != reader_file())
-        paper_die("%s: the cell reader is needed first", lab.name);
+        die("%s: the cell reader is needed first", lab.name);
     lab_path(&lab, path, sizeof path, "models", ".reader.safetensors");
     StFile *f = st_open(path, err);
-    if (!f || params_load(&lab.m->ps, f, 0, err) != 0) paper_die("%s", err);
+    if (!f || params_load(&lab.m->ps, f, 0, err) != 0) die("%s", err);
     st_close(f);
 }
 
@@ -162,9 +162,9 @@ typedef struct { int hits; double fit; } Found;
 static Ids retrieved(const Bm25 *index, const Qa *qa, int k, Found *sum) {
     int found[MOST], order[MOST], n = bm25_top(index, qa->q, k, found);
     Ids doc[MOST], context = {NULL, 0};
-    if (n < 0) paper_die("out of memory");
+    if (n < 0) die("out of memory");
     for (int i = 0; i < n; i++) {
-        doc[i] = lab_ids(&lab, prompt_document, lab.test.docs[found[i]].text, lab.m->c.D);
+        doc[i] = reader_document(&lab.reader, lab.test.docs[found[i]].text);
         order[i] = n - 1 - i;
         sum->hits += found[i] == qa->doc;
     }
@@ -175,7 +175,7 @@ static Ids retrieved(const Bm25 *index, const Qa *qa, int k, Found *sum) {
 static void retrieve(Cell *c, int memory, int k) {
     Score s = {0, 0, 0, 0};
     Found found = {0, 0};
-    Bm25 *index = paper_need(bm25_new(&lab.test));
+    Bm25 *index = need(bm25_new(&lab.test));
     Bank *bank = memory ? lab_learn(&lab, &lab.test, 0, lab.test.n_docs, 64) : NULL;
     int cap = lab.m->c.A, asked[BATCH], n_qas = lab.test.n_qas, next = 0;
     while (next < n_qas) {
@@ -186,17 +186,17 @@ static void retrieve(Cell *c, int memory, int k) {
             const Qa *qa = &lab.test.qas[next];
             if (qa->doc >= lab.test.n_docs) continue; /* quick: its document was left out */
             if (next != lab_one(&lab.test, qa->doc)) continue;
-            q[n] = lab_ids(&lab, prompt_question, qa->q, lab.m->c.Q);
+            q[n] = reader_question(&lab.reader, qa->q);
             context[n] = retrieved(index, qa, k, &found);
             asked[n++] = next;
         }
         AnswerOptions o = {.context = context, .select = lab.select};
-        if (cap > 256) paper_die("answers of %d tokens", cap);
+        if (cap > 256) die("answers of %d tokens", cap);
         if (n && mac_answer(lab.m, lab.tp, q, n, bank, cap, out, len, &o) != 0)
-            paper_die("%s", tape_error(lab.tp));
+            die("%s", tape_error(lab.tp));
         for (int i = 0; i < n; i++) {
             size_t bytes;
-            char *text = paper_need(tok_decode(lab.tok, out + i * cap, len[i], &bytes));
+            char *text = need(tok_decode(lab.reader.tok, out + i * cap, len[i], &bytes));
             score_add(&s, &lab.test.qas[asked[i]], text);
             free(text);
         }
@@ -209,7 +209,8 @@ static void retrieve(Cell *c, int memory, int k) {
 
 int main(int argc, char **argv) {
     Cell c;
-    if (argc != 7) paper_die("usage: retrieve DIR CORPUS NAME SEED QUICK WHAT");
+    program_begin("paper");
+    if (argc != 7) die("usage: retrieve DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     char way[20] = "";
     int k = -1;
@@ -225,7 +226,7 @@ int main(int argc, char **argv) {
     else if (k >= 0 && k <= MOST && (memory || !strcmp(way, "bm25"))) {
         open_reader();
         retrieve(&c, memory, k);
-    } else paper_die("there is no cell %s", what);
+    } else die("there is no cell %s", what);
     lab_keep(&c);
     lab_close(&lab);
     return 0;

@@ -150,11 +150,12 @@ static void test_weights(void) {
 
 /* Where only the first token is salient, which is never predicted, the LM stays as it is. */
 static void test_stream(void) {
-    Lab l = {.tp = tape_new(0), .tok = tok_train(NULL, 0, 257)};
+    Lab l = {.tp = tape_new(0)};
     MacConfig c = {.V = 257, .S = 60, .d = 8, .L = 1, .H = 2, .e = 8, .enc_L = 1, .enc_H = 2,
                    .enc_dh = 4, .enc_ff = 8, .T = 2, .P = 2, .agg_B = 1, .agg_H = 2, .agg_dh = 4,
                    .pre_ff = 8, .D = 40, .Q = 6, .A = 6};
     l.m = model_new(&c, 4);
+    l.reader = (Reader){tok_train(NULL, 0, 257), c.D, c.Q, c.A, l.tp, tape_alloc, 0};
     param_freeze(&l.m->ps, "", 1);
     param_freeze(&l.m->ps, "base_lm.", 0);
     Corpus docs = {0};
@@ -175,7 +176,7 @@ static void test_stream(void) {
     CHECK(adam.step == 3 && memcmp(before, after, size * sizeof *after), "Uniform changed nothing");
     free(before);
     corpus_free(&docs);
-    tok_free(l.tok);
+    tok_free(l.reader.tok);
     tape_free(l.tp);
     model_free(l.m);
 }

@@ -135,11 +135,11 @@ static void salient_bytes(const char *s, size_t n, char *mark) {
 
 void tune_salient(Tokenizer *tok, const Ids *x, char *salient) {
     size_t total, at = 0, n;
-    char *text = paper_need(tok_decode(tok, x->id, x->n, &total));
-    char *mark = paper_need(calloc(total + 1, 1));
+    char *text = need(tok_decode(tok, x->id, x->n, &total));
+    char *mark = need(calloc(total + 1, 1));
     salient_bytes(text, total, mark);
     for (int i = 0; i < x->n; i++) {
-        free(paper_need(tok_decode(tok, x->id + i, 1, &n)));
+        free(need(tok_decode(tok, x->id + i, 1, &n)));
         salient[i] = memchr(mark + at, 1, at + n <= total ? n : 0) != NULL;
         at += n;
     }
@@ -155,20 +155,20 @@ void tune_salient(Tokenizer *tok, const Ids *x, char *salient) {
  * that all weights begin at log(2)/3. */
 Camels *camels_new(const Lab *l, const char *ending, int trained) {
     char err[MAC_ERR], path[512];
-    Camels *c = paper_need(calloc(1, sizeof *c));
+    Camels *c = need(calloc(1, sizeof *c));
     uint64_t rng = (uint64_t)l->seed + 7;
     lab_path(l, path, sizeof path, "models", ending);
     StFile *f = st_open(path, err);
     c->body = f ? model_load(f, err) : NULL;
-    if (!c->body) paper_die("%s", err);
+    if (!c->body) die("%s", err);
     int d = c->body->c.d;
-    c->w1 = paper_need(param_new(&c->head, "weigher.fc.weight", 2, CAMELS_HIDDEN, d));
-    c->b1 = paper_need(param_new(&c->head, "weigher.fc.bias", 1, CAMELS_HIDDEN));
-    c->w2 = paper_need(param_new(&c->head, "weigher.out.weight", 2, 1, CAMELS_HIDDEN));
-    c->b2 = paper_need(param_new(&c->head, "weigher.out.bias", 1, 1));
+    c->w1 = need(param_new(&c->head, "weigher.fc.weight", 2, CAMELS_HIDDEN, d));
+    c->b1 = need(param_new(&c->head, "weigher.fc.bias", 1, CAMELS_HIDDEN));
+    c->w2 = need(param_new(&c->head, "weigher.out.weight", 2, 1, CAMELS_HIDDEN));
+    c->b2 = need(param_new(&c->head, "weigher.out.bias", 1, 1));
     for (int i = 0; i < CAMELS_HIDDEN * d; i++)
         c->w1->data[i] = rng_normal(&rng) / (real)sqrt(3.0 * d);
-    if (trained && params_load(&c->head, f, 0, err) != 0) paper_die("%s", err);
+    if (trained && params_load(&c->head, f, 0, err) != 0) die("%s", err);
     st_close(f);
     param_freeze(&c->body->ps, "", 1);
     if (!trained) param_freeze(&c->body->ps, LM, 0);
@@ -183,9 +183,9 @@ void camels_free(Camels *c) {
 }
 
 int camels_save(const Camels *c, const char *path, char *err) {
-    StWriter *w = paper_need(st_new());
+    StWriter *w = need(st_new());
     if (model_save(c->body, w, 0) != 0 || params_save(&c->head, w, 0) != 0)
-        paper_die("%s: out of memory", path);
+        die("%s: out of memory", path);
     return st_write(w, path, err);
 }
 
@@ -229,7 +229,7 @@ static void camels_learn(Camels *c, Tape *tp, const Ids *x, const real *influenc
     real *weight = tape_alloc(tp, (size_t)n * sizeof *weight);
     for (int i = 0; weight && i < n; i++) weight[i] = influence[i] / 3;
     Tensor *loss = scores && none && weight ? op_cross_entropy(tp, scores, none, weight) : NULL;
-    if (tape_backward(tp, loss) != 0) paper_die("CaMeLS: %s", tape_error(tp));
+    if (tape_backward(tp, loss) != 0) die("CaMeLS: %s", tape_error(tp));
     adam_step(&c->body->ps, &body);
     adam_step(&c->head, &head);
 }
@@ -240,7 +240,7 @@ typedef struct {
 } CamelsBatch;
 
 static Ids kept(int **at, Ids x) { /* a copy that outlives the step */
-    *at = paper_need(malloc((size_t)x.n * sizeof **at));
+    *at = need(malloc((size_t)x.n * sizeof **at));
     memcpy(*at, x.id, (size_t)x.n * sizeof **at);
     return (Ids){*at, x.n};
 }
@@ -251,9 +251,9 @@ static void camels_draw(Lab *l, Augment *aug, double anew, uint64_t *rng, Camels
         AugDoc d;
         int doc = rng_below(rng, l->train.n_docs), other = rng_below(rng, l->train.n_docs);
         if (aug_draw(aug, doc, l->train.docs[other].title, anew, anew, 0, rng, &d) != 0)
-            paper_die("out of memory");
+            die("out of memory");
         int k = d.n ? rng_below(rng, d.n) : 0;
-        Ids x = lab_ids(l, prompt_document, d.text, l->m->c.D);
+        Ids x = reader_document(&l->reader, d.text);
         if (d.n && x.n > 1) {
             b->x[i] = kept(&b->id[2 * i], x);
             b->qa[i] = kept(&b->id[2 * i + 1], lab_pair(l, d.q[k], d.a[k], &b->from[i]));
@@ -268,11 +268,11 @@ static real answers_loss(Lab *l, const CamelsBatch *b, real *g) {
     tape_reset(l->tp);
     char *asked[CAMELS_DOCS];
     for (int i = 0; i < CAMELS_DOCS; i++) {
-        asked[i] = paper_need(tape_alloc(l->tp, (size_t)b->qa[i].n));
+        asked[i] = reader_room(&l->reader, b->qa[i].n, 1);
         memset(asked[i] + b->from[i], 1, (size_t)(b->qa[i].n - b->from[i]));
     }
     Tensor *loss = lm_loss(l->m, l->tp, b->qa, (const char *const *)asked, CAMELS_DOCS, NULL, 0);
-    if (tape_backward(l->tp, loss) != 0) paper_die("CaMeLS: %s", tape_error(l->tp));
+    if (tape_backward(l->tp, loss) != 0) die("CaMeLS: %s", tape_error(l->tp));
     real value = loss->data[0];
     tune_copy(l->m, g, TUNE_TAKE_GRAD);
     return value;
@@ -283,22 +283,22 @@ static real answers_loss(Lab *l, const CamelsBatch *b, real *g) {
 real camels_step(Camels *c, Lab *l, const real *theta0, int restart, double anew) {
     static Augment *aug;
     static uint64_t rng;
-    if (!aug) aug = paper_need(aug_new(&l->train)), rng = (uint64_t)l->seed + 11;
+    if (!aug) aug = need(aug_new(&l->train)), rng = (uint64_t)l->seed + 11;
     size_t size = tune_size(l->m);
-    real *g = paper_need(malloc(3 * size * sizeof *g)), *after = g + size, *theta = after + size;
+    real *g = need(malloc(3 * size * sizeof *g)), *after = g + size, *theta = after + size;
     CamelsBatch b;
     int n = 0;
     if (restart) tune_copy(l->m, (real *)(uintptr_t)theta0, TUNE_LOAD);
     camels_draw(l, aug, anew, &rng, &b);
     for (int i = 0; i < CAMELS_DOCS; i++) n += b.x[i].n - 1;
-    real *w = paper_need(malloc(2 * (size_t)n * sizeof *w)), *influence = w + n;
+    real *w = need(malloc(2 * (size_t)n * sizeof *w)), *influence = w + n;
     tape_reset(l->tp);
-    if (camels_weights(c, l->tp, b.x, CAMELS_DOCS, w) != 0) paper_die("%s", tape_error(l->tp));
+    if (camels_weights(c, l->tp, b.x, CAMELS_DOCS, w) != 0) die("%s", tape_error(l->tp));
     for (int i = 0, at = 0; i < CAMELS_DOCS; i++) /* the mean over a document's tokens */
         for (int k = 1; k < b.x[i].n; k++) w[at++] /= (real)(b.x[i].n - 1);
     tape_reset(l->tp);
     if (tape_backward(l->tp, tune_loss(l->m, l->tp, b.x, CAMELS_DOCS, w)) != 0)
-        paper_die("CaMeLS: %s", tape_error(l->tp));
+        die("CaMeLS: %s", tape_error(l->tp));
     tune_copy(l->m, g, TUNE_TAKE_GRAD);
     tune_copy(l->m, theta, TUNE_SAVE);
     tune_move(l->m, g, -CAMELS_ETA);
@@ -306,7 +306,7 @@ real camels_step(Camels *c, Lab *l, const real *theta0, int restart, double anew
     real loss = answers_loss(l, &b, g);
     tune_copy(l->m, theta, TUNE_LOAD); /* the influence is that of theta's losses */
     if (tune_influence(l->m, l->tp, b.x, CAMELS_DOCS, g, influence) != 0)
-        paper_die("%s", tape_error(l->tp));
+        die("%s", tape_error(l->tp));
     for (int i = 0, at = 0; i < CAMELS_DOCS; i++)
         for (int k = 1; k < b.x[i].n; k++) influence[at++] /= -(real)(b.x[i].n - 1);
     camels_learn(c, l->tp, b.x, influence, n);
@@ -322,8 +322,8 @@ real camels_step(Camels *c, Lab *l, const real *theta0, int restart, double anew
 #define VALID 512          /* questions of valid, spread over it                                 */
 static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, int first, int n) {
     tape_reset(l->tp);
-    Ids *x = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *x));
-    char **asked = paper_need(tape_alloc(l->tp, (size_t)n * sizeof *asked));
+    Ids *x = reader_room(&l->reader, n, sizeof *x);
+    char **asked = reader_room(&l->reader, n, sizeof *asked);
     for (int i = 0; i < n;) {
         int from;
         AugDoc d = {.n = 1};
@@ -331,11 +331,11 @@ static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, 
         int doc = aug ? rng_below(rng, l->train.n_docs) : 0;
         int other = aug ? rng_below(rng, l->train.n_docs) : 0;
         if (aug && aug_draw(aug, doc, l->train.docs[other].title, anew, anew, 0, rng, &d) != 0)
-            paper_die("out of memory");
+            die("out of memory");
         if (d.n == 0) { aug_drop(&d); continue; }
         int k = aug ? rng_below(rng, d.n) : 0;
         x[i] = lab_pair(l, aug ? d.q[k] : qa->q, aug ? d.a[k] : qa->target, &from);
-        asked[i] = paper_need(tape_alloc(l->tp, (size_t)x[i].n));
+        asked[i] = reader_room(&l->reader, x[i].n, 1);
         memset(asked[i] + from, 1, (size_t)(x[i].n - from));
         aug_drop(&d);
         i++;
@@ -345,11 +345,11 @@ static Tensor *questions_loss(Lab *l, Augment *aug, double anew, uint64_t *rng, 
 
 static double valid_loss(Lab *l) {
     double sum = 0;
-    if (!l->valid.n_qas) paper_die("%s: there is no question in valid", l->corpus);
+    if (!l->valid.n_qas) die("%s: there is no question in valid", l->corpus);
     tape_record(l->tp, 0);
     for (int at = 0; at < VALID; at += 32) {
         Tensor *loss = questions_loss(l, NULL, 0, NULL, at, 32);
-        if (!loss) paper_die("%s", tape_error(l->tp));
+        if (!loss) die("%s", tape_error(l->tp));
         sum += (double)loss->data[0] * 32 / VALID;
     }
     tape_record(l->tp, 1);
@@ -366,7 +366,7 @@ static void tune_with(Lab *l, Augment *aug, double anew, Tuned *best) {
     int waited = 0, most = l->quick ? 200 : 1000;
     for (int step = 1; step <= most && waited < 4; step++) {
         if (tape_backward(l->tp, questions_loss(l, aug, anew, &rng, 0, 32)) != 0)
-            paper_die("%s", tape_error(l->tp));
+            die("%s", tape_error(l->tp));
         adam_step(&l->m->ps, &adam);
         if (step % 50) continue;
         double loss = valid_loss(l);
@@ -384,8 +384,8 @@ static void tune_with(Lab *l, Augment *aug, double anew, Tuned *best) {
  * better on valid, for CaMeLS' training too. */
 void tune_on_questions(Lab *l, Cell *c) {
     char path[512], err[MAC_ERR];
-    Augment *aug = paper_need(aug_new(&l->train));
-    real *start = paper_need(malloc(2 * tune_size(l->m) * sizeof *start));
+    Augment *aug = need(aug_new(&l->train));
+    real *start = need(malloc(2 * tune_size(l->m) * sizeof *start));
     Tuned best = {0, valid_loss(l), 0, start + tune_size(l->m)};
     cell_put(c, "loss.before", best.loss);
     tune_copy(l->m, start, TUNE_SAVE);
@@ -401,8 +401,8 @@ void tune_on_questions(Lab *l, Cell *c) {
     cell_put(c, "steps", best.step);
     cell_put(c, "anew", best.anew);
     lab_path(l, path, sizeof path, "models", ".qa.safetensors");
-    StWriter *w = paper_need(st_new());
-    if (model_save(l->m, w, 0) != 0 || st_write(w, path, err) != 0) paper_die("%s", path);
+    StWriter *w = need(st_new());
+    if (model_save(l->m, w, 0) != 0 || st_write(w, path, err) != 0) die("%s", path);
     free(start);
     aug_free(aug);
 }
@@ -410,10 +410,10 @@ void tune_on_questions(Lab *l, Cell *c) {
 /* Weights of a document's tokens but the first, of which all together would weigh 1 each. */
 static int token_weights(Lab *l, const Ids *x, Weigh kind, Camels *camels, real *w) {
     int n = x->n - 1, some = 0;
-    char *salient = paper_need(tape_alloc(l->tp, (size_t)x->n));
-    if (kind == WEIGH_SALIENT) tune_salient(l->tok, x, salient);
+    char *salient = reader_room(&l->reader, x->n, 1);
+    if (kind == WEIGH_SALIENT) tune_salient(l->reader.tok, x, salient);
     if (kind == WEIGH_CAMELS && camels_weights(camels, l->tp, x, 1, w) != 0)
-        paper_die("%s", tape_error(l->tp));
+        die("%s", tape_error(l->tp));
     for (int i = 0; i < n; i++) {
         if (kind == WEIGH_UNIFORM) w[i] = 1;
         if (kind == WEIGH_SALIENT) w[i] = salient[i + 1];
@@ -427,11 +427,11 @@ void tune_stream(Lab *l, const Corpus *c, int first, int last, Weigh kind, Camel
                  Adam *adam) {
     for (int i = first; i < last; i++) {
         tape_reset(l->tp);
-        Ids x = lab_ids(l, prompt_document, c->docs[i].text, l->m->c.D);
-        real *w = paper_need(tape_alloc(l->tp, (size_t)x.n * sizeof *w));
+        Ids x = reader_document(&l->reader, c->docs[i].text);
+        real *w = reader_room(&l->reader, x.n, sizeof *w);
         if (x.n < 2 || !token_weights(l, &x, kind, camels, w)) continue;
         if (tape_backward(l->tp, tune_loss(l->m, l->tp, &x, 1, w)) != 0)
-            paper_die("%s", tape_error(l->tp));
+            die("%s", tape_error(l->tp));
         adam_step(&l->m->ps, adam);
     }
 }

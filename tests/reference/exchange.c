@@ -2,6 +2,7 @@
  * with PyTorch's.  All documents go into one bank, LIMIT questions are asked.
  *   exchange MODEL CORPUS LIMIT OUT */
 #include "data/data.h"
+#include "data/program.h"
 #include "mac.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,19 +11,9 @@
 static Tape *tp;
 static StWriter *writer;
 
-static void die(const char *what) {
-    fprintf(stderr, "exchange: %s\n", what);
-    exit(1);
-}
-
-static void *need(void *p) {
-    if (!p) die("out of memory");
-    return p;
-}
-
 /* ==== numbers to the file ==================================================================== */
 static void put(const char *name, const Tensor *t) {
-    if (!t) die(tape_error(tp));
+    if (!t) die("%s", tape_error(tp));
     st_add(writer, name, t->data, t->ndim, t->shape);
 }
 
@@ -44,38 +35,33 @@ static void put_texts(const char *name, const Ids *x, int B) {
 }
 
 /* ==== texts to numbers ======================================================================= */
-static Tokenizer *tok;
 static Model *model;
+static Reader reader;
 
 static void open_model(const char *path) {
     char err[MAC_ERR];
-    StFile *f = st_open(path, err);
-    model = f ? model_load(f, err) : NULL;
-    const char *dump = model ? st_meta(f, "tokenizer") : NULL;
-    tok = dump ? tok_load(dump, err) : NULL;
-    if (!tok) die(err);
+    StFile *f = need_file(path);
+    model = model_load(f, err);
+    if (!model) die("%s", err);
+    const MacConfig *c = &model->c;
+    reader = (Reader){tokenizer_of(f, c->V, err), c->D, c->Q, c->A, tp, tape_alloc, 0};
+    if (!reader.tok) die("%s", err);
     st_close(f);
 }
 
 typedef struct { Ids *docs, *q, *qa; int *doc, K, B; } Texts;
 
 static Texts read_texts(const Corpus *c, int limit) {
-    int B = limit < c->n_qas ? limit : c->n_qas, cut = 0, D = model->c.D, Q = model->c.Q;
+    int B = limit < c->n_qas ? limit : c->n_qas;
     Texts t = {.K = c->n_docs, .B = B};
-    t.docs = need(tape_alloc(tp, (size_t)t.K * sizeof *t.docs));
-    t.q = need(tape_alloc(tp, (size_t)B * sizeof *t.q));
-    t.qa = need(tape_alloc(tp, (size_t)B * sizeof *t.qa));
-    t.doc = need(tape_alloc(tp, (size_t)B * sizeof *t.doc));
-    for (int k = 0; k < t.K; k++) {
-        int *id = need(tape_alloc(tp, (size_t)D * sizeof *id));
-        t.docs[k] = (Ids){id, prompt_document(tok, c->docs[k].text, id, D, &cut)};
-    }
+    t.docs = reader_room(&reader, t.K, sizeof *t.docs);
+    t.q = reader_room(&reader, B, sizeof *t.q);
+    t.qa = reader_room(&reader, B, sizeof *t.qa);
+    t.doc = reader_room(&reader, B, sizeof *t.doc);
+    for (int k = 0; k < t.K; k++) t.docs[k] = reader_document(&reader, c->docs[k].text);
     for (int b = 0; b < B; b++) {
-        int *id = need(tape_alloc(tp, (size_t)(Q + model->c.A) * sizeof *id));
-        int n = prompt_question(tok, c->qas[b].q, id, Q, &cut);
-        t.q[b] = (Ids){id, n};
-        n += prompt_answer(tok, c->qas[b].target, id + n, model->c.A, &cut);
-        t.qa[b] = (Ids){id, n};
+        t.q[b] = reader_question(&reader, c->qas[b].q);
+        t.qa[b] = reader_joined(&reader, t.q[b], reader_answer(&reader, c->qas[b].target));
         t.doc[b] = c->qas[b].doc;
     }
     return t;
@@ -99,7 +85,7 @@ static void put_answers(const Texts *t, const Tensor *phi) {
     for (int k = 0; k < t->K; k++)
         if (bank_add(bank, "", "", (uint64_t)k + 1, phi->data + k * model->c.T * model->c.d) != 1)
             die("a document was not added");
-    if (mac_answer(model, tp, t->q, t->B, bank, cap, out, n, NULL) != 0) die(tape_error(tp));
+    if (mac_answer(model, tp, t->q, t->B, bank, cap, out, n, NULL) != 0) die("%s", tape_error(tp));
     Ids *answers = need(tape_alloc(tp, (size_t)t->B * sizeof *answers));
     for (int b = 0; b < t->B; b++) answers[b] = (Ids){out + b * cap, n[b]};
     put_texts("answers", answers, t->B);
@@ -109,11 +95,12 @@ static void put_answers(const Texts *t, const Tensor *phi) {
 int main(int argc, char **argv) {
     Corpus c = {0};
     char err[MAC_ERR];
+    program_begin("exchange");
     if (argc != 5) die("usage: exchange MODEL CORPUS LIMIT OUT");
     tp = need(tape_new(0));
     tape_record(tp, 0);
     open_model(argv[1]);
-    if (corpus_read(&c, argv[2], err) != 0) die(err);
+    need_corpus(&c, argv[2], NULL);
     writer = need(st_new());
     Texts t = read_texts(&c, atoi(argv[3]));
     put_texts("docs", t.docs, t.K), put_texts("q", t.q, t.B), put_texts("qa", t.qa, t.B);
@@ -121,7 +108,7 @@ int main(int argc, char **argv) {
     Tensor *phi = mac_encode(model, tp, t.docs, t.K);
     put_logits(&t, phi);
     put_answers(&t, phi);
-    if (st_write(writer, argv[4], err) != 0) die(err);
-    corpus_free(&c), tok_free(tok), model_free(model), tape_free(tp);
+    if (st_write(writer, argv[4], err) != 0) die("%s", err);
+    corpus_free(&c), tok_free(reader.tok), model_free(model), tape_free(tp);
     return 0;
 }

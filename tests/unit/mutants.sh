@@ -245,9 +245,8 @@ mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/
 
 mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of their own"
 mutant mac.c 's/q->data\[j\] \*= sharp/(void)sharp/' "shared start: not sharp"
-mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
 mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"
-mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
+mutant train.c "s/    model_copy_lm(t->model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
 mutant data/augment.c 's/!(is_small(text\[i\]) && text/!(text/' "names: also what begins a sentence"
 mutant data/augment.c 's/rng_chance(rng, 0.25) \&\& some_m/some_m/' "names: all are mentions"
 mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"

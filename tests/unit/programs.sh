@@ -329,6 +329,12 @@ refused 2 "no option -docs" ./run eval --model "$dir/m" --data data/elements/tes
 refused 2 "no use for" ./run eval --model "$dir/m" --data data/elements/test.jsonl 4
 refused 2 "no use for" ./run inspect "$dir/b" "$dir/m"
 refused 2 "takes no value" ./run list --bank "$dir/b" --json=1
+# ---- an option that a command does not use: each of them that has one, a few that it might have
+for row in "learn --docs 4" "ask --out x" "list --docs 4" "list --threads 2" "forget --model x" "chat --data x" \
+    "eval --top 3" "table --docs 4" "table --memory gold" "inspect --json" "people --threads=2"; do
+    set -- $row # the command, its option, perhaps a value
+    refused 2 "^run: $1 has no use for ${2%=*}; see run --help$" ./run "$@"
+done
 # ---- results that reach nobody
 if [ -w /dev/full ]; then
     for what in "ask --model $dir/m --bank $dir/b Who?" "list --bank $dir/b" "--help" \

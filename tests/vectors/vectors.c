@@ -4,6 +4,7 @@
  *   vectors DIR         F32, what the project keeps (make vectors)
  *   vectors DIR F64     unrounded (make vectors REAL=double) */
 #include "vectors.h"
+#include "data/program.h"
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -17,16 +18,6 @@ static int wide;                 /* F64 */
 static StWriter *writer;
 static void **kept;              /* what the writer borrows until it writes */
 static int n_kept;
-
-static void die(const char *what) {
-    fprintf(stderr, "vectors: %s\n", what);
-    exit(1);
-}
-
-static void *need(void *p) {
-    if (!p) die("out of memory");
-    return p;
-}
 
 /* ==== files ================================================================================== */
 static void *keep(size_t bytes) {
@@ -60,7 +51,7 @@ static void file_begin(const char *format) {
 static void file_end(const char *name) {
     char path[MAC_ERR], err[MAC_ERR];
     snprintf(path, sizeof path, "%s/%s.safetensors", dir, name);
-    if (st_write(writer, path, err) != 0) die(err);
+    if (st_write(writer, path, err) != 0) die("%s", err);
     while (n_kept) free(kept[--n_kept]);
 }
 
@@ -111,7 +102,7 @@ static void sequence(Case *c, const char *name, int B, const Ids *x) {
 static void draw_weights(Case *c) {
     for (int i = 0; i < c->n_out; i++) {
         Tensor *y = c->out[i];
-        if (!y) die(tape_error(tp));
+        if (!y) die("%s", tape_error(tp));
         if (!y->grad) continue;
         Tensor *w = need(y->ndim == 1 ? param_new(&c->weight, c->out_name[i], 1, y->shape[0])
                                       : param_new(&c->weight, c->out_name[i], 2, y->shape[0],
@@ -147,7 +138,7 @@ static void add_made(void *ctx, const char *name, const real *x, int ndim, const
 static void end(Case *c) {
     case_forward(tp, c);
     draw_weights(c);
-    if (case_backward(tp, c) != 0) die(tape_error(tp));
+    if (case_backward(tp, c) != 0) die("%s", tape_error(tp));
     add_given(c);
     case_visit_made(c, add_made, NULL);
     case_free(c);
@@ -415,6 +406,7 @@ static void model_vectors(const char *name, const MacConfig *config, uint64_t se
 }
 
 int main(int argc, char **argv) {
+    program_begin("vectors");
     if (argc < 2 || argc > 3) die("usage: vectors DIR [F64]");
     dir = argv[1], wide = argc == 3 && !strcmp(argv[2], "F64");
     tp = need(tape_new(0));
