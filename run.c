@@ -83,7 +83,8 @@ static void help(void) {
          "  forget  --bank B ID...                  as if it had never been learned\n"
          "  chat    --model M --bank B              paste documents, ask with a question mark\n"
          "  eval    --model M --data FILE           exact match and F1 of a corpus' questions\n"
-         "          [--memory mac|none|shuffled|gold] [--docs K] [--limit N] [--relations]\n"
+         "          [--memory mac|none|shuffled|gold|bm25] [--docs K] [--limit N]\n"
+         "          [--relations]   a line for each relation\n"
          "          [--train FILE]  closed and open relations, unseen answers, each apart\n"
          "          [--half]        with a bank in half precision\n"
          "  table   --model M --data FILE           the same for every memory and several banks,\n"
@@ -494,8 +495,22 @@ static void split_questions(void) {
 
 #define ANSWER_BATCH 64
 
-/* Questions qa[0..n) against the bank (NULL: none); for gold, with their document in context. */
-static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score *total) {
+static Bm25 *bm25;              /* of the whole corpus, once it is asked for */
+
+/* The document that stands before a question, -1: none.  gold: its own; bm25: the one of the whole
+ * corpus that shares most with the question's words. */
+static int context_of(int qa) {
+    const Qa *x = &corpus.qas[qa];
+    int doc = -1;
+    if (!strcmp(memory, "gold")) return x->doc;
+    if (strcmp(memory, "bm25")) return -1;
+    if (!bm25) bm25 = need(bm25_new(&corpus));
+    if (bm25_top(bm25, x->q, 1, &doc) < 0) die("out of memory");
+    return doc;
+}
+
+/* Questions qa[0..n) against the bank (NULL: none), each after the document, if any, that context_of gives it. */
+static void answer_batch(const int *qa, int n, const Bank *bank, Score *total) {
     int cap = model->c.A;
     double began = mac_seconds();
     tape_reset(tape);
@@ -504,10 +519,11 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
     int *len = reader_room(&reader, n, sizeof *len);
     for (int i = 0; i < n; i++) {
         q[i] = reader_question(&reader, corpus.qas[qa[i]].q);
-        if (gold) context[i] = reader_document(&reader, corpus.docs[corpus.qas[qa[i]].doc].text);
+        int doc = context_of(qa[i]);
+        if (doc >= 0) context[i] = reader_document(&reader, corpus.docs[doc].text);
     }
     AnswerOptions o = answer_options();
-    if (gold) o.context = context;
+    o.context = context;
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Qa *x = &corpus.qas[qa[i]];
@@ -526,7 +542,7 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
  * of it; `shuffled` asks them of the documents `other` instead. */
 static void eval_round(const Bank *all, const int *doc, const int *other, int K, Score *total) {
     size_t per = (size_t)model->c.T * (size_t)model->c.d * (all->half ? 2 : sizeof(real));
-    int gold = !strcmp(memory, "gold"), none = gold || !strcmp(memory, "none");
+    int none = strcmp(memory, "mac") && strcmp(memory, "shuffled");
     const int *from = !strcmp(memory, "shuffled") ? other : doc;
     Bank bank = *all;
     bank.K = K;
@@ -540,11 +556,11 @@ static void eval_round(const Bank *all, const int *doc, const int *other, int K,
         for (int i = 0; i < d->n_qas && (!limit || total->n + n < limit); i++) {
             batch[n++] = d->qas[i];
             if (n < ANSWER_BATCH) continue;
-            answer_batch(batch, n, none ? NULL : &bank, gold, total);
+            answer_batch(batch, n, none ? NULL : &bank, total);
             n = 0;
         }
     }
-    if (n) answer_batch(batch, n, none ? NULL : &bank, gold, total);
+    if (n) answer_batch(batch, n, none ? NULL : &bank, total);
     free(bank.phi);
 }
 
@@ -639,14 +655,15 @@ static void eval_close(void) {
     warn_cut();
     free(data_files), free(eval_order), free(by_rel.of), free(by_kind.of), free(qa_kind);
     bank_free(eval_bank);
+    bm25_free(bm25);
     corpus_free(&corpus);
 }
 
 static void command_eval(void) {
-    static const char *const known[] = {"mac", "none", "shuffled", "gold"};
+    static const char *const known[] = {"mac", "none", "shuffled", "gold", "bm25"};
     int ok = 0;
-    for (int i = 0; i < 4; i++) ok |= !strcmp(memory, known[i]);
-    if (!ok) usage("--memory %s is not one of mac, none, shuffled, gold", memory);
+    for (int i = 0; i < 5; i++) ok |= !strcmp(memory, known[i]);
+    if (!ok) usage("--memory %s is not one of mac, none, shuffled, gold, bm25", memory);
     eval_open();
     if (train_path) split_questions();
     Score total;
@@ -674,13 +691,14 @@ static void command_table(void) {
         {"none", "question alone", INT_MAX}, {"shuffled", "other documents", 16},
         {"mac", "MAC, bank of 1", 1},        {"mac", "MAC, bank of 16", 16},
         {"mac", "MAC, bank of 64", 64},      {"mac", "MAC, bank of 256", 256},
-        {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", INT_MAX}};
-    const char *name[8];
-    double em[8];
+        {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", INT_MAX},
+        {"bm25", "BM25's best document in context", INT_MAX}};
+    const char *name[9];
+    double em[9];
     RelScores kinds[3] = {{NULL, 0}}; /* in a bank of 1, with all documents, in context */
     int n = 0;
     eval_open();
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         Score total;
         int K = rows[i].K < corpus.n_docs ? rows[i].K : corpus.n_docs;
         if (K != rows[i].K && rows[i].K != INT_MAX && i > 1) continue; /* no such bank here */
@@ -691,7 +709,7 @@ static void command_table(void) {
         print_score(rows[i].what, &total);
         puts(json ? "}" : "");
         flush();
-        if (i == 2 || i > 5) {
+        if (i == 2 || i == 6 || i == 7) {
             kinds[i == 2 ? 0 : i - 5] = by_kind;
             by_kind = (RelScores){NULL, 0};
         }
