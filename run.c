@@ -692,7 +692,7 @@ static void command_table(void) {
         {"mac", "MAC, bank of 1", 1},        {"mac", "MAC, bank of 16", 16},
         {"mac", "MAC, bank of 64", 64},      {"mac", "MAC, bank of 256", 256},
         {"mac", "MAC, all documents", INT_MAX}, {"gold", "document in context", INT_MAX},
-        {"bm25", "BM25's best document in context", INT_MAX}};
+        {"bm25", "LM that reads BM25's best document", INT_MAX}};
     const char *name[9];
     double em[9];
     RelScores kinds[3] = {{NULL, 0}}; /* in a bank of 1, with all documents, in context */

@@ -176,7 +176,7 @@ check "beams and hierarchy" run ask --model "$dir/m" --bank "$dir/b" --beams 3 -
 check "groups name no sources" sh -c "./run ask --model '$dir/m' --bank '$dir/b' --json --hierarchy 4 'Who?' | grep -q '\"documents\": \[\]'"
 check "chat" sh -c "printf 'Karr was a merchant.\nWho was Karr?\n' | ./run chat --model '$dir/m' --bank '$dir/c' | grep -q '^learned'"
 check "an emptied bank answers" sh -c "./run list --bank '$dir/c' | cut -f1 | xargs ./run forget --bank '$dir/c' && ./run ask --model '$dir/m' --bank '$dir/c' 'Who?'"
-for memory in mac none shuffled gold; do
+for memory in mac none shuffled gold bm25; do
     check "eval $memory" run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 --memory $memory --json --relations --half
 done
 run eval --model "$dir/m" --data data/elements/test.jsonl --docs 4 \
@@ -200,6 +200,11 @@ check "kinds of questions" awk '{
         for (m = 1; m <= 3; m++) if (n[m] || f1[m] > 0.2 || f1[m] < -0.2) exit 1
         exit rows != 6
     }' "$dir/table"
+for memory in none gold bm25; do # BM25 finds some of the right documents
+    run eval --model "$dir/m" --data "$dir/kinds.jsonl" --memory $memory 2> /dev/null |
+        sed -n '1s/.*questions//p' > "$dir/with.$memory"
+done
+check "BM25's documents" sh -c "test -s '$dir/with.bm25' && ! cmp -s '$dir/with.gold' '$dir/with.bm25' && ! cmp -s '$dir/with.none' '$dir/with.bm25'"
 check "kinds in the order of the corpus" sh -c "grep '^  ' '$dir/table' | head -1 | grep -q '^  odd, bank of 1 '"
 check "kinds as JSON" sh -c "./run table --model '$dir/m' --data '$dir/kinds.jsonl' --json | grep -q '^{\"what\": \"even one, all documents\", \"questions\": 20, '"
 check "two files" sh -c "./run eval --model '$dir/m' --data data/elements/test.jsonl --data '$dir/same/train.jsonl' | grep -q ' 127 questions'"
