@@ -496,8 +496,8 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
 /* ==== training =============================================================================== */
 /* What answers are read from: `docs` documents of phi from place doc0 on, the one that answers at
  * place `gold`.  An example: four documents in banks of two.  batch_banks puts documents 0 and 2
- * into the first bank, 1 and 3 into the second, so that phi holds them in the order 0 2 1 3.  Then a
- * question about document 1 reads the second bank, doc0 = 2 and docs = 2, where gold = 2. */
+ * into the first bank, 1 and 3 into the second, so that phi holds them in the order 0 2 1 3.  A
+ * question about document 1 then reads the second bank, doc0 = 2 and docs = 2, where gold = 2. */
 static int batch_reads(Tape *tp, const MacBatch *b, AggReads *r) {
     int banks = b->n_docs / b->bank_size, n = b->n_q;
     int *doc0 = int_array(tp, n), *docs = int_array(tp, n), *gold = int_array(tp, n);
@@ -560,8 +560,8 @@ static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     int n = b->n_q;
     if (b->bank_size < 1 || b->n_docs % b->bank_size || b->n_grad < 1 || b->n_grad > b->n_docs)
-        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient; %d questions",
-                         b->n_docs, b->bank_size, b->n_grad, n);
+        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
+                         b->bank_size, b->n_grad);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
     AggReads answer;
     if (!asked || batch_reads(tp, b, &answer) != 0) return NULL;
@@ -618,9 +618,9 @@ void model_copy_lm(Model *m, const Model *from) {
 
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
  * before any training.  From nothing, this stands in for it: equal encoders, which know what the LM
- * knows of each token where e = d (scaled to variance 1, as T5's embeddings are), and a finder whose
- * keys start as its queries.  What is alike then attends to each other, the more the larger its
- * queries are: `sharp` times what was drawn.  The other heads, which read, stay as drawn. */
+ * knows of each token where e = d (scaled to variance 1, as T5's embeddings are), and a finder
+ * whose keys start as its queries.  So a question attends to what is like it, the more so the
+ * larger the queries are: `sharp` times what was drawn.  Heads that read stay as drawn. */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = tensor_size(wte);
@@ -673,7 +673,7 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     real *Wv = scaled_columns(tp, w->v.w, w->norm_c.w);
     Tensor *bv = linear(tp, w->norm_c.b, w->v);
     if (!q || !Wk || !Wv || !bv) return NULL;
-    for (int i = 0; i < R * H * dh; i++) q->data[i] *= agg_scale(m); /* in place: nothing is recorded */
+    for (int i = 0; i < R * H * dh; i++) q->data[i] *= agg_scale(m); /* in place: not recorded */
     Tensor rows = {2, {R * H, dh, 1}, q->data, NULL};         /* q [R, H*dh] as [R*H, dh] */
     Tensor k = {3, {H, dh, d}, Wk, NULL};                     /* Wk [H*dh, d] as [H, dh, d] */
     Tensor v = {3, {H, dh, d}, Wv, NULL};                     /* Wv [H*dh, d] as [H, dh, d] */

@@ -509,7 +509,8 @@ static int context_of(int qa) {
     return doc;
 }
 
-/* Questions qa[0..n) against the bank (NULL: none), each after the document, if any, that context_of gives it. */
+/* Questions qa[0..n) against the bank (NULL: none), each after the document, if any, that
+ * context_of gives it. */
 static void answer_batch(const int *qa, int n, const Bank *bank, Score *total) {
     int cap = model->c.A;
     double began = mac_seconds();
