@@ -750,8 +750,8 @@ static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.
 #define LARGE_B 100000                /* numbers of a B that does not stay in the L2 cache */
 
 /* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be
- * C.  `rows` and `vecs` are constants where this is inlined.  Order of k, no unrolling: see NOTES.
- */
+ * C.  `rows` and `vecs` are constants where this is inlined.  In the order of k, not unrolled:
+ * that spills registers. */
 #ifdef VBYTES
 INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, const real *f,
                  size_t ldf, real *c, size_t ldc) {
