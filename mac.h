@@ -247,9 +247,9 @@ typedef struct {                                 /* one step: documents, and que
                                                     one on get no gradient                       */
     const Ids *q, *qa; int n_q;                  /* questions; question, answer and EOS          */
     const int *doc;                              /* [n_q] the document that answers              */
-    int group;                                   /* documents to a bank, divides n_docs; document
-                                                    i is in bank i % (n_docs / group), and so are
-                                                    the questions about it                       */
+    int bank_size;                               /* documents to a bank, divides n_docs; document
+                                                    i is in bank i % (n_docs / bank_size), and so
+                                                    are the questions about it                   */
     real guidance;                               /* weight of -log(attention on the right one of
                                                     all n_docs documents); the paper's loss: 0   */
     int n_recite;                                /* of the questions, the last ones: their answer
@@ -266,9 +266,12 @@ Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 /* ==== mac.c: answers ========================================================================= */
 typedef struct {
     int beams;                                   /* 0 or 1: greedy                               */
-    int groups;                                  /* of beams, which search apart; 0 or 1: plain  */
-    real penalty;                                /* of a token that the groups before have chosen*/
-    int hierarchy;                               /* M documents a group; 0: all at once          */
+    int beam_groups;                             /* the beams search in so many groups, each by
+                                                    itself; 0 or 1: plain beam search            */
+    real penalty;                                /* of a token for each beam of an earlier group
+                                                    that has chosen it at the same step          */
+    int hierarchy;                               /* documents are aggregated M at a time, then
+                                                    their results; 0: all at once                */
     int select;                                  /* N: the attention to the whole bank says which N
                                                     documents matter, and the prefix comes from
                                                     these alone; 0: from all, as in the paper, and

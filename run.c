@@ -396,8 +396,9 @@ static void ask(const Bank *b, const char *question, const char *right) {
     int *out = need(tape_alloc(tape, (size_t)cap * sizeof *out));
     real *received = need(tape_alloc(tape, (size_t)b->K * sizeof *received));
     Ids q = question_ids(question);
-    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
-                       .hierarchy = hierarchy, .select = selected, .received = received};
+    AnswerOptions o = {.beams = beams, .beam_groups = groups,
+                       .penalty = (real)strtod(penalty, NULL), .hierarchy = hierarchy,
+                       .select = selected, .received = received};
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     check_answer(b, received, sources);
     char *text = answer_text(out, n);
@@ -547,9 +548,9 @@ static void answer_batch(const int *qa, int n, const Bank *bank, int gold, Score
         q[i] = question_ids(corpus.qas[qa[i]].q);
         if (gold) context[i] = document_ids(corpus.docs[corpus.qas[qa[i]].doc].text);
     }
-    AnswerOptions o = {.beams = beams, .groups = groups, .penalty = (real)strtod(penalty, NULL),
-                       .hierarchy = hierarchy, .select = selected,
-                       .context = gold ? context : NULL};
+    AnswerOptions o = {.beams = beams, .beam_groups = groups,
+                       .penalty = (real)strtod(penalty, NULL), .hierarchy = hierarchy,
+                       .select = selected, .context = gold ? context : NULL};
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Qa *x = &corpus.qas[qa[i]];

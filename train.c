@@ -550,7 +550,7 @@ static Tensor *mac_batch_loss(MacStats *stats) {
         n_recite++;
     }
     MacBatch b = {.docs = docs, .n_docs = n, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n_q,
-                  .doc = doc, .group = draw_group(), .n_recite = n_recite,
+                  .doc = doc, .bank_size = draw_group(), .n_recite = n_recite,
                   .guidance = guided() ? (real)opt("guidance") : 0, .alike = opt_int("alike")};
     return mac_loss(model, tape, &b, stats);
 }

@@ -306,7 +306,7 @@ static void draw_groups(const Augment *g, const Plan *p, const char *title, doub
     }
 }
 
-/* Copies n bytes of s to out + at, or only counts them when out is NULL: the place behind. */
+/* Copies n bytes of s to out + at; NULL: only counts them.  The place after them. */
 static size_t put(char *out, size_t at, const char *s, size_t n) {
     if (out) memcpy(out + at, s, n);
     return at + n;
@@ -332,7 +332,7 @@ static size_t put_start(char *out, size_t at, const char *s, size_t len, const R
     return put(out, at, s + len, strlen(s + len) + 1);
 }
 
-/* Lays the document out in block, behind the arrays q and a, and points d at its parts; with
+/* Lays the document out in block, after the arrays q and a, and points d at its parts; with
  * block NULL only counts the bytes. */
 static size_t put_doc(const Augment *g, int doc, const Repl *repl, char *block, AugDoc *d) {
     const Doc *from = &g->c->docs[doc];

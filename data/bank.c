@@ -1,5 +1,15 @@
-/* bank.c - the memory bank [E2]: T vectors, an id, a title and a hash for each of K documents, in
- * memory and in a file.  Knows no tensor and no model: what the vectors mean is mac.c's. */
+/* bank.c - the memory bank [E2]: for each of K documents T vectors, an id, a title and the hash of
+ * its text, in memory and in a file.  What the vectors mean is mac.c's.
+ *
+ * What always holds: entry i of `text` and row i of phi belong to the same document, entries are in
+ * the order in which they were added, and nothing else depends on a document, but for what is made
+ * anew of these two (`seen`, the checksum).  Therefore a document is forgotten when its entry and
+ * its row are cut out: what is saved then equals, byte for byte, a bank that was never given it.
+ *
+ * Vectors are large, entries are small.  So the rows of a loaded bank stay in its file, mapped, and
+ * come into memory when they are read; the rows of a growing bank (`out`) go to its new file at
+ * once and are not kept.  The text is always in our own memory.  A file never changes under those
+ * who read it: saving puts a new one in its place. */
 #include "json.h"
 #include "store.h"
 #include <limits.h>
@@ -33,7 +43,8 @@ void bank_read(const Bank *b, int first, int n, real *to) {
     else memcpy(to, from, numbers * sizeof *to);
 }
 
-/* Three strings an entry: id, title, hash.  The next entry's, behind `at` (NULL: the first). */
+/* An entry is three strings: id, title, hash.  Reads the one at `at` (NULL: the first) and returns
+ * where the next one begins. */
 const char *bank_next(const Bank *b, const char *at, BankEntry *e) {
     if (!at) at = b->text;
     if (!at || at == b->text + b->text_n) return NULL;
@@ -102,8 +113,8 @@ static int seen_grow(Bank *b) { /* room for one more; made anew from the text wh
     return b->seen ? 0 : -1;
 }
 
-/* Room for n bytes more behind the first `used` of *p, which may lie in a mapped file: then they
- * move to memory of our own. */
+/* Makes room in *p for n bytes after the `used` ones.  Where *p lies in a mapped file, these move
+ * to memory of our own. */
 static int own_room(char **p, int *mapped, size_t *cap, size_t used, size_t n) {
     if (!*mapped && used + n <= *cap) return 0;
     size_t want = used + n + (used + n) / 2;

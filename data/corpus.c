@@ -169,16 +169,16 @@ struct CorpusReader {
     char *path;
     FILE *f;
     int (*whole)(CorpusReader *, char *, size_t);/* reads the text of a file; NULL: JSON Lines */
-    char *buf;                                   /* a byte behind len is always to spare      */
+    char *buf;                                   /* [cap], cap > len: there is room for a NUL */
     size_t at, len, cap;                         /* what is not read yet is buf[at .. len-1]  */
     int line;                                    /* the number of the line read last          */
     int found;                                   /* something that is not blank               */
     int n_skipped;
     char skipped[MAC_ERR];
     char **a; int n_a;                           /* answers of the question being read        */
-    Corpus *c; char *err;                        /* those of the call that is running, and    */
-    int n_read;                                  /* documents read by it, equal ones too, and */
-    int *titled, n_titled;                       /* those to which it gave a title            */
+    Corpus *c; char *err;                        /* given to the call that is running         */
+    int n_read;                                  /* documents it has read, equal ones counted */
+    int *titled, n_titled;                       /* older documents that it gave a title      */
 };
 
 /* How many bytes of text are whole characters of UTF-8 other than NUL. */
@@ -329,8 +329,8 @@ static int add_question(CorpusReader *r, Draft *d, char *q, char *rel, char *kin
 
 /* ---- JSON ---- */
 
-/* Text of a string, or of a number, which many exports have for a year or an id: what is behind it
- * has been parsed, so its end can become NUL.  NULL of anything else. */
+/* The text of a string, or of a number, which many exports have for a year or an id.  What follows
+ * a number has been parsed, so a NUL may end it.  NULL for anything else. */
 static char *str_of(const Json *v) {
     if (v && v->type == JSON_NUMBER) v->str[strspn(v->str, "+-.0123456789eE")] = 0;
     return v && (v->type == JSON_STRING || v->type == JSON_NUMBER) ? v->str : NULL;
@@ -546,7 +546,7 @@ static char *python_string(char **p) {
 }
 
 /* HuggingFace writes {'text': ['a', 'b'], 'answer_start': [1, 2]}: the strings of the list
- * behind 'text'.  A cell of another form has no answers, and its row is skipped for that. */
+ * that follows 'text'.  A cell of another form has no answers, and its row is skipped for that. */
 static int python_answers(CorpusReader *r, char *s) {
     int in_text = 0;
     while (*s && !(in_text && *s == ']')) {
@@ -620,7 +620,7 @@ static void base_name(const char *path, char *name, size_t cap) {
     name[n] = 0;
 }
 
-/* Cuts off and returns the first paragraph of *s, moving *s behind it; NULL at the end. */
+/* Cuts off the first paragraph of *s and returns it; *s moves to what follows.  NULL at the end. */
 static char *next_paragraph(char **s) {
     char *p = *s;
     while (is_space(*p)) p++;

@@ -1,6 +1,6 @@
 /* csv.c - the csv that pandas writes and reads: commas, "quoted cells" with "" for a quote and
  * with line breaks inside, rows ended by LF, CRLF or CR, blank lines skipped.  Like pandas, a
- * quote inside an unquoted cell is a plain character and text behind a closing quote is kept. */
+ * quote inside an unquoted cell is a plain character and text after a closing quote is kept. */
 #include "csv.h"
 #include "base.h"
 #include <stdio.h>

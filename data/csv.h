@@ -1,5 +1,5 @@
 /* csv.h - rows of a csv file, read as pandas reads them; the cells are decoded inside the
- * caller's buffer, which needs one spare byte behind its end. */
+ * caller's buffer, which needs one spare byte after its end. */
 #ifndef CSV_H
 #define CSV_H
 

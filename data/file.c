@@ -1,9 +1,16 @@
 /* file.c - how files are opened, locked, written and put in place.
  *
- * A writer makes PATH.mac-part exclusively, locks it, writes to it and renames it to PATH.  So the
- * file to come is the lock, readers see the old file or the new one, and a killed writer leaves a
- * file that is not locked: the next one sweeps it.  Before the renaming PATH must be what it was
- * when the lock was taken, for other programs know nothing of all this. */
+ * What always holds: whoever opens PATH finds the old file or the new one, and finds it whole, at
+ * every moment and after every ending of the writer, SIGKILL included.  And of two that would write
+ * PATH at the same time, the second is refused.
+ *
+ * It holds because nobody writes to PATH.  A writer makes PATH.mac-part, which the system lets only
+ * one program make, locks it, writes to it, waits until it is on disk and renames it to PATH, which
+ * the system does in one step.  So the file to come is itself the lock.  A writer that was killed
+ * leaves it there, but not locked: by that the next one knows that it may remove it.  All other
+ * endings remove it, for every file that is being written is in the list `writing`.  Programs that
+ * are not ours do not know the lock.  So PATH must be, right before the renaming, what it was when
+ * the lock was taken; else nothing is written. */
 #if defined(__unix__) || defined(__APPLE__)
 #define _XOPEN_SOURCE 700
 #endif
@@ -18,7 +25,7 @@
 struct FileOut {
     FILE *f;                   /* NULL: closed                                                 */
     char *given, *path, *part; /* its name; its place, links followed; where it is written     */
-    uint64_t was;              /* what stood in its place, 0: nothing                          */
+    uint64_t was;              /* state of the file that it replaces, 0: there was none        */
     int locked;                /* by file_lock: file_begin will find it                        */
     volatile int made;         /* part is there, and ours: an ending removes it                */
     FileOut *next;

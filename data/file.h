@@ -8,11 +8,11 @@
 typedef struct FileOut FileOut;
 FileOut *file_begin(const char *path, char *err);    /* NULL: see err, also when it is locked */
 FILE *file_stream(FileOut *o);                       /* to be written to                      */
-/* Puts the file in its place, if all went well and what stood there when it was begun or locked
- * still does; `failed` says what else went wrong (NULL: nothing).  Mode and owner stay where the
- * system lets them.  Frees o. */
+/* Puts the file in its place, if all went well and the file that was there when it was begun or
+ * locked is still there, unchanged; `failed` says what else went wrong (NULL: nothing).  Mode and
+ * owner stay where the system lets them.  Frees o. */
 int  file_end(FileOut *o, const char *failed, char *err);
-void file_abort(FileOut *o);                         /* what stood there is untouched; frees o */
+void file_abort(FileOut *o);                         /* the old file stays as it was; frees o */
 /* From now on nobody else writes to path, until it is begun and ended here or this program ends. */
 int  file_lock(const char *path, char *err);
 int  file_absent(const char *path);                  /* 1: the system says that there is none */

@@ -114,7 +114,7 @@ int hex_read(const char *p, const char *end, int n) {
     return v <= 0x10FFFF ? (int)v : -1;
 }
 
-/* s->p is behind the backslash.  Writes the character to out: its number of bytes, or -1. */
+/* s->p is just after the backslash.  Writes the character to out: its number of bytes, or -1. */
 static int parse_escape(Parser *s, char *out) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     char c = peek(s);
@@ -294,8 +294,8 @@ Json *json_get(const Json *object, const char *key) {
     return found;
 }
 
-/* Control characters, those behind ASCII too; what ends a line or turns the direction of what
- * follows; bytes that are no character (n: 0). */
+/* Control characters, those beyond ASCII too; characters that end a line or turn the direction of
+ * the text after them; bytes that are no character (n is 0). */
 static int is_hidden(const unsigned char *p, int n) {
     if (n < 2) return n == 0 || *p < ' ' || *p == 127;
     if (n == 2) return p[0] == 0xC2 && p[1] < 0xA0;

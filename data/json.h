@@ -10,8 +10,9 @@ typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_
 typedef struct Json {
     JsonType type;
     char *key;                   /* its name when it is a member of an object                 */
-    char *str;                   /* JSON_STRING: UTF-8, ends in NUL; JSON_NUMBER: where it stands
-                                    in the text, behind it goes on; NULL of a boolean         */
+    char *str;                   /* JSON_STRING: the string, UTF-8 that ends in NUL.  JSON_NUMBER:
+                                    its first digit or sign in the caller's buffer; it ends where
+                                    the number ends, without a NUL.  All other types: NULL    */
     struct Json *child, *next;   /* first element or member; next sibling                     */
 } Json;
 

@@ -362,7 +362,7 @@ static const char *pick_form(const char *const *list, unsigned must, unsigned le
 }
 
 /* The sentences.  One that does not name the person cannot be the first. */
-static void tell(Text *t, const Person *p, int held, uint64_t *rng) {
+static void state_facts(Text *t, const Person *p, int held, uint64_t *rng) {
     const char *const *list = held ? held_forms : forms;
     unsigned left = 0;
     for (int i = 0; i < p->n; i++) left |= 1u << p->rel[i];
@@ -386,7 +386,7 @@ static void write_doc(FILE *f, const char *id, const Person *p, Split split, int
     static const char *const seen[2] = {"answers never seen", "answers seen"};
     int held = kind == NEW_SENTENCES || kind == NEW_BOTH;
     Text text = {"", 0, 0};
-    tell(&text, p, held, rng);
+    state_facts(&text, p, held, rng);
     fprintf(f, "{\"id\": \"%s\", \"title\": ", id);
     json_put(f, p->title);
     fputs(", \"text\": ", f);

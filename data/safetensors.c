@@ -109,7 +109,7 @@ static int64_t entry_count(const StEntry *e) { /* numbers in it, -1: absurd */
 }
 
 /* ==== the header, read strictly: only what safetensors allows ================================ */
-/* A JSON array of whole numbers, none negative, into to[cap]: how many, or -1: it is no such. */
+/* A JSON array of whole numbers, none negative, into to[cap]: how many; -1 for anything else. */
 static int whole_numbers(const Json *array, int64_t *to, int cap) {
     int n = 0;
     if (array->type != JSON_ARRAY) return -1;

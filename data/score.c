@@ -24,7 +24,7 @@ static unsigned lower(unsigned c) {
 }
 
 /* A sigma is written otherwise at the end of a word: when a letter with a case stands before it
- * and none behind it, whatever marks there are between. */
+ * and none after it, whatever marks there are between. */
 static int ends_word(const unsigned *c, size_t i, size_t n) {
     size_t before = i, behind = i + 1;
     while (before > 0 && class_of(c[before - 1]) & IGNORED) before--;

@@ -26,7 +26,7 @@ void   *st_map(StFile *f, const char *name);     /* its bytes in place, until st
 int     st_check(StFile *f, char *err);          /* reads it all: its checksum, if it has one    */
 int     st_unchanged(const StFile *f, char *err);        /* since it was opened                  */
 uint16_t half_of(real x);                        /* IEEE half precision, nearest                 */
-void    half_read(real *to, const unsigned char *from, size_t n);        /* F16 as it lies       */
+void    half_read(real *to, const unsigned char *from, size_t n);        /* n halves of a file   */
 
 typedef struct StWriter StWriter;
 StWriter *st_new(void);

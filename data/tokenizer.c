@@ -95,7 +95,8 @@ static Tokenizer *tok_new(int cap_merges) {
     return t;
 }
 
-/* Learns to merge a and b: 0, or -1 when that is no news or spells more than a chunk. */
+/* Learns to merge a and b into a new id: 0, or -1 when they have one, when it would spell more than
+ * a chunk has, or when there is no room for more. */
 static int add_merge(Tokenizer *t, int a, int b) {
     Merge *m = find_merge(t, a, b);
     int na = id_len(t, a), nb = id_len(t, b), i = t->n_merges;
@@ -374,11 +375,12 @@ char *tok_dump(const Tokenizer *t) {
     return dump;
 }
 
-/* A decimal number without leading zeros and the byte behind it: -1 if that is not there. */
-static int read_id(const char **p, char behind) {
+/* Reads a decimal number without leading zeros, and `after`, the byte that must follow it; -1 when
+ * one of them is not there. */
+static int read_id(const char **p, char after) {
     int v = 0, digits = 0;
     for (; is_digit(**p) && digits < 6; (*p)++, digits++) v = v * 10 + (**p - '0');
-    if (digits == 0 || **p != behind || (digits > 1 && (*p)[-digits] == '0')) return -1;
+    if (digits == 0 || **p != after || (digits > 1 && (*p)[-digits] == '0')) return -1;
     (*p)++;
     return v;
 }

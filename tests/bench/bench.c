@@ -267,7 +267,7 @@ static const Size *open_size(const char *name) {
     }
     n_seq = s->lm_B;
     batch = (MacBatch){docs, s->docs, s->docs, quest, quest_answer, n_q, doc, s->group, (real)0.1,
-                       0, 0, 0};
+                       0, 0};
     model = model_new(&s->c, 1);
     adam = adam_default((real)1e-4);
     adam.clip = 1;

@@ -7,7 +7,7 @@
  *
  * h, m and b are: header, 0xFF (no UTF-8 has it), data.  MAC_FUZZ=b chooses for all inputs.
  * `make fuzz` links libFuzzer; as a plain program it reads the files named on its command line,
- * or standard input (AFL).  tests/fuzz has the seeds and whatever was once found. */
+ * or standard input (AFL).  tests/fuzz/seeds has the seeds and whatever was once found. */
 #if defined(__unix__) || defined(__APPLE__)
 #define _POSIX_C_SOURCE 200809L
 #include <unistd.h>

@@ -325,7 +325,7 @@ static void keep(Cell *c, const Method *m) {
 
 int main(int argc, char **argv) {
     Cell c;
-    if (argc != 7) paper_die("usage: paper_adapt DIR CORPUS NAME SEED QUICK WHAT");
+    if (argc != 7) paper_die("usage: adapt DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     char kind[20] = "", name[20] = "";
     int n = 0;

@@ -266,7 +266,7 @@ static void unlearning(Cell *c) {
 
 int main(int argc, char **argv) {
     Cell c;
-    if (argc != 7) paper_die("usage: paper_bank DIR CORPUS NAME SEED QUICK WHAT");
+    if (argc != 7) paper_die("usage: bank DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     int n = 0;
     lab_open(&lab, argv);

@@ -37,7 +37,7 @@ static void step(int first, int n_grad, Adam *adam) {
         }
     }
     MacBatch b = {.docs = docs, .n_docs = DOCS, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n,
-                  .doc = doc, .group = DOCS};
+                  .doc = doc, .bank_size = DOCS};
     if (tape_backward(lab.tp, mac_loss(lab.m, lab.tp, &b, &stats)) != 0)
         paper_die("%s", tape_error(lab.tp));
     adam_step(&lab.m->ps, adam);
@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     Cell c;
     int percent;
     if (argc != 7 || sscanf(argv[6], "drop-%d", &percent) != 1 || percent < 0 || percent > 99)
-        paper_die("usage: paper_drop DIR CORPUS NAME SEED QUICK drop-PERCENT");
+        paper_die("usage: drop DIR CORPUS NAME SEED QUICK drop-PERCENT");
     lab_open(&lab, argv);
     if (lab_cell(&lab, &c, argv[6])) { lab_close(&lab); return 0; }
     lab_say(&lab, "%s", argv[6]);

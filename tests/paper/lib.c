@@ -228,7 +228,7 @@ static void ask_batch(Lab *l, const Corpus *c, const int *qa, int n, const Askin
         q[i] = lab_ids(l, prompt_question, x->q, l->m->c.Q);
         if (how->gold) context[i] = lab_ids(l, prompt_document, c->docs[x->doc].text, l->m->c.D);
     }
-    AnswerOptions o = {.beams = how->beams, .groups = how->groups, .penalty = how->penalty,
+    AnswerOptions o = {.beams = how->beams, .beam_groups = how->groups, .penalty = how->penalty,
                        .select = l->select, .context = how->gold ? context : NULL};
     if (mac_answer(l->m, l->tp, q, n, how->bank, cap, out, len, &o) != 0)
         paper_die("%s", tape_error(l->tp));

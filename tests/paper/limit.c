@@ -212,7 +212,7 @@ static double choose_alike(int percent) {
 int main(int argc, char **argv) {
     Cell c;
     Score s;
-    if (argc != 7) paper_die("usage: paper_limit DIR CORPUS NAME SEED QUICK WHAT");
+    if (argc != 7) paper_die("usage: limit DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     char way[20] = "";
     int percent = 0, cut = 0, held;

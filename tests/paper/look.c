@@ -85,7 +85,7 @@ static void look(Cell *c) {
 int main(int argc, char **argv) {
     Cell c;
     if (argc != 7 || strcmp(argv[6], "look"))
-        paper_die("usage: paper_look DIR CORPUS NAME SEED QUICK look");
+        paper_die("usage: look DIR CORPUS NAME SEED QUICK look");
     lab_open(&lab, argv);
     if (!lab_cell(&lab, &c, argv[6])) {
         lab_say(&lab, "%s", argv[6]);

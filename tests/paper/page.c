@@ -1026,7 +1026,7 @@ static void put_head(void) {
 
 int main(int argc, char **argv) {
     char path[600], beside[610];
-    if (argc != 4) paper_die("usage: paper_page DIR CORPORA SEEDS");
+    if (argc != 4) paper_die("usage: page DIR CORPORA SEEDS");
     dir = argv[1];
     n_corpora = words(argv[2], corpora), n_seeds = words(argv[3], seeds);
     quick = getenv("QUICK") && !strcmp(getenv("QUICK"), "1");

@@ -209,7 +209,7 @@ static void retrieve(Cell *c, int memory, int k) {
 
 int main(int argc, char **argv) {
     Cell c;
-    if (argc != 7) paper_die("usage: paper_retrieve DIR CORPUS NAME SEED QUICK WHAT");
+    if (argc != 7) paper_die("usage: retrieve DIR CORPUS NAME SEED QUICK WHAT");
     const char *what = argv[6];
     char way[20] = "";
     int k = -1;

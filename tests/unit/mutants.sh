@@ -161,20 +161,20 @@ mutant mac.c 's/use < n \/ T + (t < n % T)/use < n \/ T + (t >= T - n % T)/' \
 mutant mac.c 's/asked\[i\] + b->q\[i\].n, 1, (size_t)(b->qa\[i\].n/asked[i] + b->q[i].n + 1, 1, (size_t)(b->qa[i].n - 1/' \
     "LM loss: skips the first token of the answer"
 mutant mac.c 's/1 \/ (real)(B \* (n - first))/1 \/ (real)B/' "LM loss: the mean of a sequence"
-mutant mac.c 's/cache->read\[b\] += q.n\[b\]/cache->read[b] = q.n[b]/' "cache: tokens read"
-mutant mac.c 's/&out, &out, B, w->decoder.bias, 1)/\&out, \&out, B, w->decoder.bias, 0)/' \
+mutant mac.c 's/cache->read\[b\] += x\[b\].n/cache->read[b] = x[b].n/' "cache: tokens read"
+mutant mac.c 's/self.causal = 1/self.causal = 0/' \
     "T5: the decoder sees ahead"
-mutant mac.c 's/h, NULL, &in, &keys, B/h, NULL, \&in, \&in, B/' "padding: the encoder reads it"
-mutant mac.c 's/y, h, &out, &in, B/y, h, \&out, \&keys, B/' "padding: the decoder does not"
+mutant mac.c 's/h, &all, &text)/h, \&all, \&all)/' "padding: the encoder reads it"
+mutant mac.c 's/t5_decoder(m, tp, w, h, &all)/t5_decoder(m, tp, w, h, \&text)/' "padding: the decoder does not"
 mutant tensor.c '/^static void attn_forward_head/,/^}/s/ahead = a->causal ? kn - qn : 0/ahead = kn - qn/' \
     "attention: where the positions of padded queries begin"
-mutant mac.c 's/h = op_rmsnorm(tp, h, w->encoder.norm)/h = op_add(tp, h, h, 0)/' \
-    "T5: no norm behind the encoder"
-mutant mac.c 's/in.n\[i \/ T\] - T + i % T/i % T/' "T5: without a decoder, the first states"
+mutant mac.c 's/return op_rmsnorm(tp, h, w->norm)/return op_add(tp, h, h, 0)/' \
+    "T5: no norm after the encoder"
+mutant mac.c 's/last\[b \* T + t\] = at,/last[b * T + t] = all.first[b] + t,/' "T5: without a decoder, the first states"
 mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \
     "token networks: rows not transposed"
-mutant mac.c 's/.scale = 1 \/ (real)sqrt((double)m->c.agg_dh)/.scale = 1/' "aggregator: the scale"
-mutant mac.c 's/tp, phi, w->norm_c.w, w->norm_c.b/tp, phi, w->norm.w, w->norm.b/' \
+mutant mac.c 's/agg_H, 1 \/ (real)sqrt((double)m->c.agg_dh)/agg_H, 1/' "aggregator: the scale"
+mutant mac.c 's/tp, phi, w->norm_c)/tp, phi, w->norm)/' \
     "aggregator: the norm of the bank"
 mutant mac.c '/^static Tensor \*batch_banks/,/^}/s/encode_dropped(/mac_encode(/' \
     "batch: dropped documents get gradient"
@@ -182,8 +182,8 @@ mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//'
     "batch: dropped documents keep their memory"
 mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
 mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
-mutant mac.c 's/int recital = i >= n/int recital = i > n/' "recitals: one reads the bank"
-mutant mac.c 's/all ? b->n_docs : b->group/b->group/' "guidance: not among all documents"
+mutant mac.c 's/switch (i >= n/switch (i > n/' "recitals: one reads the bank"
+mutant mac.c 's/docs\[i\] = b->n_docs; break/docs[i] = b->bank_size; break/' "guidance: not among all documents"
 mutant mac.c '/^static Tensor \*add_guidance/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
     "guidance: of recitals too"
 mutant tensor.c 's/WEAVE(x\[i\], x\[i + VL \/ 2\], HIGH)/WEAVE(x[i], x[i + VL \/ 2], LOW)/' \

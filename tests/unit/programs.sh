@@ -391,5 +391,7 @@ if command -v bash > /dev/null; then
         check "platforms.sh passes with the row $row" sh -c "! PLATFORMS='$row' bash tests/golden/platforms.sh x"
     done
 fi
+# ---- arrows between files run one way: data/ knows neither the model nor its tensors
+check "a file of data/ includes mac.h" sh -c "! grep -l '#include.*mac\.h' data/*.[ch]"
 printf '%-14s %7d checks, %d failed\n' programs.sh $checks $failed
 [ $failed -eq 0 ]

@@ -81,7 +81,7 @@ static void fixture(Fixture *f, const MacConfig *c, int n_docs, int n_q, uint64_
         f->doc_of[i] = (3 * i + 1) % n_docs;
     }
     f->b = (MacBatch){.docs = f->docs, .n_docs = n_docs, .n_grad = n_docs, .q = f->q, .qa = f->qa,
-                      .n_q = n_q, .doc = f->doc_of, .group = 1};
+                      .n_q = n_q, .doc = f->doc_of, .bank_size = 1};
 }
 
 static uint64_t params_hash(const Params *ps, const char *prefix, int grads) {
@@ -657,7 +657,7 @@ static Tensor *replica_read(Model *m, const Replica *r, int i, int first, int st
 static double replica_loss(Model *m, void *ctx) {
     Replica *r = ctx;
     double sum = 0, guide = 0, h[16][8];
-    int tokens = 0, was = tape_record(tp, 0), banks = r->b.n_docs / r->b.group;
+    int tokens = 0, was = tape_record(tp, 0), banks = r->b.n_docs / r->b.bank_size;
     int n = m->c.T * m->c.agg_H, guided = r->b.n_q - r->b.n_recite; /* n: masses of a question */
     r->mass = 0;
     tape_reset(tp);
@@ -691,7 +691,7 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
     Fixture f;
     char what[80];
     fixture(&f, &c, 4, 3, 4);
-    f.b.group = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
+    f.b.bank_size = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
     f.b.n_recite = f.b.alike = which > 0; /* the last of three questions */
     snprintf(what, sizeof what, "mac_loss, config %d, group %d, n_grad %d", which, group, n_grad);
     size_t row = (size_t)(c.T * c.d);
@@ -721,7 +721,7 @@ static void test_mac_grad(int which, int group, int n_grad, real guidance) {
 static size_t dropped_peak(Model *m, Fixture *f, int n) {
     MacStats s;
     Tape *own = tape_new(0);
-    f->b.n_docs = n, f->b.n_grad = 1, f->b.group = 1;
+    f->b.n_docs = n, f->b.n_grad = 1, f->b.bank_size = 1;
     CHECK(tape_backward(own, mac_loss(m, own, &f->b, &s)) == 0, "dropped: %s", tape_error(own));
     size_t peak = tape_peak(own);
     tape_free(own);
@@ -735,7 +735,7 @@ static void test_dropped(void) {
     Fixture f;
     MacStats s;
     fixture(&f, &c, 4, 3, 5);
-    f.b.group = 4;
+    f.b.bank_size = 4;
     uint64_t hash[2][3];
     for (int k = 0; k < 2; k++) {
         f.b.n_grad = k ? 1 : 4;
@@ -755,7 +755,7 @@ static void test_dropped(void) {
         {3, 4, 4}, {0, 4, 4}, {4, 0, 4}, {4, 5, 4}}; /* group, n_grad, n_docs */
     for (int k = 0; k < 4; k++) {
         tape_reset(tp);
-        f.b.group = bad[k][0], f.b.n_grad = bad[k][1], f.b.n_docs = bad[k][2];
+        f.b.bank_size = bad[k][0], f.b.n_grad = bad[k][1], f.b.n_docs = bad[k][2];
         CHECK(!mac_loss(m, tp, &f.b, &s) && tape_error(tp)[0], "batch %d should be refused", k);
     }
     model_free(m);
@@ -769,7 +769,7 @@ static void test_frozen(void) {
     MacStats s;
     Adam o = adam_default((real)0.01);
     fixture(&f, &c, 4, 4, 6);
-    f.b.group = 2, f.b.guidance = (real)0.1;
+    f.b.bank_size = 2, f.b.guidance = (real)0.1;
     tape_reset(tp);
     CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "frozen: %s", tape_error(tp));
     static const char *const parts[] = {"enc_decoder.", "aggregator.", "token_SA.", "mlps."};
@@ -809,7 +809,7 @@ static void test_overfit(int which) {
     Adam o = adam_default((real)0.01);
     double first = 0, last = 0;
     fixture(&f, &c, 4, 4, 7);
-    f.b.group = 2;
+    f.b.bank_size = 2;
     for (int step = 0; step < 150; step++) {
         tape_reset(tp);
         if (tape_backward(tp, mac_loss(m, tp, &f.b, &s)) != 0) break;
@@ -1128,7 +1128,7 @@ static int beams_anew(Model *m, const Ids *q, Tensor *prefix, int groups, double
 static int diverse(Model *m, const Bank *bank, const Ids *q, int groups, double penalty,
                    const int *plain, const int *plain_n) {
     int out[N_Q * CAP], n[N_Q], want[CAP], differ = 0;
-    AnswerOptions o = {.beams = WIDE, .groups = groups, .penalty = (real)penalty};
+    AnswerOptions o = {.beams = WIDE, .beam_groups = groups, .penalty = (real)penalty};
     tape_reset(tp);
     CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out, n, &o) == 0, "groups: %s", tape_error(tp));
     for (int i = 0; i < N_Q; i++) {
@@ -1152,7 +1152,7 @@ static void test_diverse(Model *m, const Bank *bank, const Ids *q, const int *pl
         CHECK(diverse(m, bank, q, way[i].groups, way[i].penalty, plain, plain_n) > 0,
               "%d groups, penalty %g change nothing: proves little", way[i].groups,
               way[i].penalty);
-    AnswerOptions o = {.beams = WIDE, .groups = 3};
+    AnswerOptions o = {.beams = WIDE, .beam_groups = 3};
     tape_reset(tp);
     CHECK(mac_answer(m, tp, q, 1, bank, CAP, out, &n, &o) == -1 && tape_error(tp)[0],
           "four beams in three groups");
@@ -1689,7 +1689,7 @@ static void test_limits(void) {
     Bank *bank = full_bank(m, 5);
     Fixture f;
     fixture(&f, &c, 4, 3, 9);
-    f.b.group = 2, f.b.n_grad = 2, f.b.guidance = (real)0.1;
+    f.b.bank_size = 2, f.b.n_grad = 2, f.b.guidance = (real)0.1;
     for (int beams = -1; beams < 3; beams++) sweep(m, &f, bank, beams);
     bank_free(bank);
     model_free(m);

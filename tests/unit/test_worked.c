@@ -69,7 +69,7 @@ static void train_mac(Model *m, Tape *tp, uint64_t *rng) {
             docs[i] = (Ids){id[i], 2}, q[i] = (Ids){id[i], 1}, qa[i] = (Ids){id[i], 3};
         }
         MacBatch b = {.docs = docs, .n_docs = PEOPLE, .n_grad = PEOPLE, .q = q, .qa = qa,
-                      .n_q = PEOPLE, .doc = doc, .group = 1, .guidance = 1, .alike = 1};
+                      .n_q = PEOPLE, .doc = doc, .bank_size = 1, .guidance = 1, .alike = 1};
         o.lr = lr_schedule(LR_COSINE, (real)0.01, s, 20, MAC_STEPS);
         step(m, tp, mac_loss(m, tp, &b, &stats), &o);
     }

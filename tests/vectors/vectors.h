@@ -166,7 +166,7 @@ static void run_expand(Tape *tp, Case *c) {
 
 static void run_loss(Tape *tp, Case *c) {
     MacBatch b = {.n_grad = (int)number(c, "n_grad"), .doc = ints(tp, c, "doc"),
-                  .group = (int)number(c, "group"), .guidance = (real)number(c, "guidance"),
+                  .bank_size = (int)number(c, "group"), .guidance = (real)number(c, "guidance"),
                   .n_recite = (int)number(c, "n_recite"), .alike = (int)number(c, "alike")};
     MacStats s = {0, 0, 0};
     b.docs = sequences(tp, c, "docs", &b.n_docs);
