@@ -1,11 +1,11 @@
 /* mac.c - the algorithm, in the order of the paper (arXiv 2403.04317).  Knows no text: token ids
  * come in, token ids go out.
  *
- *   [E1] phi_k = g_amort(d_k)               a document becomes T vectors           mac_encode
- *   [E2] M = {phi_1, .., phi_K}             the bank keeps them                    batch_banks
- *   [E3] phi_star = h_psi(g_input(x), M)    a question draws T vectors from it     agg_forward
- *   [E4] prefix(phi_star)                   they become keys and values            prefix_expand
- *   [E5] LM_base(x ; phi_star)              the frozen LM reads after them         lm_hidden
+ *   [E1] phi_k = g_amort(d_k)             a document becomes T vectors        mac_encode
+ *   [E2] M = {phi_1, .., phi_K}           the bank keeps them                 batch_banks, bank_add
+ *   [E3] phi_star = h_psi(g_input(x), M)  a question draws T vectors from it  agg_forward
+ *   [E4] prefix(phi_star)                 they become keys and values         prefix_expand
+ *   [E5] LM_base(x ; phi_star)            the frozen LM reads after them      lm_hidden
  *
  * Then come training (mac_loss) and answers (mac_answer), and at the end what a model is made of:
  * its sizes, the names and first values of its weights, its files.  Letters: see mac.h. */
@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* ==== the weights; model_build, at the end of this file, names and fills them ================ */
-typedef struct { Tensor *w, *b; } Affine; /* a layer or a layer norm; b NULL: it has no bias */
+typedef struct { Tensor *w, *b; } Affine; /* a linear layer or a layer norm; b NULL: it has none */
 typedef struct { Affine norm, in, out, skip; } Mlp;
 
 typedef struct { Tensor *norm; Affine q, k, v, o; } T5Attn;
@@ -26,7 +26,7 @@ typedef struct { T5Layer *layer; Tensor *bias, *norm; } T5Stack;         /* bias
 struct T5Weights { Tensor *embed, *prompts; T5Stack encoder, decoder; }; /* [V,e], [1,T,e] */
 
 typedef struct { Affine norm, norm_c, q, k, v, out; Mlp ff; } AggBlock;
-struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; }; /* Mlps of [T,..], [n,..] */
+struct AggWeights { Mlp doc_mlp, q_mlp, expand; AggBlock *block; }; /* T, T and n networks in one */
 
 typedef struct { Affine ln1, attn, attn_out, ln2, fc, fc_out; } LmLayer;
 struct LmWeights { Tensor *wte, *wpe; LmLayer *layer; Affine ln_f; }; /* wte [V,d], wpe [S,d] */
@@ -90,8 +90,8 @@ static Tensor *transpose_rows(Tape *tp, Tensor *x, int I, int J) {
 
 /* ==== [E1] a document becomes T vectors ====================================================== */
 /* Of every text, long or short, T rows come out: those of text b are b*T to b*T + T-1, and no other
- * text has a part in them, not in one bit.  So a document may be encoded in any company, today or
- * next year, and what it is worth to a question can be found without reading it again.
+ * text has a part in them, not in one bit.  So a document may be encoded in any company and at any
+ * time, and it need not be read again when a question comes.
  *
  * A T5 encoder reads the tokens.  Its decoder starts from T learned vectors, the same for every
  * text, and turns them into T states by looking at what the encoder made of the text.  T small
@@ -245,6 +245,8 @@ static Tensor *batch_banks(Model *m, Tape *tp, const MacBatch *b) {
  * values.  What leaves the last block is phi_star, again T vectors: what the LM gets to know of all
  * documents.  A question costs K*T keys a block, however long the documents were.  Many questions
  * go through as one batch, and those that read the same documents read the same rows. */
+
+/* What a block does before its attention, and after it: bank_attention can stand between them. */
 static Tensor *agg_query(Tape *tp, const AggBlock *w, Tensor *q) {
     return linear(tp, layer_norm(tp, q, w->norm), w->q);
 }
@@ -261,6 +263,8 @@ static Tensor *agg_block(Tape *tp, const AggBlock *w, Tensor *q, Tensor *phi, At
     return agg_rest(tp, w, q, op_attention(tp, query, key, value, a));
 }
 
+static real agg_scale(const Model *m) { return 1 / (real)sqrt((double)m->c.agg_dh); }
+
 /* q [B*T,d], phi [K*T,d] -> phi_star [B*T,d].  r says which documents each question attends to. */
 static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, AggReads *r) {
     int T = m->c.T;
@@ -271,7 +275,7 @@ static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, Agg
         docs.first[b] = r->doc0[b] * T, docs.n[b] = r->docs[b] * T;
         if (r->gold) gold.first[b] = r->gold[b] * T;
     }
-    Attention a = attention(m->c.agg_H, 1 / (real)sqrt((double)m->c.agg_dh), &query, &docs);
+    Attention a = attention(m->c.agg_H, agg_scale(m), &query, &docs);
     if (r->gold) a.t0 = gold.first, a.tn = gold.n; /* a.mass: the attention on the right document */
     for (int i = 0; i < m->c.agg_B; i++) {
         q = agg_block(tp, &m->agg->block[i], q, phi, &a);
@@ -289,6 +293,39 @@ static Tensor *encode_question(Model *m, Tape *tp, const Ids *q, int B) {
  * encoded questions twice, or stream the bank. */
 Tensor *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r) {
     return agg_blocks(m, tp, encode_question(m, tp, q, B), B, phi, r);
+}
+
+/* ---- the finder: ours, not the paper's ---- */
+/* To find the right one of many documents and to read an answer in it want different things of an
+ * attention.  If all heads have to find, names crowd out of phi what would be read.  So few do: the
+ * first half of the heads of the first block, for the first of a question's T vectors.  These are
+ * the finder.  Training guides it, and it alone (guidance); an answer may ask it first and draw
+ * from the N documents that it attends to most (select).  All other heads only ever learn to read
+ * in a small bank.  The finder takes part in that as well, as an attention like any other. */
+static int finder_heads(const Model *m) { return (m->c.agg_H + 1) / 2; }
+
+/* q [B*T,d] -> the finder's queries [B, F*dh], F its heads. */
+static Tensor *finder_query(Model *m, Tape *tp, Tensor *q, int B) {
+    int *first = int_array(tp, B);
+    for (int b = 0; first && b < B; b++) first[b] = b * m->c.T;
+    Tensor *query = agg_query(tp, &m->agg->block[0], op_rows(tp, q, NULL, first, B));
+    return op_cols(tp, query, 0, finder_heads(m) * m->c.agg_dh);
+}
+
+/* The attention of question b on document gold[b] among all K of phi [K*T,d]: [B, F]. */
+static Tensor *finder_mass(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, int K,
+                           const int *gold) {
+    const AggBlock *w = &m->agg->block[0];
+    Ragged query, docs, right;
+    if (even(tp, &query, B, 1) != 0 || even(tp, &docs, B, 0) != 0
+        || even(tp, &right, B, m->c.T) != 0) return NULL;
+    for (int b = 0; b < B; b++) docs.n[b] = K * m->c.T, right.first[b] = gold[b] * m->c.T;
+    Tensor *asks = finder_query(m, tp, q, B);
+    Tensor *key = linear(tp, layer_norm(tp, phi, w->norm_c), w->k);
+    key = op_cols(tp, key, 0, finder_heads(m) * m->c.agg_dh);
+    Attention a = attention(finder_heads(m), agg_scale(m), &query, &docs);
+    a.t0 = right.first, a.tn = right.n;
+    return op_attention(tp, asks, key, key, &a) ? a.mass : NULL; /* what it draws is not read */
 }
 
 /* ==== [E4] they become keys and values of the LM ============================================= */
@@ -324,6 +361,21 @@ struct LmCache {
     int B, cap, *keys, *read; /* keys held and tokens read of each sequence */
     Tensor **k, **v, **spare; /* [L], [L], [2L], in one array, of [B*cap, d]; see cache_follow */
 };
+
+static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
+    int L = m->c.L;
+    LmCache *c = tape_alloc(tp, sizeof *c);
+    if ((int64_t)B * cap > INT_MAX / 2)
+        tape_fail(tp, "%d questions or beams at once are too many", B);
+    if (!c || tape_error(tp)[0]) return NULL;
+    *c = (LmCache){.B = B, .cap = cap, .keys = int_array(tp, 2 * B),
+                   .k = tape_alloc(tp, 4 * (size_t)L * sizeof(Tensor *))};
+    if (!c->keys || !c->k) return NULL;
+    c->read = c->keys + B, c->v = c->k + L, c->spare = c->v + L;
+    for (int l = 0; l < 2 * L; l++) /* keys, then values */
+        if (!(c->k[l] = tape_tensor(tp, B * cap, m->c.d))) return NULL;
+    return c;
+}
 
 /* Rows of one call: new tokens and their positions; keys made by the call, [prefix ;] new tokens;
  * all keys that are attended to. */
@@ -437,72 +489,82 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
         at += in[b].n;
     }
     Tensor *h = lm_hidden(m, tp, in, B, prefix, NULL);
-    return op_cross_entropy(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, n)), target, weight);
+    h = op_rows(tp, h, NULL, row, n);
+    return op_cross_entropy(tp, lm_logits(m, tp, h), target, weight);
 }
 
 /* ==== training =============================================================================== */
-/* What a question attends to: documents doc0 to doc0 + docs - 1 of phi, of which `gold` is the one
- * that answers it.  An example: four documents in banks of two.  batch_banks puts documents 0 and 2
- * into the first bank, 1 and 3 into the second, so that phi holds them in the order 0 2 1 3, and a
- * question about document 3 reads
- *
- *                                             doc0   docs   gold
- *     ANSWER     the bank of its document       2      2      3    its answer is learned from it
- *     RECITAL    its own document               3      1      3    so is the text of the document
- *     GUIDANCE   all documents of the step      0      4      3    only its attention is looked at
- *
- * The last n_recite questions of a step are recitals, whatever the others read. */
-typedef enum { ANSWER, RECITAL, GUIDANCE } Reading;
-
-static AggReads batch_reads(const Model *m, Tape *tp, const MacBatch *b, Reading others) {
+/* What answers are read from: `docs` documents of phi from place doc0 on, the one that answers at
+ * place `gold`.  An example: four documents in banks of two.  batch_banks puts documents 0 and 2
+ * into the first bank, 1 and 3 into the second, so that phi holds them in the order 0 2 1 3.  Then a
+ * question about document 1 reads the second bank, doc0 = 2 and docs = 2, where gold = 2. */
+static int batch_reads(Tape *tp, const MacBatch *b, AggReads *r) {
     int banks = b->n_docs / b->bank_size, n = b->n_q;
     int *doc0 = int_array(tp, n), *docs = int_array(tp, n), *gold = int_array(tp, n);
-    Tensor **mass = tape_alloc(tp, (size_t)m->c.agg_B * sizeof *mass);
+    *r = (AggReads){.doc0 = doc0, .docs = docs, .gold = gold};
     for (int i = 0; doc0 && docs && gold && i < n; i++) {
-        int bank0 = b->doc[i] % banks * b->bank_size; /* its bank's first document */
-        gold[i] = bank0 + b->doc[i] / banks;
-        switch (i >= n - b->n_recite ? RECITAL : others) {
-        case ANSWER: doc0[i] = bank0, docs[i] = b->bank_size; break;
-        case RECITAL: doc0[i] = gold[i], docs[i] = 1; break;
-        case GUIDANCE: doc0[i] = 0, docs[i] = b->n_docs; break;
-        }
+        doc0[i] = b->doc[i] % banks * b->bank_size, docs[i] = b->bank_size;
+        gold[i] = doc0[i] + b->doc[i] / banks;
     }
-    return (AggReads){.doc0 = doc0, .docs = docs, .gold = gold, .mass = mass};
+    return doc0 && docs && gold ? 0 : -1;
 }
 
-/* guidance * -log(attention on the right document), the mean over questions, vectors and heads, is
- * added to the loss for each block of the aggregator: ours, not the paper's.  A log for each head:
- * with the log of their mean, one head that finds the document would excuse the others. */
-static Tensor *add_guidance(Model *m, Tape *tp, const MacBatch *b, Tensor *loss,
-                            Tensor *const *mass) {
-    int rows = (b->n_q - b->n_recite) * m->c.T, *idx = int_array(tp, rows);
-    for (int r = 0; idx && r < rows; r++) idx[r] = r;
-    for (int i = 0; i < m->c.agg_B && b->guidance > 0; i++)
-        loss = op_add(tp, loss, op_neglog(tp, op_rows(tp, mass[i], NULL, idx, rows)),
-                      b->guidance);
-    return loss;
+/* Where the n tokens of an answer stand in a document, -1: nowhere. */
+static int answer_in(const Ids *doc, const int *answer, int n) {
+    for (int i = 0; n > 0 && i + n <= doc->n; i++)
+        if (!memcmp(doc->id + i, answer, (size_t)n * sizeof *answer)) return i;
+    return -1;
 }
 
-static real mean_mass(const Model *m, const MacBatch *b, Tensor *const *mass) {
-    int n = (b->n_q - b->n_recite) * m->c.T * m->c.agg_H;
-    real sum = 0;
-    for (int i = 0; i < m->c.agg_B; i++)
-        for (int j = 0; j < n; j++) sum += mass[i]->data[j] / (real)(n * m->c.agg_B);
-    return sum;
+/* Distillation.  An LM with the document before it would answer from the keys and values that it
+ * has made of the answer's tokens and of the one after them.  These are what a good prefix holds,
+ * so the prefix is also taught to be near them, |prefix - theirs|^2 / |theirs|^2: its position 0 to
+ * the answer's first token, and so on, over the positions that have one.  An answer that its
+ * document does not have in these very tokens teaches nothing. */
+static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
+    int P = m->c.P, n = 2 * m->c.L, rows = 0, longest = 0, asked = 0; /* documents 0..asked-1 */
+    int *idx = int_array(tp, b->n_q * P * n);
+    Tensor *theirs = tape_tensor(tp, b->n_q * P * n, m->c.d);
+    for (int i = 0; i < b->n_q; i++)
+        if (b->doc[i] >= asked) asked = b->doc[i] + 1;
+    for (int i = 0; i < asked; i++)
+        if (b->docs[i].n > longest) longest = b->docs[i].n;
+    TapeMark mark = tape_mark(tp);
+    int was = tape_record(tp, 0);
+    LmCache *c = cache_new(m, tp, asked, longest);
+    Tensor *read = c ? lm_hidden(m, tp, b->docs, asked, NULL, c) : NULL;
+    for (int i = 0; read && idx && theirs && i < b->n_q; i++) {
+        const Ids *doc = &b->docs[b->doc[i]];
+        int own = b->qa[i].n - b->q[i].n - 1; /* tokens of the answer, EOS left out */
+        int begin = answer_in(doc, b->qa[i].id + b->q[i].n, own);
+        for (int p = 0; begin >= 0 && p < P && p <= own && begin + p < doc->n; p++)
+            for (int k = 0; k < n; k++) { /* key and value of layer 0, of layer 1, ... */
+                const Tensor *from = k % 2 ? c->v[k / 2] : c->k[k / 2];
+                size_t row = (size_t)(b->doc[i] * longest + begin + p), d = (size_t)m->c.d;
+                memcpy(theirs->data + (size_t)rows * d, from->data + row * d, d * sizeof(real));
+                idx[rows++] = (p * n + k) * b->n_q + i;
+            }
+    }
+    tape_record(tp, was);
+    tape_release(tp, mark);
+    if (!read || !idx || !theirs) return NULL;
+    theirs->shape[0] = rows;
+    return rows ? op_square_error(tp, op_rows(tp, prefix, NULL, idx, rows), theirs)
+                : tape_tensor(tp, 1, 1);
 }
 
-/* L = NLL of the answer's tokens under LM(x ; phi_star), and the guidance.  `answer` reads what
- * answers come from.  `guide` reads all documents, unless one bank holds them all or nothing is
- * guided: then `answer` serves for both. */
+/* L = NLL of the answer's tokens under LM(x ; phi_star), and two terms of our own: the prefix'
+ * distance from what the LM would have read (distill), and guidance * -log(the finder's attention
+ * on the right one of all documents), a mean over questions and heads: a log for each head, for
+ * with the log of their mean one head that finds the document would excuse the others. */
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
-    int n = b->n_q, own_bank = b->bank_size == b->n_docs || !(b->guidance > 0);
-    if (b->bank_size < 1 || b->n_docs % b->bank_size || b->n_grad < 1 || b->n_grad > b->n_docs
-        || b->n_recite < 0 || b->n_recite >= n)
-        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient; %d questions"
-                             ", %d recite", b->n_docs, b->bank_size, b->n_grad, n, b->n_recite);
+    int n = b->n_q;
+    if (b->bank_size < 1 || b->n_docs % b->bank_size || b->n_grad < 1 || b->n_grad > b->n_docs)
+        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient; %d questions",
+                         b->n_docs, b->bank_size, b->n_grad, n);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
-    AggReads answer = batch_reads(m, tp, b, ANSWER), guide = batch_reads(m, tp, b, GUIDANCE);
-    if (!asked || tape_error(tp)[0]) return NULL;
+    AggReads answer;
+    if (!asked || batch_reads(tp, b, &answer) != 0) return NULL;
     for (int i = 0; i < n; i++) {
         asked[i] = tape_alloc(tp, (size_t)b->qa[i].n + 1);
         if (!asked[i]) return NULL;
@@ -510,15 +572,21 @@ Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     }
     Tensor *phi = batch_banks(m, tp, b), *q = encode_question(m, tp, b->q, n);
     Tensor *phi_star = agg_blocks(m, tp, q, n, phi, &answer);
-    Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n,
-                           prefix_expand(m, tp, phi_star, n), b->alike);
+    Tensor *prefix = prefix_expand(m, tp, phi_star, n), *term;
+    Tensor *loss = lm_loss(m, tp, b->qa, (const char *const *)asked, n, prefix, b->alike);
     if (!loss) return NULL;
-    /* This run of the aggregator is for its attention alone, guide.mass: nothing reads what it
-     * draws. */
-    if (!own_bank && !agg_blocks(m, tp, q, n, phi, &guide)) return NULL;
-    Tensor **mass = own_bank ? answer.mass : guide.mass;
-    *stats = (MacStats){0, loss->data[0], mean_mass(m, b, mass)};
-    loss = add_guidance(m, tp, b, loss, mass);
+    *stats = (MacStats){.answer = loss->data[0]};
+    if (b->distill > 0) {
+        if (!(term = distill(m, tp, b, prefix))) return NULL;
+        stats->distill = term->data[0];
+        loss = op_add(tp, loss, term, b->distill);
+    }
+    if (b->guidance > 0) {
+        if (!(term = finder_mass(m, tp, q, n, phi, b->n_docs, answer.gold))) return NULL;
+        size_t size = tensor_size(term);
+        for (size_t i = 0; i < size; i++) stats->mass += term->data[i] / (real)size;
+        loss = op_add(tp, loss, op_neglog(tp, term), b->guidance);
+    }
     if (loss) stats->loss = loss->data[0];
     return loss;
 }
@@ -548,19 +616,11 @@ void model_copy_lm(Model *m, const Model *from) {
     }
 }
 
-void model_share(Model *m) {
-    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
-    copy_named(m, "aggregator.mlps.", m, "mlps.");
-    for (int i = 0; i < m->c.agg_B; i++) {
-        const AggBlock *b = &m->agg->block[i];
-        memcpy(b->k.w->data, b->q.w->data, tensor_size(b->q.w) * sizeof(real));
-    }
-}
-
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
- * before any training.  From nothing, this stands in for it: equal encoders, keys that start as
- * queries, and, where e = d, embeddings that know what the LM knows (scaled to variance 1, as T5's
- * are). */
+ * before any training.  From nothing, this stands in for it: equal encoders, which know what the LM
+ * knows of each token where e = d (scaled to variance 1, as T5's embeddings are), and a finder whose
+ * keys start as its queries.  What is alike then attends to each other, the more the larger its
+ * queries are: `sharp` times what was drawn.  The other heads, which read, stay as drawn. */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = tensor_size(wte);
@@ -569,11 +629,11 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
-    for (int i = 0; i < m->c.agg_B; i++) {
-        Tensor *q = m->agg->block[i].q.w;
-        for (size_t j = 0; j < tensor_size(q); j++) q->data[j] *= sharp;
-    }
-    model_share(m);
+    copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
+    copy_named(m, "aggregator.mlps.", m, "mlps.");
+    const AggBlock *w = &m->agg->block[0];
+    size_t finder = (size_t)(finder_heads(m) * m->c.agg_dh * m->c.d);
+    for (size_t i = 0; i < finder; i++) w->k.w->data[i] = w->q.w->data[i] *= sharp;
 }
 
 /* ==== answers: the bank is streamed ========================================================== */
@@ -613,8 +673,7 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     real *Wv = scaled_columns(tp, w->v.w, w->norm_c.w);
     Tensor *bv = linear(tp, w->norm_c.b, w->v);
     if (!q || !Wk || !Wv || !bv) return NULL;
-    real scale = 1 / (real)sqrt((double)dh);
-    for (int i = 0; i < R * H * dh; i++) q->data[i] *= scale; /* in place: nothing is recorded */
+    for (int i = 0; i < R * H * dh; i++) q->data[i] *= agg_scale(m); /* in place: nothing is recorded */
     Tensor rows = {2, {R * H, dh, 1}, q->data, NULL};         /* q [R, H*dh] as [R*H, dh] */
     Tensor k = {3, {H, dh, d}, Wk, NULL};                     /* Wk [H*dh, d] as [H, dh, d] */
     Tensor v = {3, {H, dh, d}, Wv, NULL};                     /* Wv [H*dh, d] as [H, dh, d] */
@@ -687,16 +746,41 @@ static Tensor *select_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank
     return agg_blocks(m, tp, q, B, phi, &r);
 }
 
-/* Selects, then reads.  Until a question has seen the whole bank, each of its T*H rows keeps a
- * number for every document.  Where this would take more than o->memory, some questions read the
- * bank, then the next ones.  Nothing stays of them but phi_star and what documents received. */
+/* The finder's attention on each document of the bank, received [B][K]: the mean over its heads.
+ * Its queries are carried to the documents, as bank_attention does it for few. */
+static int finder_stream(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank, real *received,
+                         size_t memory) {
+    const AggBlock *w = &m->agg->block[0];
+    int F = finder_heads(m), dh = m->c.agg_dh, d = m->c.d;
+    Tensor *query = finder_query(m, tp, q, B);
+    real *Wk = scaled_columns(tp, w->k.w, w->norm_c.w);
+    if (!query || !Wk) return -1;
+    for (int i = 0; i < B * F * dh; i++) query->data[i] *= agg_scale(m);
+    Tensor rows = {2, {B * F, dh, 1}, query->data, NULL};     /* query [B, F*dh] as [B*F, dh] */
+    Tensor k = {3, {F, dh, d}, Wk, NULL};                     /* its heads' rows of Wk */
+    Tensor *x = conv1d(tp, transpose_rows(tp, &rows, B, F), (Affine){&k, NULL}); /* [F*B, d] */
+    Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
+                .ctx = (void *)(uintptr_t)bank, .B = B, .received = received, .memory = memory,
+                .G = 1, .R = B * F, .by_head = F};
+    size_t n = (size_t)B * (size_t)bank->K;
+    memset(received, 0, n * sizeof *received);
+    if (!op_stream_attention(tp, x, &s)) return -1;
+    for (size_t i = 0; i < n; i++) received[i] /= (real)F;
+    return 0;
+}
+
+/* Selects, then reads.  Until a question has seen the whole bank, each row of its queries keeps a
+ * number for every document: F rows to select, T*H to aggregate.  Where this would take more than
+ * o->memory, some questions read the bank, then the next ones.  Nothing stays of them but phi_star
+ * and what documents received. */
 static Tensor *bank_select(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
                            const AnswerOptions *o) {
     int K = bank->K, T = m->c.T, N = o->select > 0 && o->select < K ? o->select : 0;
     if (K == 0 || (!N && !o->received)) return bank_aggregate(m, tp, q, B, bank, NULL, 0);
     size_t memory = o->memory ? o->memory : (size_t)1 << 27, k = (size_t)K, d = (size_t)bank->d;
-    uint64_t fit = memory / sizeof(real) / ((uint64_t)K * (uint64_t)T * (uint64_t)m->c.agg_H);
-    int most = fit < 1 ? 1 : fit < (uint64_t)B ? (int)fit : B;
+    uint64_t rows = N ? (uint64_t)finder_heads(m) : (uint64_t)T * (uint64_t)m->c.agg_H;
+    uint64_t fit = memory / sizeof(real) / ((uint64_t)K * rows);
+    int most = fit < 1 ? 1 : fit < (uint64_t)B ? (int)fit : B, bad = 0;
     Tensor *phi_star = q ? tape_tensor(tp, B * T, bank->d) : NULL;
     for (int b = 0, n; phi_star && b < B; b += n) {
         n = B - b < most ? B - b : most;
@@ -706,8 +790,9 @@ static Tensor *bank_select(Model *m, Tape *tp, Tensor *q, int B, const Bank *ban
         real *received = o->received ? o->received + (size_t)b * k
                                      : tape_alloc(tp, (size_t)n * k * sizeof *received);
         if (!received) return NULL;
-        drawn = bank_aggregate(m, tp, &some, n, bank, received, memory);
-        if (drawn && N) drawn = select_aggregate(m, tp, &some, n, bank, N, received);
+        if (N) bad = finder_stream(m, tp, &some, n, bank, received, memory);
+        drawn = bad ? NULL : N ? select_aggregate(m, tp, &some, n, bank, N, received)
+                               : bank_aggregate(m, tp, &some, n, bank, received, memory);
         if (!drawn) return NULL;
         memcpy(phi_star->data + begin, drawn->data, (size_t)(n * T) * d * sizeof(real));
         tape_release(tp, mark);
@@ -757,21 +842,6 @@ Tensor *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
 }
 
 /* ==== answers: token by token ================================================================ */
-static LmCache *cache_new(const Model *m, Tape *tp, int B, int cap) {
-    int L = m->c.L;
-    LmCache *c = tape_alloc(tp, sizeof *c);
-    if ((int64_t)B * cap > INT_MAX / 2)
-        tape_fail(tp, "%d questions or beams at once are too many", B);
-    if (!c || tape_error(tp)[0]) return NULL;
-    *c = (LmCache){.B = B, .cap = cap, .keys = int_array(tp, 2 * B),
-                   .k = tape_alloc(tp, 4 * (size_t)L * sizeof(Tensor *))};
-    if (!c->keys || !c->k) return NULL;
-    c->read = c->keys + B, c->v = c->k + L, c->spare = c->v + L;
-    for (int l = 0; l < 2 * L; l++) /* keys, then values */
-        if (!(c->k[l] = tape_tensor(tp, B * cap, m->c.d))) return NULL;
-    return c;
-}
-
 /* context[b], then question b, for each of B sequences. */
 static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
     Ids *x = tape_alloc(tp, (size_t)B * sizeof *x);

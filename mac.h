@@ -22,7 +22,7 @@
  *   V vocabulary   e encoder width   L LM layers   K documents in the bank
  *   T vectors per document     P prefix positions per layer          n = P*2L keys and values
  *   D longest document in tokens; in attention over chunks the width of a row
- * All is row-major.  Sequences of unequal length lie behind one another as rows of one [N, d]
+ * All is row-major.  Sequences of unequal length lie one after another as rows of one [N, d]
  * tensor ("ragged": N is the sum of the lengths), so there is no padding and nothing to mask.
  *
  * Errors: functions that take a Tape return NULL or -1 and leave one sentence in tape_error();
@@ -65,7 +65,7 @@ typedef struct {                                 /* outlives the steps: until pa
     char name[MAC_NAME];                         /* with "%d": G tensors shape[1..] in one,      */
     Tensor t;                                    /* G = shape[0], saved under G names            */
     real *m, *v;                                 /* Adam's moments; NULL like grad when frozen;
-                                                    Muon: momentum, and room                     */
+                                                    Muon: momentum, and memory to work in        */
     real square;                                 /* sum of squares of the last gradient          */
     int matrix;                                  /* 1: [R,C], stepped by Muon where it is asked  */
 } Param;
@@ -118,6 +118,8 @@ Tensor *op_softmax(Tape *tp, Tensor *x);                         /* y = softmax 
 /* loss[1] = sum_r w[r] (log sum_v exp x[r,v] - x[r,target[r]]); w NULL: 1/R each. */
 Tensor *op_cross_entropy(Tape *tp, Tensor *x, const int *target, const real *w);
 Tensor *op_neglog(Tape *tp, Tensor *x);                          /* loss[1] = mean of -log x     */
+Tensor *op_square_error(Tape *tp, Tensor *x, const Tensor *y);   /* loss[1] = |x-y|^2 / |y|^2, y a
+                                                    constant                                     */
 
 typedef struct {                                 /* multi-head attention over ragged sequences   */
     int B, H;                                    /* sequences, heads                             */
@@ -142,7 +144,7 @@ typedef struct {                                 /* attention over keys that are
     void *ctx;
     int G, R;                                    /* groups of rows of q, and rows in each        */
     int B, by_head;                              /* questions; heads whose rows a group holds,
-                                                    one head's behind another's (1: each its own
+                                                    one head's after another's (1: each its own
                                                     group)                                       */
     const real *Wk, *Wv, *bv;                    /* [G*w, D], [G*w, D], [G*w]; NULL: k = v = the
                                                     normalised rows of x                         */
@@ -205,15 +207,14 @@ typedef struct {
 } Model;
 Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory          */
 void     model_free(Model *m);
-int      model_save(const Model *m, StWriter *w, int moments);  /* moments: Adam's too      */
+int      model_save(const Model *m, StWriter *file, int moments); /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
 uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
 void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, L, H, S, V; its P
                                                     may be another                               */
-void     model_share(Model *m);                  /* question encoder = document encoder, keys =
-                                                    queries                                      */
-void     model_share_start(Model *m, real sharp);/* model_share, queries sharpened by sharp
-                                                    and, where e = d, the LM's embeddings        */
+void     model_share_start(Model *m, real sharp);/* question encoder = document encoder, with the
+                                                    LM's embeddings where e = d; the finder's keys
+                                                    = its queries, sharp times what was drawn    */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
@@ -226,7 +227,8 @@ Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,
 Tensor  *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int B, Tensor *prefix,
                  int alike);
 
-/* ---- document and question to vectors, bank to prefix ---- */
+/* ---- document and question to vectors, bank to prefix.  phi: vectors of documents; phi_star: what
+ * a question draws from them ---- */
 Tensor  *enc_forward(Model *m, Tape *tp, T5Weights *w, const Ids *x, int B);     /* [B*T,e]      */
 Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                 /* [E1] [B*T,d] */
 typedef struct {                                 /* which vectors of phi question b attends to   */
@@ -237,8 +239,8 @@ typedef struct {                                 /* which vectors of phi questio
                                                     of each vector and head, NULL: not asked     */
 } AggReads;
 Tensor  *agg_forward(Model *m, Tape *tp, const Ids *q, int B, Tensor *phi, AggReads *r); /* [E3]
-                                                    [B*T,d]                                      */
-Tensor  *prefix_expand(Model *m, Tape *tp, Tensor *phi, int B);                  /* [E4] [n*B,d] */
+                                                    phi [K*T,d] -> phi_star [B*T,d]              */
+Tensor  *prefix_expand(Model *m, Tape *tp, Tensor *phi_star, int B);             /* [E4] [n*B,d] */
 
 /* ---- training ---- */
 typedef struct {                                 /* one step: documents, and questions on them   */
@@ -250,16 +252,17 @@ typedef struct {                                 /* one step: documents, and que
     int bank_size;                               /* documents to a bank, divides n_docs; document
                                                     i is in bank i % (n_docs / bank_size), and so
                                                     are the questions about it                   */
-    real guidance;                               /* weight of -log(attention on the right one of
-                                                    all n_docs documents); the paper's loss: 0   */
-    int n_recite;                                /* of the questions, the last ones: their answer
-                                                    is the rest of their own document            */
+    real guidance;                               /* weight of -log(the finder's attention on the
+                                                    right one of all n_docs documents)           */
+    real distill;                                /* weight of the prefix' distance from the LM's
+                                                    own keys and values around the answer; the
+                                                    paper's loss has neither: 0, 0               */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
 } MacBatch;
 typedef struct {
-    real loss, answer;                           /* all of it; of answers and recitals alone     */
-    real mass;                                   /* mean attention on the right document: of all
-                                                    n_docs with guidance, of its bank without    */
+    real loss, answer, distill;                  /* all of it; of answers alone; the distance    */
+    real mass;                                   /* the finder's mean attention on the right one
+                                                    of all documents; 0 without guidance         */
 } MacStats;
 Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 
@@ -272,19 +275,20 @@ typedef struct {
                                                     that has chosen it at the same step          */
     int hierarchy;                               /* documents are aggregated M at a time, then
                                                     their results; 0: all at once                */
-    int select;                                  /* N: the attention to the whole bank says which N
-                                                    documents matter, and the prefix comes from
-                                                    these alone; 0: from all, as in the paper, and
-                                                    so where N >= K or a hierarchy is used       */
+    int select;                                  /* N: the prefix comes from the N documents
+                                                    alone that the finder attends to most; 0:
+                                                    from all, as in the paper, and so where N >=
+                                                    K or a hierarchy is used                     */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
-    real *received;                              /* out [B,K] attention mass, on the whole bank,
-                                                    not written where a hierarchy is used; NULL:
-                                                    not asked                                    */
+    real *received;                              /* out [B,K] attention on each document: the
+                                                    finder's where N are selected, else the mean
+                                                    of all; not written where a hierarchy is
+                                                    used; NULL: not asked                        */
     size_t memory;                               /* bytes for what documents receive, about: as
                                                     many questions as fit, at least a row of one,
                                                     read the bank at a time; 0: 128 MB           */
 } AnswerOptions;
-/* The prefix that B questions draw from the bank, [n*B,d], without gradient. */
+/* The prefix made of what B questions draw from the bank, [n*B,d], without gradient. */
 Tensor  *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
                     const AnswerOptions *o);
 /* Answers to B questions into out[B][cap], lengths into n[B], EOS left out.  bank NULL: the LM

@@ -319,12 +319,19 @@ int rng_below(uint64_t *state, int n) { return (int)((rng_next(state) >> 32) * (
 typedef void (*Job)(void *ctx, int lo, int hi, int thread);
 
 #ifdef MAC_THREADS
-/* Items are dealt to threads by position: two jobs of as many items give a thread the same ones,
- * whose numbers its cache still holds.  It takes `grain` of them at a time until none is left, then
- * helps the others; which thread does an item is of no consequence.  A job is announced by counting
- * `round` up, and ends without those who have not woken by then: whoever joins counts `active` up
- * before looking whether it is still open.  Waiting threads spin for a while, since in a training
- * step jobs follow each other closely, then sleep. */
+/* Every item of a job is done exactly once, by one thread, and pool_split returns when all of them
+ * are done and no thread is in the job any more.  Which thread does an item does not matter: no two
+ * items write the same number, and no item reads what another writes.
+ *
+ * Threads take items by atomic_fetch_add on part[].next, so none is taken twice.  A thread begins
+ * with a part of its own and takes `grain` items of it at a time.  When it has none left it helps
+ * the others.  Parts go by position: two jobs of as many items give a thread the same ones, whose
+ * numbers its cache still holds.  A job is announced by counting `round` up.  A thread that is late
+ * must not touch a job that is over, so it first counts `active` up and then looks whether the job
+ * is `open`, while the caller first closes the job and then waits until `active` is 0: one of the
+ * two sees the other.  The caller does not wait for threads that are still asleep, as their parts
+ * have been done by others.  In a training step jobs follow each other closely, so a thread that
+ * waits spins for a while before it sleeps. */
 #define SPINS 200000
 static struct {
     pthread_t id[MAX_THREADS];
@@ -438,9 +445,21 @@ static void zero_job(void *ctx, int lo, int hi, int thread) {
 }
 
 /* ==== arena and tape ========================================================================= */
-/* What a step makes lives in chained blocks and goes at once.  With MAC_DEBUG_ARENA every
- * allocation is a block of its own, freed at reset, so that a sanitizer sees every overrun and
- * every stale pointer. */
+/* Whatever a step makes lives as long as the step and goes with it, in tape_reset or tape_release:
+ * no op frees anything, and nothing moves.  The arena is a chain of blocks, the newest first, of
+ * which only `current` is being filled; where its `used` stands, the next allocation begins.  So to
+ * allocate is to add to a number, to forget a step is to set it back, and after a few steps one
+ * block holds a whole step and the system is not asked any more.
+ *
+ * The tape is the list of ops in the order in which they ran.  An op runs after the ops that made
+ * its inputs, so this is a topological order: going through it from the last op to the first, the
+ * gradient of an op's output is complete when its turn comes.  Backward functions add to gradients
+ * and never set them, because a tensor may be the input of several ops.  A tensor has a gradient
+ * only if a parameter that is not frozen has a part in it, and an op without such an input is not
+ * recorded: what is frozen costs nothing on the way back.
+ *
+ * With MAC_DEBUG_ARENA every allocation is a block of its own, freed at reset, so that a sanitizer
+ * sees every overrun and every stale pointer. */
 #ifdef MAC_DEBUG_ARENA
 #define BLOCK_BYTES 0
 #else
@@ -449,7 +468,7 @@ static void zero_job(void *ctx, int lo, int hi, int thread) {
 
 typedef struct Block {
     struct Block *next;
-    size_t size, used;      /* bytes behind `start` */
+    size_t size, used;      /* bytes from `start` on */
     char *start;            /* aligned to ALIGN */
 } Block;
 
@@ -517,8 +536,9 @@ void *tape_alloc(Tape *tp, size_t bytes) {
     return p ? memset(p, 0, bytes) : NULL;
 }
 
-/* Large memory for one op at a time, kept: what the system gives anew it gives page by page, which
- * took a third of the time of a question to a million documents. */
+/* Large memory for one op at a time, kept from step to step.  The system hands new memory out when
+ * it is first touched, one page after another; that took a third of the time of a question to a
+ * million documents. */
 static void *tape_spare(Tape *tp, size_t bytes) {
     if (!tape_room(tp, bytes)) return NULL;
     if (bytes > tp->spare_size) {
@@ -620,8 +640,8 @@ static int rows_of(const Tensor *t) {
     return t->ndim == 1 ? 1 : (int)(tensor_size(t) / (size_t)(cols_of(t) ? cols_of(t) : 1));
 }
 
-/* Records the op that made `out`.  An op none of whose inputs has a gradient needs no node: its
- * output has none either.  Inputs may be NULL.  Returns out. */
+/* Records the op that made `out`, unless none of its inputs has a gradient.  Inputs may be NULL.
+ * Returns out. */
 static Tensor *tape_node(Tape *tp, const char *op, Tensor *out, void (*backward)(Node *),
                          void *saved, Tensor *a, Tensor *b, Tensor *c, Tensor *d) {
     Tensor *in[MAC_MAX_IN] = {a, b, c, d};
@@ -644,8 +664,7 @@ static Tensor *tape_node(Tape *tp, const char *op, Tensor *out, void (*backward)
     return out;
 }
 
-/* Recording order is a topological order, so the backward pass is a loop from the last op to the
- * first: no sort, no recursion. */
+/* No sort, no recursion: a loop from the last op to the first. */
 int tape_backward(Tape *tp, Tensor *loss) {
     if (!loss) {
         tape_fail(tp, "backward: there is no loss, and no reason was given");
@@ -737,6 +756,16 @@ void params_free(Params *ps) {
 }
 
 /* ==== matmul ================================================================================= */
+/* Each element of C = start + A B begins at its start and adds its K products one at a time, in
+ * order of k, however the work is cut: into tiles, panels, blocks, threads.  Where K is cut, the
+ * sum so far waits in C, which rounds nothing.  So bits depend on the numbers alone, and the lanes
+ * of a vector are different elements of C, never parts of one sum.
+ *
+ * It is fast because numbers are loaded seldom.  A tile of C, TILE_ROWS x TILE_COLS sums, stays in
+ * registers while k runs, so that each number of A serves TILE_COLS products and each number of B
+ * TILE_ROWS.  The PANEL_K rows of TILE_COLS columns of B that a tile needs are packed, so that it
+ * reads them in a line, and stay in the nearest cache while all rows of A pass.  A thread owns
+ * whole rows of C, or whole columns where there are few rows. */
 /* A matrix to be read: element (i, j) is p[i*rs + j*cs]; a transpose exchanges the strides. */
 typedef struct { const real *p; size_t rs, cs; } Mat;
 static Mat mat(const real *p, int cols) { return (Mat){p, (size_t)cols, 1}; }
@@ -750,8 +779,8 @@ static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.
 #define LARGE_B 100000                /* numbers of a B that does not stay in the L2 cache */
 
 /* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be
- * C.  `rows` and `vecs` are constants where this is inlined.  In the order of k, not unrolled:
- * that spills registers. */
+ * C.  `rows` and `vecs` are constants where this is inlined.  The loop over k must not be unrolled
+ * into several sums. */
 #ifdef VBYTES
 INLINE void tile(int rows, int vecs, int K, Mat A, const real *b, size_t ldb, const real *f,
                  size_t ldf, real *c, size_t ldc) {
@@ -820,8 +849,10 @@ static void edge_column(int jn, int vecs, int M, int K, Mat A, const real *panel
     }
 }
 
-/* x[i][l] and x[l][i] change places: after each of log2 VL rounds, in which the first half of the
- * rows is woven with the second, number by number, one more bit of i and l has done so. */
+/* Transposes VL vectors of VL numbers.  Write down where a number stands as the bits of its row and
+ * then those of its column.  A round weaves the first half of the rows with the second half, number
+ * by number, and that rotates these bits by one place to the left.  After log2 VL rounds row and
+ * column have changed places. */
 #ifdef VBYTES
 INLINE void transpose(vec *x) {
     for (int round = 1; round < VL; round *= 2) {
@@ -851,7 +882,7 @@ static void pack_turned(real *panel, int width, int jn, int K, Mat B) {
         for (int l = 0; l < VL; l++) panel[p * width + l] = l < jn ? mat_col(B, l).p[p] : 0;
 }
 
-/* jn columns of B as rows of `width` numbers, so that a tile reads them one behind the other. */
+/* jn columns of B as rows of `width` numbers, so that a tile reads them one after the other. */
 static void pack_columns(real *panel, int width, int jn, int K, Mat B) {
     for (int l = 0; l < width && B.rs == 1; l += VL)
         pack_turned(panel + l, width, jn - l, K, mat_col(B, l));
@@ -863,10 +894,10 @@ static void pack_columns(real *panel, int width, int jn, int K, Mat B) {
     }
 }
 
-/* C[M,N] = start + A[M,K] B[K,N] by one thread, rows of C ldc apart: each element begins at
- * `start`, and its K products are added in order of k.  Where `room` is set, whole vectors of C may
- * be written: what stands behind the N columns is lost.  B is packed where it is used often enough
- * to pay for it; A's rows, next to each other or not, are read as fast where they lie. */
+/* C[M,N] = start + A[M,K] B[K,N] by one thread, rows of C ldc apart.  `room` says that rows of C
+ * have room for whole vectors, so that numbers after the N columns may be overwritten.  B is packed
+ * where it is used often enough to pay for it; A's rows, next to each other or not, are read as
+ * fast where they lie. */
 typedef enum { ADD, ZERO } From; /* it starts from C as it stands, or from 0 */
 static const real no_numbers[TILE_COLS];
 
@@ -899,10 +930,9 @@ static void gemm(int M, int N, int K, Mat A, Mat B, real *C, size_t ldc, From st
     gemm_from(M, N, K, A, B, start == ADD ? C : NULL, start == ADD ? ldc : 0, C, ldc, room);
 }
 
-/* G products C_g[M,N] += A_g[M,K] B_g[K,N] by all threads, each C_g contiguous and behind the one
- * before; sa, sb: what lies between the starts of A_g and A_g+1, B_g and B_g+1.  With `bias` [G,N]
- * all rows of C_g start from row g of it instead.  Rows of C are divided among the threads, or its
- * columns where there are few rows. */
+/* G products C_g[M,N] += A_g[M,K] B_g[K,N] by all threads, each C_g contiguous and right after the
+ * one before; sa, sb: from the start of A_g to that of A_g+1, from B_g to B_g+1.  With `bias` [G,N]
+ * all rows of C_g start from row g of it instead. */
 typedef struct {
     int G, M, N, K, by_cols;
     Mat A, B;
@@ -1357,6 +1387,40 @@ Tensor *op_neglog(Tape *tp, Tensor *x) {
     return tape_node(tp, "neglog", loss, neglog_backward, NULL, x, NULL, NULL, NULL);
 }
 
+/* loss = |x - y|^2 / |y|^2.  x, y: [R,N]; y is a constant.  dx = 2 dloss (x - y) / |y|^2. */
+typedef struct { const real *off; real size; } SquareError;     /* off: x - y */
+
+static void square_error_backward(Node *nd) {
+    const SquareError *s = nd->saved;
+    Tensor *x = nd->in[0];
+    size_t n = tensor_size(x);
+    real scale = 2 * nd->out->grad[0] / s->size;
+    for (size_t i = 0; i < n; i++) x->grad[i] += scale * s->off[i];
+}
+
+Tensor *op_square_error(Tape *tp, Tensor *x, const Tensor *y) {
+    if (!x || !y) return NULL;
+    int R = rows_of(x), N = cols_of(x);
+    if (R != rows_of(y) || N != cols_of(y))
+        return tape_fail(tp, "square_error: x is [%d,%d] but y is [%d,%d]", R, N, rows_of(y),
+                         cols_of(y));
+    size_t n = tensor_size(x);
+    real *off = arena_raw(tp, n * sizeof *off);
+    SquareError *s = tape_alloc(tp, sizeof *s);
+    Tensor *loss = tape_tensor(tp, 1, 1);
+    if (!off || !s || !loss) return NULL;
+    for (size_t i = 0; i < n; i++) off[i] = x->data[i] - y->data[i];
+    *s = (SquareError){off, 0};
+    for (int r = 0; r < R; r++) { /* row after row */
+        const real *d = off + (size_t)r * (size_t)N, *of = y->data + (size_t)r * (size_t)N;
+        loss->data[0] += row_dot(d, d, N);
+        s->size += row_dot(of, of, N);
+    }
+    if (!(s->size > 0)) return tape_fail(tp, "square_error: y is 0, or no number");
+    loss->data[0] /= s->size;
+    return tape_node(tp, "square_error", loss, square_error_backward, s, x, NULL, NULL, NULL);
+}
+
 /* Attention: O_b = softmax(scale Q_b K_b^T + bias) V_b for every sequence b and head.
  * q,O: [Nq, H dh], k,v: [Nk, H dh]; b's rows are q0[b].. and k0[b]..  With W the weights (saved):
  * dV += W^T dO, dW = dO V^T + dmass, dZ = W (dW - rowsum(W dW)), dQ += scale dZ K,
@@ -1391,8 +1455,8 @@ static int *bucket_table(Tape *tp, int span, int causal) {
     return table ? table + span : NULL;
 }
 
-/* Rows of weights have room for whole vectors.  What lies behind the n weights of a row is made
- * -infinity before the softmax and is 0 after it: sums over it keep their bits. */
+/* Rows of weights have room for whole vectors.  After the n weights of a row the rest of its last
+ * vector is made -infinity before the softmax, which makes it 0: sums over it keep their bits. */
 static int row_room(int n) { return (n + VL - 1) / VL * VL; }
 
 static size_t attn_at(const AttnSaved *s, int b, int h) {
@@ -1482,20 +1546,18 @@ static void attn_backward(Node *nd) {
     pool_run(s->a.B * s->a.H / per_item, 2 * attn_cost(s) * per_item, attn_backward_job, s);
 }
 
-/* What does not fit, or NULL. */
-static Tensor *attn_check(Tape *tp, const Tensor *q, const Tensor *k, const Tensor *v,
-                          const Attention *a) {
+/* Sizes that do not fit fail the step: op_attention looks at tp->error. */
+static void attn_check(Tape *tp, const Tensor *q, const Tensor *k, const Tensor *v,
+                       const Attention *a) {
     if (a->H < 1 || cols_of(q) % a->H || cols_of(k) != cols_of(q) || cols_of(v) != cols_of(q)
         || rows_of(k) != rows_of(v))
-        return tape_fail(tp, "attention: q is [%d,%d], k [%d,%d], v [%d,%d] for %d heads",
-                         rows_of(q), cols_of(q), rows_of(k), cols_of(k), rows_of(v), cols_of(v),
-                         a->H);
+        tape_fail(tp, "attention: q is [%d,%d], k [%d,%d], v [%d,%d] for %d heads", rows_of(q),
+                  cols_of(q), rows_of(k), cols_of(k), rows_of(v), cols_of(v), a->H);
     for (int b = 0; b < a->B; b++)
         if (a->q0[b] < 0 || a->qn[b] < 0 || a->q0[b] > rows_of(q) - a->qn[b] || a->k0[b] < 0
             || a->kn[b] < 0 || a->k0[b] > rows_of(k) - a->kn[b]
             || (a->t0 && (a->t0[b] < a->k0[b] || a->t0[b] + a->tn[b] > a->k0[b] + a->kn[b])))
-            return tape_fail(tp, "attention: sequence %d reads rows that q or k do not have", b);
-    return NULL;
+            tape_fail(tp, "attention: sequence %d reads rows that q or k do not have", b);
 }
 
 static AttnSaved *attn_saved(Tape *tp, Tensor *q, Tensor *k, Tensor *v, const Attention *a) {
@@ -1543,18 +1605,27 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
 }
 
 /* Attention over more keys than memory holds, forward only:  out_r = sum_j w_rj v_j,
- * w_r = softmax over j of q_r.k_j.  x is read chunk by chunk and normalised, z = (x - mu) / sigma;
- * k = z Wk^T and v = z Wv^T + bv in G groups, or k = v = z where Wk is NULL.  z is never made: with
- * the mean taken out of q (or of the rows of Wk, Wv), q.z_j = q.x_j / sigma_j, and
- * sum_j w_j z_j = c(sum_j w_j / sigma_j x_j), where c takes the mean out.
- * Each row carries its maximum m, its sum l and o so far:
+ * w_r = softmax over j of s_j = q_r.k_j.
+ *
+ * Of the keys that it has met, a row carries the largest score m, l = sum_j e^(s_j-m) and
+ * o = sum_j e^(s_j-m) v_j, so that o / l is its attention to exactly these keys, as if there were
+ * no others.  More keys lead to
  *   m' = max(m, max_j s_j),  l' = l e^(m-m') + sum_j e^(s_j-m'),
- *   o' = o e^(m-m') + sum_j e^(s_j-m') v_j.
- * The keys are divided into slabs, which depend on N alone; threads own slabs, and these are
- * merged in order, so that the bits do not depend on threads.  What a document receives of a row is
- * known when the row's m and l are, at the end; so that memory holds what is kept until then, rows
- * go through x in turns.  A row's bits do not depend on the others, and the sums over rows are in
- * their order, so that turns change no bit either. */
+ *   o' = o e^(m-m') + sum_j e^(s_j-m') v_j,
+ * which is the same again.  So each key is read once and none is held.  Keys are divided into slabs
+ * of chunks, by N alone.  Threads own slabs, and at the end these are merged in order, by the same
+ * rule: bits do not depend on threads.
+ *
+ * x is read chunk by chunk and normalised, z = (x - mu) / sigma; k = z Wk^T and v = z Wv^T + bv in
+ * G groups, or k = v = z where Wk is NULL.  It is fast because z is never made: with the mean taken
+ * out of q (or of the rows of Wk, Wv), q.z_j = q.x_j / sigma_j, and
+ * sum_j w_j z_j = c(sum_j w_j / sigma_j x_j), where c takes the mean out.  Then all of a chunk is
+ * matmul and loops along the rows of q.
+ *
+ * What a document receives of a row is known when the row's m and l are, at the end.  Until then a
+ * number for each document and row is kept, and rows go through x in turns where memory does not
+ * hold these for all.  A row's bits do not depend on the others, and sums over rows are in their
+ * order, so turns change no bit either. */
 #define STREAM_ROWS 96  /* rows of q that go through a chunk together */
 #define STREAM_SLABS 64 /* at most */
 typedef struct {
@@ -1778,8 +1849,8 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
  *
  *     A = X X^T,  B = b A + c A A,  X = a X + B X      (of a tall U: A = X^T X,  X = a X + X B)
  *
- * The factor makes a step as large as Adam's.  p->v holds X, A and B; the gradient's room, which
- * is no longer needed, a X + B X. */
+ * The factor makes a step as large as Adam's.  p->v holds X, A and B.  The gradient is no longer
+ * needed, and a X + B X is put in its place. */
 static void muon_matrix(const Param *p, const Adam *o, real scale) {
     int R = p->t.shape[0], C = p->t.shape[1], r = R < C ? R : C, longer = R < C ? C : R;
     size_t n = tensor_size(&p->t), square = (size_t)r * (size_t)r;

@@ -65,9 +65,10 @@ static Option options[] = {
     {"muon", "momentum of Muon's steps of matrices; 0: Adam for them too, as in the paper", 0.95, 0,
      0.9999},
     {"decay", "weight decay (AdamW)", 0, 0, 1},
-    {"guidance", "weight of -log(attention on the right one of the step's documents)", 0.4, 0, 100},
-    {"alone", "share of meta-training before the guidance begins", 0.5, 0, 1},
-    {"recite", "how often a document is also recited from the memory; the paper has 0", 1, 0, 1},
+    {"guidance", "weight of -log(the finder's attention on the right one of the step's documents)",
+     0.1, 0, 100},
+    {"distill", "weight of the prefix' distance from what the LM itself makes of the document", 1, 0,
+     100},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1},
     {"group", "documents to a bank that answers are read from: a power of two", 1, 1, 4096},
     {"drop", "share of docs without questions and gradient (backpropagation dropout)",
@@ -79,7 +80,7 @@ static Option options[] = {
     {"made-answers", "share of these answers that is made up", 0.3, 0, 1},
     {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first",
      1, 0, 1},
-    {"sharp", "factor of the aggregator's first queries and keys with --share-start", 3, 0, 100},
+    {"sharp", "factor of the finder's first queries and keys with --share-start", 8, 0, 100},
     {"eval-every", "steps between validations", 500, 1, 1e9},
     {"eval-questions", "questions of a validation at most", 512, 1, 1e6},
     {"seed", "of everything random", 1, 0, 1e15},
@@ -404,7 +405,7 @@ static int drawn; /* the curve as it is now; what cannot be drawn is tried again
 
 /* FILE.svg: of the last stage that has points, against the step. */
 static void curve_draw(void) {
-    static const char *const name[] = {"loss", "loss without guidance", "attention, right one"};
+    static const char *const name[] = {"loss", "loss of answers", "attention, right one"};
     int stage = state.n_curve ? (int)state.curve[CURVE * (state.n_curve - 1)] : 0, n = 0;
     double *at = need(malloc((size_t)(state.n_curve + 1) * CURVE * sizeof *at));
     SvgLine line[2 + MEMORIES];
@@ -514,15 +515,10 @@ static int draw_group(void) {
     return pick ? largest : 1 << other;
 }
 
-/* Steps before the guidance begins: vectors that are trained to be found before they can answer
- * hold names and nothing else. */
-static int alone(void) { return (int)(opt("alone") * opt("steps")); }
-static int guided(void) { return state.step >= alone() && opt("guidance") > 0; }
-
 static Tensor *mac_batch_loss(MacStats *stats) {
     int all = opt_int("docs"), n_grad = all - (int)(all * opt("drop")), n = 1;
-    int per = opt_int("questions"), room = n_grad * (per + 1), n_q = 0, n_recite = 0;
-    while (n < (guided() ? all : n_grad) || n < opt_int("group")) n *= 2;
+    int per = opt_int("questions"), room = n_grad * per, n_q = 0, guided = opt("guidance") > 0;
+    while (n < (guided ? all : n_grad) || n < opt_int("group")) n *= 2;
     AugDoc *d = need(calloc((size_t)n, sizeof *d));
     Ids *docs = need(tape_alloc(tape, (size_t)n * sizeof *docs));
     Ids *q = need(tape_alloc(tape, 2 * (size_t)room * sizeof *q)), *qa = q + room;
@@ -542,16 +538,9 @@ static Tensor *mac_batch_loss(MacStats *stats) {
         aug_drop(&d[i]);
     }
     free(d);
-    for (int i = 0; i < n_grad; i++) { /* from its first token on */
-        if (docs[i].n < 2 || !(rng_uniform(&state.rng) < (real)opt("recite"))) continue;
-        q[n_q] = (Ids){docs[i].id, 1}, qa[n_q] = docs[i];
-        stage_tokens += docs[i].n;
-        doc[n_q++] = i;
-        n_recite++;
-    }
     MacBatch b = {.docs = docs, .n_docs = n, .n_grad = n_grad, .q = q, .qa = qa, .n_q = n_q,
-                  .doc = doc, .bank_size = draw_group(), .n_recite = n_recite,
-                  .guidance = guided() ? (real)opt("guidance") : 0, .alike = opt_int("alike")};
+                  .doc = doc, .bank_size = draw_group(), .alike = opt_int("alike"),
+                  .guidance = (real)opt("guidance"), .distill = (real)opt("distill")};
     return mac_loss(model, tape, &b, stats);
 }
 
@@ -644,8 +633,6 @@ static void step_lm(void) {
 
 static void step_mac(void) {
     int parts = opt_int("accumulate");
-    /* Documents have been recited until now: this is the pretrained encoder to start both from. */
-    if (state.step == alone() && opt("share-start") > 0) model_share(model);
     for (int i = 0; i < parts; i++) {
         MacStats s;
         tape_reset(tape);
@@ -654,7 +641,7 @@ static void step_mac(void) {
         if (tape_backward(tape, loss) != 0) die("step %d: %s", state.step, tape_error(tape));
         follow(&state.loss, s.loss, state.step == 0 ? 1 : (real)0.02);
         follow(&state.answer, s.answer, state.step == 0 ? 1 : (real)0.02);
-        if (guided()) follow(&state.mass, s.mass, (real)0.02);
+        follow(&state.mass, s.mass, state.step == 0 ? 1 : (real)0.02);
     }
 }
 

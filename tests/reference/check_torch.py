@@ -162,10 +162,10 @@ def expand(m, phi):
     return {"prefix": mac.prefix_expand(m, phi.view(-1, m.c.T, m.c.d)).flatten(0, 2)}
 
 
-def loss(m, docs, docs_n, q, q_n, qa, qa_n, doc, group, n_grad, guidance, n_recite=0, alike=0):
+def loss(m, docs, docs_n, q, q_n, qa, qa_n, doc, group, n_grad, guidance, distill=0, alike=0):
     made, stats = mac.mac_loss(m, padded(docs, docs_n), padded(q, q_n), padded(qa, qa_n),
                                doc.long(), int(group), float(guidance), int(n_grad),
-                               int(n_recite), bool(alike))
+                               float(distill), bool(alike))
     return {"loss": made, **{name: torch.tensor(x, dtype=made.dtype) for name, x in stats.items()}}
 
 
@@ -179,6 +179,7 @@ OPS = {"linear": (linear, "x W b"), "rows": (rows, "a b"), "layernorm": (layerno
        "gelu_erf": (lambda x: {"y": F.gelu(x)}, "x"),
        "softmax": (lambda x: {"y": F.softmax(x, -1)}, "x"), "cross_entropy": (cross_entropy, "x"),
        "neglog": (lambda x: {"loss": -x.log().mean()}, "x"),
+       "square_error": (lambda x, y: {"loss": (x - y).square().sum() / y.square().sum()}, "x"),
        "attention": (attention, "q k v bias"), "muon": (muon, ""), "adam": (adam, "")}
 PARTS = {"lm": (lm, "prefix"), "lm_loss": (lm_loss, "prefix"), "enc": (enc, ""),
          "encode": (encode, ""), "aggregate": (aggregate, "phi"), "expand": (expand, "phi"),
@@ -344,6 +345,7 @@ def draw_ops(v):
     v.add("cross_entropy/mean", x=n(3, 5), target=[4, 4, 1])
     v.add("cross_entropy/weighted", x=n(3, 5), target=[0, 2, 4], w=[0.125, 1, 0.5])
     v.add("neglog/plain", x=np.exp(n(2, 5)))
+    v.add("square_error/plain", x=n(4, 7), y=2 * n(4, 7))
     v.add("attention/causal", q=n(7, 6), k=n(10, 6), v=n(10, 6), H=3, scale=0.5, causal=1,
           q0=[0, 4], qn=[4, 3], k0=[0, 7], kn=[7, 3])
     for causal in (0, 1):
@@ -370,6 +372,10 @@ def draw_parts(v):
     prefix = v.normal(c.P * 2 * c.L * 3, c.d)
     asked = np.concatenate([np.arange(n) >= m for n, m in zip(qa["qa_n"], q["q_n"])])
     docs = v.texts("docs", [3, 19, 1, 6, 8, 2])
+    for b, (text, at, n) in enumerate(((3, 1, 0), (0, 1, 2), (1, 7, 1))):  # answers in documents,
+        begin = int(docs["docs_n"][:text].sum()) + at                      # but for the first
+        end = int(qa["qa_n"][:b + 1].sum()) - 1
+        qa["qa"][end - n:end] = docs["docs"][begin:begin + n]
     v.add("lm/alone", **ids)
     v.add("lm/behind_prefix", prefix=prefix, **ids)
     v.add("lm_loss/answers", prefix=prefix, asked=asked, **ids)
@@ -383,7 +389,9 @@ def draw_parts(v):
     for name, group, n_grad, guidance in (("paper", 6, 6, 0), ("dropped", 3, 4, 0.25)):
         v.add("loss/" + name, doc=[3, 0, 1], group=group, n_grad=n_grad, guidance=guidance,
               **docs, **q, **qa)
-    v.add("loss/recited", doc=[3, 0, 1], group=2, n_grad=6, guidance=0.5, n_recite=1, alike=1,
+    v.add("loss/distilled", doc=[3, 0, 1], group=6, n_grad=1, guidance=0, distill=0.25, **docs,
+          **q, **qa)
+    v.add("loss/ours", doc=[3, 0, 1], group=2, n_grad=6, guidance=0.5, distill=0.75, alike=1,
           **docs, **q, **qa)
     v.add("enc/official_padding", ids=docs["docs"], ids_n=docs["docs_n"], pad=7)
     v.add("loss/official_padding", doc=[3, 0, 1], group=6, n_grad=6, guidance=0, pad=11, **docs,
@@ -401,7 +409,7 @@ def write(folder):
     m = mac.random_model(SIZES, std=0.2, seed=13)
     mac.save_model(m, os.path.join(folder, "torch_model.safetensors"))
     m.w = {name: p.double() for name, p in m.w.items()}
-    parts = Vectors(2, m)
+    parts = Vectors(3, m)
     draw_parts(parts)
     save("torch", parts, {"model": "torch_model.safetensors"})
 

@@ -92,7 +92,7 @@ def adam_steps(m, said):
     adam = torch.optim.Adam(m.train_only(lambda name: not name.startswith(mac.LM)), lr=1e-3)
     losses = []
     for _ in range(STEPS + 1):
-        loss, _ = mac.mac_loss(m, *batch, group=DOCS // 4, guidance=0.1)
+        loss, _ = mac.mac_loss(m, *batch, group=DOCS // 4, guidance=0.1, distill=0.5)
         losses.append(loss.item())
         adam.zero_grad()
         loss.backward()

@@ -219,8 +219,9 @@ def grouped_linear(m, x, name):
 
 
 # ==== the base LM [E5]: GPT-2 behind a key/value prefix ==========================================
-def lm_hidden(m, ids, prefix=None):
+def lm_hidden(m, ids, prefix=None, made=None):
     """ids [B,S], padded behind -> hidden states [B,S,d].  prefix [P,2L,B,d] from prefix_expand.
+    made: a list that gets the tokens' keys and values [B,S,d] of layer 0, of layer 1, ...
     No mask for padding: it stands to the right of every token that is ever asked."""
     c, S = m.c, ids.shape[1]
     if c.P + S > c.S:
@@ -236,6 +237,8 @@ def lm_hidden(m, ids, prefix=None):
     for l in range(c.L):
         at = f"{LM}h.{l}."
         q, k, v = conv1d(layer_norm(m, h, at + "ln_1"), at + "attn.c_attn").split(c.d, -1)
+        if made is not None:
+            made += k, v
         if held:  # index j = p*2L + 2l + (0 key | 1 value)
             k = torch.cat((prefix[:, 2 * l].transpose(0, 1), k), 1)
             v = torch.cat((prefix[:, 2 * l + 1].transpose(0, 1), v), 1)
@@ -378,50 +381,72 @@ def prefix_expand(m, phi):
 
 # ==== training, answers ==========================================================================
 def read_banks(m, z, phi, bank):
-    """Question b, z [B,T,d], reads bank[b] of phi [G,K,per,d]
-    -> phi* [B,T,d], and per block the attention [B,K,agg_H,T] on each document of its bank."""
+    """Question b, z [B,T,d], reads bank[b] of phi [G,K,per,d] -> phi* [B,T,d]."""
     # Questions of one bank go together, so that nobody computes scores to mask them: question b
     # is number place[b] of its bank.  Where a bank has fewer, question 0 fills up, unread.
     same = (bank == bank[:, None]).tril(-1)
     place = same.sum(1)
     slot = torch.zeros(len(phi), int(place.max()) + 1, dtype=torch.long)
     slot[bank, place] = torch.arange(len(bank))
-    z, received = aggregate(m, z.index_select(0, slot.flatten()).unflatten(0, slot.shape), phi)
-    mine = bank * slot.shape[1] + place
-    return (z.flatten(0, 1).index_select(0, mine),
-            [r.flatten(0, 1).index_select(0, mine) for r in received])
+    z, _ = aggregate(m, z.index_select(0, slot.flatten()).unflatten(0, slot.shape), phi)
+    return z.flatten(0, 1).index_select(0, bank * slot.shape[1] + place)
 
 
-def missed(masses):
-    """-log of the attention on the right one, the mean of each block's."""
-    return sum(-x.clamp(min=1e-30).log().mean() for x in masses)
+def finder(m, z, phi):
+    """Ours, not the paper's: half of the first block's heads, rounded up, and of a question's
+    vectors the first.  z [B,T,d], phi [K,T,d] -> its attention on each document [B,heads,K]."""
+    c, at = m.c, "aggregator.cross_attention_list.0."
+    q = linear(m, layer_norm(m, z[:, 0], at + "norm1"), at + "attn.to_q")
+    k = linear(m, layer_norm(m, phi.flatten(0, 1), at + "norm_context"), at + "attn.to_k")
+    q, k = (x.unflatten(1, (c.agg_H, -1))[:, :(c.agg_H + 1) // 2].transpose(0, 1) for x in (q, k))
+    weights = (c.agg_dh ** -0.5 * q @ k.transpose(1, 2)).softmax(-1)  # [heads,B,K*T]
+    return weights.unflatten(2, (len(phi), -1)).sum(3).transpose(0, 1)
 
 
-def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, n_recite=0, alike=False):
-    """L = NLL(answer | LM(x; phi*)) + guidance * sum over blocks of mean -log(attention on the
-    right one of all documents); the second term is ours, not the paper's.
+def distance(m, prefix, docs, q, qa, doc):
+    """Ours: |prefix - theirs|^2 / |theirs|^2.  Theirs are the keys and values that the LM itself
+    makes in the document of the answer's tokens and of the one after them: position p of prefix
+    [P,2L,B,d] against the p-th.  An answer that is not in its document has none."""
+    made, mine, theirs = [], [], []
+    with torch.no_grad():
+        lm_hidden(m, docs.ids, made=made)
+    made = torch.stack(made)  # [2L,K,S,d]
+    for b, k in enumerate(doc.tolist()):
+        text = docs.ids[k, :docs.n[k]].tolist()
+        answer = qa.ids[b, q.n[b]:qa.n[b] - 1].tolist()
+        places = [i for i in range(len(text)) if answer and text[i:i + len(answer)] == answer]
+        for p in range(min(m.c.P, len(answer) + 1)) if places else ():
+            if places[0] + p < len(text):
+                mine.append(prefix[p, :, b])
+                theirs.append(made[:, k, places[0] + p])
+    if not mine:
+        return prefix.new_zeros(())
+    mine, theirs = torch.stack(mine), torch.stack(theirs)
+    return (mine - theirs).square().sum() / theirs.square().sum()
+
+
+def mac_loss(m, docs, q, qa, doc, group, guidance=0.0, n_grad=None, distill=0.0, alike=False):
+    """L = NLL(answer | LM(x; phi*)) + distill * distance of the prefix + guidance * mean of -log(
+    the finder's attention on the right one of all documents); the last two are not the paper's.
     docs, q, qa: Padded documents, questions, questions with answer and EOS; doc [B] the document
     that answers.  Document i belongs to bank i % G where G banks of `group` make the batch; those
-    from n_grad on get no gradient (backpropagation dropout).  The last n_recite questions recite:
-    they read their own document alone and are not guided.  alike: each answer counts the same.
-    -> loss, {"answer": NLL, "mass": mean attention on the right one}"""
-    G, n = len(docs.n) // group, len(doc) - n_recite
+    from n_grad on get no gradient (backpropagation dropout).  alike: each answer counts the same.
+    -> loss, {"answer": NLL, "distance": far, "mass": the finder's mean attention}"""
+    G = len(docs.n) // group
     phi, z = encode(m, docs), encode_question(m, q)
     if n_grad is not None:
         phi = torch.cat((phi[:n_grad], phi[n_grad:].detach()))
     banks = phi.unflatten(0, (group, G)).transpose(0, 1)  # [G,group,T,d]: i = place * G + bank
-    picked, received = read_banks(m, z[:n], banks, doc[:n] % G)
-    right = doc[:n] // G
-    if n_recite:
-        recited, _ = read_banks(m, z[n:], phi[:, None], doc[n:])
-        picked = torch.cat((picked, recited))
-    if guidance and G > 1:
-        received, right = read_banks(m, z[:n], phi[None], torch.zeros_like(doc[:n]))[1], doc[:n]
+    prefix = prefix_expand(m, read_banks(m, z, banks, doc % G))
     asked = torch.arange(qa.ids.shape[1]) >= q.n[:, None]  # from the answer's first token to EOS
-    answer = lm_loss(m, qa, asked, prefix_expand(m, picked), alike)
-    masses = [r[torch.arange(n), right] for r in received]
-    stats = {"answer": answer.item(), "mass": float(sum(x.mean() for x in masses)) / m.c.agg_B}
-    loss = answer + guidance * missed(masses) if guidance else answer
+    loss = lm_loss(m, qa, asked, prefix, alike)
+    stats = {"answer": loss.item(), "distance": 0.0, "mass": 0.0}
+    if distill:
+        far = distance(m, prefix, docs, q, qa, doc)
+        stats["distance"], loss = far.item(), loss + distill * far
+    if guidance:
+        right = finder(m, z, phi)[torch.arange(len(doc)), :, doc]
+        stats["mass"], loss = right.mean().item(), loss - guidance * right.log().mean()
     return loss, stats
 
 

@@ -188,7 +188,7 @@ mutant mac.c '/^static Tensor \*add_guidance/,/^}/s/(b->n_q - b->n_recite) \* m-
     "guidance: of recitals too"
 mutant tensor.c 's/WEAVE(x\[i\], x\[i + VL \/ 2\], HIGH)/WEAVE(x[i], x[i + VL \/ 2], LOW)/' \
     "matmul: the transposition"
-mutant mac.c 's/^                      b->guidance);/                      1);/' \
+mutant mac.c 's/right), b->guidance)/right), 1)/' \
     "batch: the weight of the guidance"
 
 # bank and answers

@@ -37,7 +37,7 @@ static MacConfig config(int which) {
          .enc_ff = 10, .T = 3, .P = 2, .agg_B = 2, .agg_H = 2, .agg_dh = 3, .pre_ff = 7,
          .D = 10, .Q = 6, .A = 6},
         {.V = 23, .S = 24, .d = 8, .L = 2, .H = 4, .e = 8, .enc_L = 1, .enc_H = 2, .enc_dh = 3,
-         .enc_ff = 9, .T = 4, .P = 2, .agg_B = 3, .agg_H = 2, .agg_dh = 5, .pre_ff = 5,
+         .enc_ff = 9, .T = 4, .P = 2, .agg_B = 3, .agg_H = 3, .agg_dh = 5, .pre_ff = 5,
          .D = 10, .Q = 6, .A = 6},
         {.V = 5, .S = 12, .d = 4, .L = 1, .H = 1, .e = 3, .enc_L = 1, .enc_H = 1, .enc_dh = 2,
          .enc_ff = 3, .T = 1, .P = 1, .agg_B = 1, .agg_H = 1, .agg_dh = 2, .pre_ff = 2,
@@ -82,6 +82,21 @@ static void fixture(Fixture *f, const MacConfig *c, int n_docs, int n_q, uint64_
     }
     f->b = (MacBatch){.docs = f->docs, .n_docs = n_docs, .n_grad = n_docs, .q = f->q, .qa = f->qa,
                       .n_q = n_q, .doc = f->doc_of, .bank_size = 1};
+}
+
+/* Answers from their documents: at the start, nowhere (EOS is in no document), at the end, inside.
+ * Where documents have one token, an answer is that token, or in none. */
+static void place_answers(Fixture *f, const MacConfig *c) {
+    for (int i = 0; i < f->b.n_q; i++) {
+        Ids *doc = &f->docs[f->doc_of[i]];
+        int *answer = f->tok[2][i] + f->q[i].n, n = f->qa[i].n - f->q[i].n - 1;
+        if (c->T > 1) doc->n = 9 - i % 2;
+        if (n > doc->n) n = doc->n, f->qa[i].n = f->q[i].n + n + 1;
+        const int at[] = {0, 0, doc->n - n, c->T > 1 ? 4 : 0};
+        memcpy(answer, doc->id + at[i % 4], (size_t)n * sizeof *answer);
+        if (i % 4 == 1) answer[n - 1] = c->V - 1;
+        answer[n] = c->V - 1;
+    }
 }
 
 static uint64_t params_hash(const Params *ps, const char *prefix, int grads) {
@@ -149,9 +164,10 @@ static void naive_attend(double *o, const double *q, const NaiveKeys *kv, int d,
 }
 
 /* Hidden states h[n][8] of one sequence.  prefix: its own [P*2L, d], rows p*2L + 2l + (key 0, value
- * 1), `apart` rows between one and the next; NULL: none. */
+ * 1), `apart` rows between one and the next; NULL: none.  kept: keys and values of each layer, or
+ * NULL. */
 static void naive_hidden(Model *m, const int *id, int n, const real *prefix, int apart,
-                         double (*h)[8]) {
+                         double (*h)[8], NaiveKeys *kept) {
     const char *lm = "base_lm.base_lm.transformer.", *at = "base_lm.base_lm.transformer.h.";
     int d = m->c.d, P = m->c.P;
     const real *wte = named(m, lm, -1, "wte.weight"), *wpe = named(m, lm, -1, "wpe.weight");
@@ -185,6 +201,7 @@ static void naive_hidden(Model *m, const int *id, int n, const real *prefix, int
             for (int x = 0; x < 4 * d; x++) f[x] = gelu_tanh(f[x]);
             naive_linear(h[i], f, p[10], p[11], 4 * d, d, 1);
         }
+        if (kept) kept[l] = kv;
     }
     for (int i = 0; i < n; i++)
         naive_norm(h[i], h[i], named(m, lm, -1, "ln_f.weight"), named(m, lm, -1, "ln_f.bias"), d);
@@ -265,7 +282,8 @@ static double naive_lm_loss(Model *m, void *ctx) {
         const Ids *x = &c->x[b];
         double before = sum;
         int first = n;
-        naive_hidden(m, x->id, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h);
+        naive_hidden(m, x->id, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h,
+                     NULL);
         for (int i = 1; i < x->n; i++) {
             if (c->asked && !c->asked[b][i]) continue;
             sum += naive_nll(m, h[i - 1], x->id[i]);
@@ -289,7 +307,8 @@ static void hidden_values(Model *m, const Ids *x, int B, Tensor *prefix, const c
     Tensor *y = lm_hidden(m, tp, x, B, prefix, NULL);
     CHECK(y != NULL, "%s: %s", what, tape_error(tp));
     for (int b = 0, at = 0; y && b < B; at += x[b].n, b++) {
-        naive_hidden(m, x[b].id, x[b].n, prefix ? prefix->data + b * m->c.d : NULL, B, h);
+        naive_hidden(m, x[b].id, x[b].n, prefix ? prefix->data + b * m->c.d : NULL, B, h,
+                     NULL);
         for (int i = 0; i < x[b].n * m->c.d; i++) {
             double is = (double)y->data[at * m->c.d + i], want = h[i / m->c.d][i % m->c.d];
             CHECK(fabs(is - want) <= VALUE_TOL, "%s: hidden state %d of %d is %g, not %g", what, i,
@@ -579,6 +598,49 @@ static void naive_block(Model *m, int l, double *z, const double *keys, int n, d
     naive_rows(z, q, w[13], w[14], T, ff, d, 1);
 }
 
+/* A question's vectors z[T*d]. */
+static void naive_question(Model *m, const Ids *q, double *z) {
+    static const char *const name[] = {"aggregator.mlps.%d.mlp.0", "aggregator.mlps.%d.mlp.1",
+                                       "aggregator.mlps.%d.mlp.3", "aggregator.mlps.%d.skip", NULL};
+    static const char *const same[] = {"aggregator.mlps.%d.mlp.0", "aggregator.mlps.%d.mlp.1",
+                                       "aggregator.mlps.%d.mlp.3", NULL, NULL};
+    double y[ROOM];
+    int e = m->c.e, d = m->c.d;
+    naive_t5(m, "aggregator.question_encoder.", q, y);
+    for (int t = 0; t < m->c.T; t++)
+        naive_mlp(m, e == d ? same : name, t, e, d, d, y + t * e, z + t * d);
+}
+
+/* The finder: half of the first block's heads, rounded up, ask with the first of the question's
+ * vectors z, and no other.  received[f*K + k]: what head f gives to document k of phi [K*T,d].
+ * Returns how many heads these are. */
+static int naive_finder(Model *m, const double *z, const real *phi, int K, double *received) {
+    static const char *const names[] = {"norm1.weight",        "norm1.bias",
+                                        "norm_context.weight", "norm_context.bias",
+                                        "attn.to_q.weight",    "attn.to_k.weight"};
+    const real *w[6];
+    int d = m->c.d, T = m->c.T, dh = m->c.agg_dh, heads = m->c.agg_H - m->c.agg_H / 2;
+    double a[8], q[16], x[8], key[8];
+    for (int i = 0; i < 6; i++) w[i] = named(m, "aggregator.cross_attention_list.", 0, names[i]);
+    naive_norm(a, z, w[0], w[1], d);
+    naive_rows(q, a, w[4], NULL, 1, d, heads * dh, 0);
+    for (int f = 0; f < heads; f++) {
+        double all = 0, *own = received + f * K;
+        for (int i = 0; i < K * T; i++) {
+            double score = 0;
+            for (int j = 0; j < d; j++) x[j] = (double)phi[i * d + j];
+            naive_norm(x, x, w[2], w[3], d);
+            naive_rows(key, x, w[5] + f * dh * d, NULL, 1, d, dh, 0);
+            for (int j = 0; j < dh; j++) score += q[f * dh + j] * key[j];
+            if (i % T == 0) own[i / T] = 0;
+            own[i / T] += exp(score / sqrt(dh));
+            all += exp(score / sqrt(dh));
+        }
+        for (int k = 0; k < K; k++) own[k] /= all;
+    }
+    return heads;
+}
+
 static void near_all(const char *what, int b, const real *is, const double *want, int n) {
     for (int i = 0; i < n; i++)
         CHECK(fabs((double)is[i] - want[i]) <= VALUE_TOL * (1 + fabs(want[i])),
@@ -586,10 +648,6 @@ static void near_all(const char *what, int b, const real *is, const double *want
 }
 
 static void test_encoders(int which) {
-    static const char *const doc[] = {"aggregator.mlps.%d.mlp.0", "aggregator.mlps.%d.mlp.1",
-                                      "aggregator.mlps.%d.mlp.3", "aggregator.mlps.%d.skip", NULL};
-    static const char *const same[] = {"aggregator.mlps.%d.mlp.0", "aggregator.mlps.%d.mlp.1",
-                                       "aggregator.mlps.%d.mlp.3", NULL, NULL};
     static const int doc0[] = {0, 1, 1}, docs[] = {2, 1, 3}, gold[] = {1, 1, 3};
     MacConfig c = config(which);
     Model *m = noisy_model(&c, 10);
@@ -606,9 +664,7 @@ static void test_encoders(int which) {
     for (int b = 0; picked && b < 3; b++) {
         naive_t5(m, "enc_decoder.", &f.docs[b], y);
         near_all("T5", b, states->data + b * c.T * c.e, y, c.T * c.e);
-        naive_t5(m, "aggregator.question_encoder.", &f.q[b], y);
-        for (int t = 0; t < c.T; t++)
-            naive_mlp(m, c.e == c.d ? same : doc, t, c.e, c.d, c.d, y + t * c.e, z + t * c.d);
+        naive_question(m, &f.q[b], z);
         for (int i = 0; i < docs[b] * c.T * c.d; i++)
             keys[i] = (double)phi->data[doc0[b] * c.T * c.d + i];
         for (int l = 0; l < c.agg_B; l++) {
@@ -628,16 +684,20 @@ static void test_encoders(int which) {
 
 /* ==== the whole loss ========================================================================= */
 /* mac_loss again, question by question: each with a bank of its own, put together here, and the
- * loss in double by the naive LM.  `held`: vectors of all documents; those without gradient are
- * taken from there. */
-typedef struct { MacBatch b; const real *held; double answer, mass; } Replica;
+ * loss in double by the naive LM.  What gets no gradient is taken as it was before anything moved:
+ * vectors of documents from `held`, the LM's keys and values of each, [L], from `kept`. */
+typedef struct {
+    MacBatch b;
+    real *held;
+    NaiveKeys kept[4][2];
+    double answer, distill, mass;
+} Replica;
 
-/* The documents first, first + step, ... of the batch; *gold: where doc is among them. */
-static Tensor *replica_bank(Model *m, const Replica *r, int first, int step, int doc, int *gold) {
+/* The documents first, first + step, ... of the batch. */
+static Tensor *replica_bank(Model *m, const Replica *r, int first, int step) {
     int T = m->c.T, row = T * m->c.d, at = 0, n = (r->b.n_docs - first + step - 1) / step;
     Tensor *bank = tape_tensor(tp, n * T, m->c.d);
     for (int i = first; i < r->b.n_docs; i += step, at++) {
-        if (i == doc) *gold = at;
         Tensor *phi = i < r->b.n_grad ? mac_encode(m, tp, &r->b.docs[i], 1) : NULL;
         memcpy(bank->data + at * row, phi ? phi->data : r->held + i * row,
                (size_t)row * sizeof(real));
@@ -645,75 +705,154 @@ static Tensor *replica_bank(Model *m, const Replica *r, int first, int step, int
     return bank;
 }
 
-/* Question i reads its bank: phi* [T,d], and the attention on the right document. */
-static Tensor *replica_read(Model *m, const Replica *r, int i, int first, int step, Tensor **mass) {
-    int gold = -1, zero = 0;
-    Tensor *bank = replica_bank(m, r, first, step, r->b.doc[i], &gold);
+/* The prefix of question i, which reads its own bank. */
+static Tensor *replica_prefix(Model *m, const Replica *r, int i) {
+    int zero = 0, banks = r->b.n_docs / r->b.bank_size;
+    Tensor *bank = replica_bank(m, r, r->b.doc[i] % banks, banks);
     int n = bank->shape[0] / m->c.T;
-    AggReads reads = {.doc0 = &zero, .docs = &n, .gold = &gold, .mass = mass};
-    return agg_forward(m, tp, &r->b.q[i], 1, bank, &reads);
+    AggReads reads = {.doc0 = &zero, .docs = &n};
+    return prefix_expand(m, tp, agg_forward(m, tp, &r->b.q[i], 1, bank, &reads), 1);
+}
+
+/* Adds to off and size: question i's prefix against the LM's keys and values of its document, from
+ * the first token of the answer to the one after it. */
+static void replica_distill(Model *m, const Replica *r, int i, const Tensor *prefix, double *off,
+                            double *size) {
+    const Ids *doc = &r->b.docs[r->b.doc[i]];
+    const int *answer = r->b.qa[i].id + r->b.q[i].n;
+    int n = r->b.qa[i].n - r->b.q[i].n - 1, at = 0, same = 0, d = m->c.d;
+    for (; at + n <= doc->n && same < n; at++)
+        for (same = 0; same < n && doc->id[at + same] == answer[same];) same++;
+    at--;
+    for (int p = 0; same == n && p < m->c.P && p < n + 1; p++) {
+        int t = at + p;
+        if (t == doc->n) break;
+        for (int k = 0; k < 2 * m->c.L * d; k++) { /* layer, key or value, column */
+            const NaiveKeys *kv = &r->kept[r->b.doc[i]][k / d / 2];
+            double want = k / d % 2 ? kv->v[t][k % d] : kv->k[t][k % d];
+            double is = (double)prefix->data[p * 2 * m->c.L * d + k];
+            *off += (is - want) * (is - want), *size += want * want;
+        }
+    }
+}
+
+/* The mean of -log(what the finder gives to the right one of all documents). */
+static double replica_guidance(Model *m, Replica *r) {
+    double guide = 0, z[ROOM], given[2 * 4];
+    Tensor *all = replica_bank(m, r, 0, 1);
+    for (int i = 0; i < r->b.n_q; i++) {
+        naive_question(m, &r->b.q[i], z);
+        int heads = naive_finder(m, z, all->data, r->b.n_docs, given);
+        for (int f = 0; f < heads; f++) {
+            double one = given[f * r->b.n_docs + r->b.doc[i]];
+            r->mass += one / (heads * r->b.n_q);
+            guide -= log(one) / (heads * r->b.n_q);
+        }
+    }
+    return guide;
 }
 
 static double replica_loss(Model *m, void *ctx) {
     Replica *r = ctx;
-    double sum = 0, guide = 0, h[16][8];
-    int tokens = 0, was = tape_record(tp, 0), banks = r->b.n_docs / r->b.bank_size;
-    int n = m->c.T * m->c.agg_H, guided = r->b.n_q - r->b.n_recite; /* n: masses of a question */
-    r->mass = 0;
+    double sum = 0, off = 0, size = 0, guide = 0, h[16][8];
+    int tokens = 0, was = tape_record(tp, 0);
     tape_reset(tp);
     for (int i = 0; i < r->b.n_q; i++) {
-        Tensor *mass[4] = {NULL};
-        int doc = r->b.doc[i], alone = i >= guided;
-        Tensor *picked = replica_read(m, r, i, alone ? doc : doc % banks,
-                                      alone ? r->b.n_docs : banks, mass);
-        Tensor *prefix = prefix_expand(m, tp, picked, 1);
+        Tensor *prefix = replica_prefix(m, r, i);
         if (!prefix) return NAN;
         const Ids *x = &r->b.qa[i];
-        naive_hidden(m, x->id, x->n - 1, prefix->data, 1, h);
+        naive_hidden(m, x->id, x->n - 1, prefix->data, 1, h, NULL);
         double nll = 0;
         for (int k = r->b.q[i].n; k < x->n; k++, tokens++) nll += naive_nll(m, h[k - 1], x->id[k]);
         sum += r->b.alike ? nll / (x->n - r->b.q[i].n) : nll;
-        if (!alone && r->b.guidance > 0) replica_read(m, r, i, 0, 1, mass);
-        for (int k = 0; !alone && k < m->c.agg_B * n; k++) {
-            double one = (double)mass[k / n]->data[k % n];
-            r->mass += one / (guided * m->c.agg_B * n);
-            guide -= log(one) / (guided * n);
-        }
+        if (r->b.distill > 0) replica_distill(m, r, i, prefix, &off, &size);
     }
+    r->mass = 0;
+    if (r->b.guidance > 0) guide = replica_guidance(m, r);
     tape_record(tp, was);
     r->answer = sum / (r->b.alike ? r->b.n_q : tokens);
-    return r->answer + (double)r->b.guidance * guide;
+    r->distill = size > 0 ? off / size : 0;
+    return r->answer + (double)r->b.distill * r->distill + (double)r->b.guidance * guide;
 }
 
-static void test_mac_grad(int which, int group, int n_grad, real guidance) {
-    MacConfig c = config(which);
-    Model *m = noisy_model(&c, 6);
-    Fixture f;
-    char what[80];
-    fixture(&f, &c, 4, 3, 4);
-    f.b.bank_size = group, f.b.n_grad = n_grad, f.b.guidance = guidance;
-    f.b.n_recite = f.b.alike = which > 0; /* the last of three questions */
-    snprintf(what, sizeof what, "mac_loss, config %d, group %d, n_grad %d", which, group, n_grad);
-    size_t row = (size_t)(c.T * c.d);
+/* Config, P (0: the config's), and of the batch. */
+typedef struct { int which, P, bank_size, n_grad; double guidance, distill; } GradCase;
+
+static Replica *replica_new(Model *m, const Fixture *f) {
+    size_t row = (size_t)(m->c.T * m->c.d);
     real *held = malloc(4 * row * sizeof *held);
+    Replica *r = malloc(sizeof *r);
+    double h[16][8];
+    *r = (Replica){.b = f->b, .held = held};
     for (int i = 0; i < 4; i++) {
         tape_reset(tp);
-        memcpy(held + (size_t)i * row, mac_encode(m, tp, &f.docs[i], 1)->data, row * sizeof *held);
+        memcpy(held + (size_t)i * row, mac_encode(m, tp, &f->docs[i], 1)->data, row * sizeof *held);
+        naive_hidden(m, f->docs[i].id, f->docs[i].n, NULL, 1, h, r->kept[i]);
     }
-    Replica r = {f.b, held, 0, 0};
-    double want = replica_loss(m, &r);
-    MacStats s = {0, 0, 0};
+    return r;
+}
+
+static const GradCase grad_cases[8] = {
+    {0, 0, 1, 4, 0, 0},     {0, 0, 2, 2, 0.1, 0},   {0, 0, 4, 4, 0, 0.3}, {1, 0, 4, 3, 0.1, 0.3},
+    {0, 7, 2, 3, 0.1, 0.3}, {3, 0, 2, 3, 0.1, 0.3}, {2, 0, 1, 4, 0.1, 0}, {2, 0, 2, 4, 0.1, 0.3}};
+
+static void test_mac_grad(GradCase g) {
+    MacConfig c = config(g.which);
+    if (g.P) c.P = g.P;
+    Model *m = noisy_model(&c, 6);
+    Fixture f;
+    char what[120];
+    fixture(&f, &c, 4, 4, 4);
+    f.b.bank_size = g.bank_size, f.b.n_grad = g.n_grad, f.b.alike = g.which > 0;
+    f.b.guidance = (real)g.guidance, f.b.distill = (real)g.distill;
+    place_answers(&f, &c);
+    snprintf(what, sizeof what, "mac_loss, config %d, P %d, banks of %d, n_grad %d, %g, %g",
+             g.which, c.P, g.bank_size, g.n_grad, g.guidance, g.distill);
+    Replica *r = replica_new(m, &f);
+    double want = replica_loss(m, r);
+    MacStats s = {0};
     tape_reset(tp);
     Tensor *loss = mac_loss(m, tp, &f.b, &s);
     CHECK(tape_backward(tp, loss) == 0, "%s: %s", what, tape_error(tp));
     double is = loss ? (double)loss->data[0] : NAN;
     CHECK(fabs(is - want) <= VALUE_TOL * want && (double)s.loss == is, "%s: %.15g, not %.15g", what,
           is, want);
-    CHECK(fabs((double)s.answer - r.answer) <= VALUE_TOL * want, "%s: stats.answer %g", what,
+    CHECK(fabs((double)s.answer - r->answer) <= VALUE_TOL * want, "%s: stats.answer %g", what,
           (double)s.answer);
-    CHECK(fabs((double)s.mass - r.mass) <= VALUE_TOL, "%s: stats.mass %g", what, (double)s.mass);
-    check_gradients(m, what, replica_loss, &r, MAC_TOL, which == 2);
-    free(held);
+    CHECK(fabs((double)s.distill - r->distill) <= VALUE_TOL * want, "%s: stats.distill %g, not %g",
+          what, (double)s.distill, r->distill);
+    CHECK(fabs((double)s.mass - r->mass) <= VALUE_TOL, "%s: stats.mass %g, not %g", what,
+          (double)s.mass, r->mass);
+    CHECK((g.guidance > 0) == (s.mass > 0) && (g.distill > 0) == (s.distill > 0),
+          "%s: mass %g, distill %g: proves little", what, (double)s.mass, (double)s.distill);
+    check_gradients(m, what, replica_loss, r, MAC_TOL, g.which == 2);
+    free(r->held), free(r);
+    model_free(m);
+}
+
+/* Where no document has its answer, distillation changes nothing; where one has, the LM that is
+ * read from gets no other gradient, and all else does. */
+static void test_distill(void) {
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 7);
+    Fixture f;
+    MacStats s[4];
+    uint64_t lm[4], rest[4];
+    fixture(&f, &c, 4, 4, 5);
+    f.b.bank_size = 2;
+    for (int i = 0; i < 4; i++) f.tok[2][i][f.q[i].n] = c.V - 1; /* EOS is in no document */
+    for (int k = 0; k < 4; k++) {
+        if (k == 2) place_answers(&f, &c);
+        f.b.distill = k % 2;
+        tape_reset(tp), zero_grads(&m->ps);
+        CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s[k])) == 0, "distill: %s", tape_error(tp));
+        lm[k] = params_hash(&m->ps, "base_lm.", 1), rest[k] = params_hash(&m->ps, "token_SA.", 1);
+    }
+    CHECK(s[1].distill == 0 && s[0].loss == s[1].loss && lm[0] == lm[1] && rest[0] == rest[1],
+          "no answer in a document: a distance of %g", (double)s[1].distill);
+    CHECK(s[2].distill == 0 && s[3].distill > 0 && s[3].loss == s[3].answer + s[3].distill
+              && s[2].answer == s[3].answer, "a distance of %g", (double)s[3].distill);
+    CHECK(lm[2] == lm[3] && rest[2] != rest[3], "distillation reaches the wrong weights");
     model_free(m);
 }
 
@@ -769,7 +908,8 @@ static void test_frozen(void) {
     MacStats s;
     Adam o = adam_default((real)0.01);
     fixture(&f, &c, 4, 4, 6);
-    f.b.bank_size = 2, f.b.guidance = (real)0.1;
+    f.b.bank_size = 2, f.b.guidance = (real)0.1, f.b.distill = (real)0.3;
+    place_answers(&f, &c);
     tape_reset(tp);
     CHECK(tape_backward(tp, mac_loss(m, tp, &f.b, &s)) == 0, "frozen: %s", tape_error(tp));
     static const char *const parts[] = {"enc_decoder.", "aggregator.", "token_SA.", "mlps."};
@@ -1351,23 +1491,57 @@ static Bank most_received(const Bank *bank, const real *received, int N) {
     return few;
 }
 
+/* What documents receive: the finder's attention where some are selected, the mean over its heads;
+ * else that of all vectors, heads and blocks.  By many questions at once as by one. */
+static void test_received(int which) {
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 19);
+    Bank *bank = full_bank(m, 5);
+    Ids q[N_Q];
+    int tok[N_Q][8], K = 5, n = K * c.T;
+    real received[2][N_Q * 5], alone[5];
+    double z[ROOM], keys[ROOM], given[2 * 5];
+    questions(q, tok, &c, 3);
+    tape_reset(tp);
+    for (int k = 0; k < 2; k++)
+        CHECK(mac_prefix(m, tp, q, N_Q, bank, &(AnswerOptions){.select = 2 * k,
+                                                               .received = received[k]}),
+              "received: %s", tape_error(tp));
+    for (int i = 0; i < n * c.d; i++) keys[i] = (double)bank->phi[i];
+    for (int b = 0; b < N_Q; b++) {
+        double found[5] = {0}, all[5] = {0}, key[24] = {0};
+        naive_question(m, &q[b], z);
+        int heads = naive_finder(m, z, bank->phi, K, given);
+        for (int i = 0; i < heads * K; i++) found[i % K] += given[i] / heads;
+        for (int l = 0; l < c.agg_B; l++) naive_block(m, l, z, keys, n, key);
+        for (int i = 0; i < n; i++) all[i / c.T] += key[i] / c.agg_B;
+        near_all("the finder's attention", b, received[1] + b * K, found, K);
+        near_all("everybody's attention", b, received[0] + b * K, all, K);
+        mac_prefix(m, tp, &q[b], 1, bank, &(AnswerOptions){.select = 1, .received = alone});
+        near_all("the finder's attention, alone", b, alone, found, K);
+    }
+    bank_free(bank);
+    model_free(m);
+}
+
 /* Answers and prefixes are, to the bit, those of a bank of the selected documents alone, in their
  * order; those of many questions at once are near. */
 static void test_select(Model *m, const Bank *bank, const Ids *q) {
     int out[2][N_Q * CAP], n[2][N_Q], want[CAP], K = bank->K, differ = 0;
-    real received[2][N_Q * 5];
+    real received[5][N_Q * 5];
     for (int N = 1; N < K; N++) {
         tape_reset(tp);
         for (int k = 0; k < 2; k++) {
-            AnswerOptions o = {.select = k ? N : 0, .received = received[k]};
+            AnswerOptions o = {.select = k ? N : 0, .received = received[k ? N : 0]};
             CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[k], n[k], &o) == 0, "select: %s",
                   tape_error(tp));
         }
-        CHECK(!memcmp(received[0], received[1], sizeof received[0]), "received of another pass");
+        CHECK(!memcmp(received[1], received[N], sizeof received[1]), "received where %d count", N);
+        CHECK(memcmp(received[0], received[N], sizeof received[1]), "received by all heads");
         AnswerOptions o = {.select = N};
         Tensor *all = mac_prefix(m, tp, q, N_Q, bank, &o);
         for (int i = 0; i < N_Q; i++) {
-            Bank few = most_received(bank, received[0] + i * K, N);
+            Bank few = most_received(bank, received[N] + i * K, N);
             Tensor *own = prefix_of_bank(m, &q[i], &few);
             Tensor *alone = mac_prefix(m, tp, &q[i], 1, bank, &o);
             Tensor *streamed = mac_prefix(m, tp, &q[i], 1, &few, &(AnswerOptions){0});
@@ -1393,10 +1567,16 @@ static void test_select_edges(Model *m, const Bank *bank, const Ids *q) {
         {5, {.select = 1, .hierarchy = 2}, {.hierarchy = 2}}};
     tape_reset(tp);
     for (int i = 0; i < 6; i++) {
+        real received[2][N_Q * 5] = {{0}};
+        AnswerOptions with = same[i].with, without = same[i].without;
         Bank b = *bank;
-        b.K = same[i].K;
+        b.K = same[i].K, with.received = received[0], without.received = received[1];
+        CHECK(same_bits(mac_prefix(m, tp, q, N_Q, &b, &with),
+                        mac_prefix(m, tp, q, N_Q, &b, &without))
+                  && !memcmp(received[0], received[1], sizeof received[0]), "select, case %d", i);
         CHECK(same_bits(mac_prefix(m, tp, q, N_Q, &b, &same[i].with),
-                        mac_prefix(m, tp, q, N_Q, &b, &same[i].without)), "select, case %d", i);
+                        mac_prefix(m, tp, q, N_Q, &b, &same[i].without)),
+              "select, case %d, received not asked", i);
     }
     Bank *half = bank_new(m->c.T, m->c.d, 0), *whole = bank_new(m->c.T, m->c.d, 0);
     half->half = 1;
@@ -1441,15 +1621,15 @@ static void test_select_ties(const Bank *bank, const Ids *q) {
 }
 
 /* Thousands of documents: the same bits with any number of threads; the same documents, in less
- * memory, when questions read the bank in parts, or their rows in turns. */
+ * memory, when questions read the bank in parts: one number less for each document and question,
+ * and most of another, what it received. */
 static void test_select_parts(Model *m, const Ids *q) {
     static const int threads[] = {1, 2, 3, 5};
-    int K = 1500, out[6][N_Q * CAP], n[6][N_Q];
-    size_t numbers = (size_t)K * sizeof(real), one = numbers * (size_t)(m->c.T * m->c.agg_H);
-    const size_t memory[] = {0, N_Q * one, 7 * one, one, one / 3, 1};
-    const size_t each = one + numbers; /* of a question, with what its documents received */
-    const size_t saved[] = {0, 0, (N_Q - 7) * each, 6 * each, one / 2, 0};
-    size_t peak[6];
+    int K = 1500, out[5][N_Q * CAP], n[5][N_Q];
+    size_t one = (size_t)K * sizeof(real); /* the finder has one head: a number for each document */
+    const size_t memory[] = {0, N_Q * one, 7 * one, one, 1};
+    const size_t saved[] = {0, 0, (N_Q - 7) * one * 3 / 2, 6 * one * 3 / 2, 0};
+    size_t peak[5];
     Bank *bank = full_bank(m, K);
     real *first = NULL;
     tape_reset(tp);
@@ -1461,7 +1641,7 @@ static void test_select_parts(Model *m, const Ids *q) {
               "select: other bits with %d threads", threads[i]);
     }
     pool_start(1);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 5; i++) {
         Tape *own = tape_new(0);
         AnswerOptions o = {.select = 2, .memory = memory[i]};
         CHECK(near_tensors(mac_prefix(m, own, q, N_Q, bank, &o), first), "in %d bytes",
@@ -1476,16 +1656,36 @@ static void test_select_parts(Model *m, const Ids *q) {
               (int)memory[i], (int)peak[i], (int)peak[i - 1]);
         tape_free(own);
     }
-    real *received[2];
-    const Tensor *all[2];
-    for (int i = 0; i < 2; i++) { /* without a selection */
+    bank_free(bank);
+}
+
+/* Without a selection, what documents receive takes a number for each vector and head, and these
+ * rows take turns where one question's are too many. */
+static void test_received_parts(Model *m, const Ids *q) {
+    int K = 1500;
+    size_t numbers = (size_t)K * sizeof(real), one = numbers * (size_t)(m->c.T * m->c.agg_H);
+    const size_t memory[] = {0, 7 * one, one, one / 3};
+    const size_t saved[] = {0, (N_Q - 7) * one, 6 * one, one / 2};
+    size_t peak[4];
+    Bank *bank = full_bank(m, K);
+    real *received[4];
+    const Tensor *all[4];
+    tape_reset(tp);
+    for (int i = 0; i < 4; i++) {
+        Tape *own = tape_new(0);
         received[i] = tape_tensor(tp, N_Q, K)->data;
-        AnswerOptions o = {.received = received[i], .memory = i ? 7 * one : 0};
+        AnswerOptions o = {.received = received[i], .memory = memory[i]};
+        CHECK(mac_prefix(m, own, q, N_Q, bank, &o), "received: %s", tape_error(own));
+        peak[i] = tape_peak(own);
+        CHECK(i == 0 || peak[i] + saved[i] <= peak[i - 1], "%d bytes save too little: %d after %d",
+              (int)memory[i], (int)peak[i], (int)peak[i - 1]);
         all[i] = mac_prefix(m, tp, q, N_Q, bank, &o);
+        CHECK(all[0] && near_tensors(all[i], all[0]->data), "prefixes in parts");
+        for (int k = 0; k < N_Q * K; k++)
+            CHECK(fabs((double)(received[0][k] - received[i][k])) < 1e-5, "received in parts, %d",
+                  k);
+        tape_free(own);
     }
-    CHECK(all[1] && near_tensors(all[0], all[1]->data), "prefixes in parts");
-    for (int i = 0; i < N_Q * K; i++)
-        CHECK(fabs((double)(received[0][i] - received[1][i])) < 1e-5, "received in parts, %d", i);
     bank_free(bank);
 }
 
@@ -1503,10 +1703,12 @@ static void test_answers(void) {
     test_order(m, bank, q);
     test_empty(m, q);
     test_hierarchy(m, bank, q);
+    for (int which = 0; which < 3; which++) test_received(which);
     test_select(m, bank, q);
     test_select_edges(m, bank, q);
     test_select_ties(bank, q);
     test_select_parts(m, q);
+    test_received_parts(m, q);
     bank_free(bank);
     model_free(m);
 }
@@ -1652,13 +1854,20 @@ static void test_config(void) {
     a = named(m, "mlps.%d.mlp.1.weight", -1, "");
     b = named(m, "aggregator.mlps.%d.mlp.1.weight", -1, "");
     CHECK(!memcmp(a, b, (size_t)(c.T * c.e * c.d) * sizeof *a), "nor their MLPs");
-    static const char block[] = "aggregator.cross_attention_list.";
+    int heads = (c.agg_H + 1) / 2 * c.agg_dh * c.d; /* what the finder has of queries and keys */
     for (int i = 0; i < c.agg_B; i++) {
+        static const char block[] = "aggregator.cross_attention_list.";
         a = named(m, block, i, "attn.to_q.weight"), b = named(m, block, i, "attn.to_k.weight");
-        real most = 0;
-        for (int j = 0; j < c.agg_H * c.agg_dh * c.d; j++) most = a[j] > most ? a[j] : most;
-        CHECK(!memcmp(a, b, (size_t)(c.agg_H * c.agg_dh * c.d) * sizeof *a), "nor queries as keys");
-        CHECK(most > 6 * sqrt(1.0 / (3 * c.d)), "a sharp start: %g", (double)most);
+        double most[2] = {0, 0};
+        int same = 0;
+        for (int j = 0; j < c.agg_H * c.agg_dh * c.d; j++) {
+            most[j < heads] = fmax(most[j < heads], fabs((double)a[j]));
+            if (i == 0 && j < heads) CHECK(a[j] == b[j], "nor the finder's queries as its keys");
+            else same += a[j] == b[j];
+        }
+        CHECK(same == 0, "%d other queries start as keys", same);
+        CHECK((most[1] > 6 * sqrt(1.0 / (3 * c.d))) == (i == 0), "a start %g sharp", most[1]);
+        CHECK(most[0] < 6 * sqrt(1.0 / (3 * c.d)), "a start %g sharp where it reads", most[0]);
     }
     a = named(m, "enc_decoder.", -1, "shared.weight");
     CHECK(fabs(square - 1) < 1e-3 && fabs((double)(a[5] / a[9] - wte[5] / wte[9])) < 1e-3,
@@ -1689,7 +1898,8 @@ static void test_limits(void) {
     Bank *bank = full_bank(m, 5);
     Fixture f;
     fixture(&f, &c, 4, 3, 9);
-    f.b.bank_size = 2, f.b.n_grad = 2, f.b.guidance = (real)0.1;
+    f.b.bank_size = 2, f.b.n_grad = 2, f.b.guidance = (real)0.1, f.b.distill = (real)0.3;
+    place_answers(&f, &c);
     for (int beams = -1; beams < 3; beams++) sweep(m, &f, bank, beams);
     bank_free(bank);
     model_free(m);
@@ -1703,12 +1913,8 @@ int main(int argc, char **argv) {
         test_lm(which), test_token_networks(which), test_encoders(which);
     test_prefix_layout();
     test_copied_lm();
-    test_mac_grad(0, 1, 4, 0);
-    test_mac_grad(0, 2, 2, (real)0.1);
-    test_mac_grad(1, 4, 3, (real)0.1);
-    test_mac_grad(3, 2, 3, (real)0.1);
-    test_mac_grad(2, 1, 4, (real)0.1);
-    test_mac_grad(2, 2, 4, (real)0.1);
+    for (int i = 0; i < 8; i++) test_mac_grad(grad_cases[i]);
+    test_distill();
     test_dropped();
     test_frozen();
     test_overfit(0), test_overfit(1);

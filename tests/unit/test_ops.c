@@ -378,6 +378,13 @@ static Tensor *build_xent(Tape *tp, Case *c) {
 /* Softmax in front makes the inputs of the logarithm positive. */
 static Tensor *build_neglog(Tape *tp, Case *c) { return op_neglog(tp, op_softmax(tp, c->in[0])); }
 
+/* What x is compared with has no gradient, though its memory may. */
+static Tensor *build_square_error(Tape *tp, Case *c) {
+    Tensor *y = tape_tensor(tp, c->in[0]->shape[0], c->in[0]->shape[1]);
+    if (y) fill(y->data, numel(y), 17);
+    return op_square_error(tp, c->in[0], y);
+}
+
 static void test_small_grads(Tape *tp) {
     static const real xent_w[] = {(real)0.5, 0, (real)1.5, (real)-0.3};
     static const char *const acts[] = {"relu", "tanh", "gelu tanh", "gelu erf"};
@@ -411,6 +418,10 @@ static void test_small_grads(Tape *tp) {
     case_input(&c, 4, 7, 0), case_check(tp, &c);
     c = (Case){.name = "neglog", .build = build_neglog};
     case_input(&c, 2, 5, 0), case_check(tp, &c);
+    for (int N = 1; N < 40; N += 18) {
+        c = (Case){.name = "square error", .build = build_square_error};
+        case_input(&c, 3, N, 0), case_check(tp, &c);
+    }
 }
 
 /* ==== attention ============================================================================== */
@@ -650,6 +661,29 @@ static void softmax_values(Tape *tp) {
     near("neglog", p, 0, want);
 }
 
+/* |x - y|^2 / |y|^2; a NaN on either side reaches the loss or is refused, and so are zeros. */
+static void square_error_values(Tape *tp) {
+    Tensor *x = random_tensor(tp, 5, 37, 9, 1), *y = random_tensor(tp, 5, 37, 10, 3);
+    double off = 0, size = 0;
+    for (int i = 0; i < 5 * 37; i++) {
+        double own = (double)x->data[i], of = (double)y->data[i];
+        off += (own - of) * (own - of), size += of * of;
+    }
+    Tensor *loss = op_square_error(tp, x, y);
+    CHECK(loss != NULL, "square error: %s", tape_error(tp));
+    if (loss) near("square error", loss, 0, off / size);
+    loss = op_square_error(tp, y, y);
+    CHECK(loss && loss->data[0] == 0, "square error of what is equal");
+    real keep = x->data[40];
+    x->data[40] = (real)NAN;
+    loss = op_square_error(tp, x, y);
+    CHECK(loss && isnan(loss->data[0]), "square error hides a NaN");
+    x->data[40] = keep, y->data[40] = (real)NAN;
+    CHECK(!op_square_error(tp, x, y) && strstr(tape_error(tp), "no number"), "a NaN in y: \"%s\"",
+          tape_error(tp));
+    tape_reset(tp);
+}
+
 /* What is far below the largest is 0, not something whose products are denormal. */
 static void softmax_small(Tape *tp) {
     double edge = sizeof(real) == 8 ? 400 : 55;
@@ -668,6 +702,7 @@ static void test_values(Tape *tp) {
     norm_values(tp, 6, 5, 1, 1);
     norm_values(tp, 6, 35, 3, 1);
     norm_values(tp, 4, 16, 2, (real)0.003); /* so small that eps matters */
+    square_error_values(tp);
     act_values(tp);
     softmax_values(tp);
     softmax_small(tp);
@@ -684,7 +719,7 @@ static void test_values(Tape *tp) {
 /* ==== tape =================================================================================== */
 static void test_refused(Tape *tp) {
     static const int idx[] = {0, 9}, target[] = {0, 3};
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 15; i++) {
         tape_reset(tp);
         Tensor *x = tape_tensor(tp, 2, 3), *w = tape_tensor(tp, 4, 2), *y = x;
         CHECK(!tape_error(tp)[0], "reset keeps an error");
@@ -700,6 +735,9 @@ static void test_refused(Tape *tp) {
         case 8: y = op_softmax(tp, tape_tensor(tp, 2, 0)); break;
         case 9: y = op_cross_entropy(tp, x, target, NULL); break;
         case 10: y = op_cross_entropy(tp, tape_tensor(tp, 0, 3), target, NULL); break;
+        case 11: y = op_square_error(tp, x, w); break;
+        case 12: y = op_square_error(tp, tape_tensor(tp, 3, 2), x); break; /* as many numbers */
+        case 13: y = op_square_error(tp, x, x); break;                     /* of zeros */
         default: y = tape_tensor(tp, -1, 3);
         }
         CHECK(!y && strlen(tape_error(tp)) > 10, "misuse %d is not refused with a sentence", i);
@@ -721,7 +759,8 @@ static void test_tape(Tape *tp) {
     CHECK(!op_add(tp, NULL, p, 1) && !op_act(tp, NULL, ACT_RELU) && !op_softmax(tp, NULL)
           && !op_linear(tp, NULL, p, NULL, 0) && !op_rows(tp, NULL, p, (int[]){0}, 1)
           && !op_cols(tp, NULL, 0, 1) && !op_layernorm(tp, NULL, p, p) && !op_rmsnorm(tp, p, NULL)
-          && !op_cross_entropy(tp, NULL, (int[]){0}, NULL) && !op_neglog(tp, NULL),
+          && !op_cross_entropy(tp, NULL, (int[]){0}, NULL) && !op_neglog(tp, NULL)
+          && !op_square_error(tp, NULL, p) && !op_square_error(tp, p, NULL),
           "NULL in, NULL out");
     CHECK(tape_backward(tp, NULL) == -1 && tape_error(tp)[0], "backward of nothing is an error");
     tape_reset(tp);
@@ -784,7 +823,8 @@ static Tensor *small_step(Tape *tp, Tensor *x, Tensor *w) {
         op_attention(tp, h, op_act(tp, h, ACT_RELU), op_softmax(tp, op_cols(tp, h, 0, 6)), &a);
     Tensor *loss =
         op_cross_entropy(tp, op_rmsnorm(tp, y, op_rows(tp, x, NULL, &zero, 1)), target, NULL);
-    return op_add(tp, loss, op_neglog(tp, a.mass), 1);
+    loss = op_add(tp, loss, op_neglog(tp, a.mass), 1);
+    return op_add(tp, loss, op_square_error(tp, y, x), 1);
 }
 
 /* Every limit below what the step needs ends in a message, never in a crash or a wrong success. */

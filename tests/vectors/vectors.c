@@ -278,6 +278,8 @@ static void ops(void) {
     elementwise("softmax", "one_column", 3, 1, 1, 0);
     cross_entropy("mean", 0), cross_entropy("weighted", 1);
     elementwise("neglog", "plain", 3, 4, 1, 0);
+    c = begin("square_error", "plain", NULL);
+    draw(&c, "x", 3, 5, 0), draw(&c, "y", 3, 5, 0), param_freeze(&c.in, "y", 1), end(&c);
     for (size_t i = 0; i < sizeof attends / sizeof *attends; i++) attention(&attends[i]);
     step("muon", "wide", 3, 7, 0, 0), step("muon", "tall", 6, 4, 0.125, 1);
     step("adam", "plain", 3, 5, 0, 0), step("adam", "decayed_clipped", 2, 4, 0.125, 1);
@@ -294,11 +296,19 @@ typedef struct {
 static const int doc_n[] = {5, 1, 13, 2, 7, 4}, q_n[] = {3, 1, 4, 2, 1, 3},
                  a_n[] = {1, 2, 1, 3, 1, 2};
 
+/* Of the loss: documents of the four questions, and where the answers of the first three stand in
+ * them: the whole document, inside, before its last token.  The fourth stands nowhere. */
+static const int doc_of[] = {1, 0, 3, 1}, answer_at[] = {0, 2, 0};
+
 static void texts(Texts *t, const MacConfig *c, uint64_t r) {
-    for (int i = 0; i < DOCS; i++) {
+    for (int i = 0; i < DOCS; i++)
         for (int k = 0; k < 3; k++)
             for (int j = 0; j < 32; j++) t->tok[k][i][j] = 1 + rng_below(&r, c->V - 2);
-        memcpy(t->tok[2][i], t->tok[1][i], sizeof t->tok[1][i]);
+    for (int i = 0; i < DOCS; i++) {
+        memcpy(t->tok[2][i], t->tok[1][i], (size_t)q_n[i] * sizeof(int));
+        if (i < 3)
+            memcpy(t->tok[2][i] + q_n[i], t->tok[0][doc_of[i]] + answer_at[i],
+                   (size_t)a_n[i] * sizeof(int));
         t->tok[2][i][q_n[i] + a_n[i]] = c->V - 1;
         t->docs[i] = (Ids){t->tok[0][i], doc_n[i]};
         t->q[i] = (Ids){t->tok[1][i], q_n[i]};
@@ -356,13 +366,13 @@ static void aggregator(Model *m, const Texts *t) {
 }
 
 static void loss(Model *m, const Texts *t, const char *name, int group, int n_grad,
-                 double guidance, int recite, int pad) {
-    static const int doc[] = {1, 0, 3, 1};
+                 double guidance, double distill, int pad) {
     Case x = begin("loss", name, m);
     sequence(&x, "docs", 4, t->docs), sequence(&x, "q", 4, t->q), sequence(&x, "qa", 4, t->qa);
-    constants(&x, "doc", 4, doc), constant(&x, "group", group), constant(&x, "n_grad", n_grad);
+    constants(&x, "doc", 4, doc_of), constant(&x, "group", group), constant(&x, "n_grad", n_grad);
     constant(&x, "guidance", guidance);
-    if (recite) constant(&x, "n_recite", recite), constant(&x, "alike", 1);
+    if (distill > 0) constant(&x, "distill", distill);
+    if (distill > 0 && guidance > 0) constant(&x, "alike", 1);
     if (pad) constant(&x, "pad", pad);
     end(&x);
 }
@@ -408,7 +418,7 @@ static void model_vectors(const char *name, const MacConfig *config, uint64_t se
     lm(m, &t), encoders(m, &t), aggregator(m, &t);
     loss(m, &t, "one_document", 1, 4, 0, 0, 0), loss(m, &t, "paper", 4, 4, 0, 0, 0);
     loss(m, &t, "guided", 2, 4, 0.125, 0, 0), loss(m, &t, "dropped", 2, 2, 0.125, 0, 0);
-    loss(m, &t, "recited", 1, 4, 0.125, 2, 0);
+    loss(m, &t, "distilled", 4, 2, 0, 0.5, 0), loss(m, &t, "ours", 1, 4, 0.125, 1, 0);
     loss(m, &t, "official_padding", 4, 4, 0, 0, 8);
     file_end(name);
     model_free(m);
@@ -419,7 +429,7 @@ int main(int argc, char **argv) {
     dir = argv[1], wide = argc == 3 && !strcmp(argv[2], "F64");
     tp = need(tape_new(0));
     ops();
-    model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 2);
+    model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 22);
     tape_free(tp);
     free(kept);
     return 0;

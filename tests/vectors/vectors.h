@@ -106,6 +106,10 @@ static void run_cross_entropy(Tape *tp, Case *c) {
 
 static void run_neglog(Tape *tp, Case *c) { out(c, "loss", op_neglog(tp, in(c, "x"))); }
 
+static void run_square_error(Tape *tp, Case *c) {
+    out(c, "loss", op_square_error(tp, in(c, "x"), in(c, "y")));
+}
+
 static void run_attention(Tape *tp, Case *c) {
     Attention a = {.B = count(c, "q0"), .H = (int)number(c, "H"), .q0 = ints(tp, c, "q0"),
                    .qn = ints(tp, c, "qn"), .k0 = ints(tp, c, "k0"), .kn = ints(tp, c, "kn"),
@@ -167,13 +171,14 @@ static void run_expand(Tape *tp, Case *c) {
 static void run_loss(Tape *tp, Case *c) {
     MacBatch b = {.n_grad = (int)number(c, "n_grad"), .doc = ints(tp, c, "doc"),
                   .bank_size = (int)number(c, "group"), .guidance = (real)number(c, "guidance"),
-                  .n_recite = (int)number(c, "n_recite"), .alike = (int)number(c, "alike")};
-    MacStats s = {0, 0, 0};
+                  .distill = (real)number(c, "distill"), .alike = (int)number(c, "alike")};
+    MacStats s = {0};
     b.docs = sequences(tp, c, "docs", &b.n_docs);
     b.q = sequences(tp, c, "q", &b.n_q);
     b.qa = sequences(tp, c, "qa", &b.n_q);
     out(c, "loss", mac_loss(c->m, tp, &b, &s));
     out_number(tp, c, "answer", s.answer);
+    out_number(tp, c, "distance", s.distill);
     out_number(tp, c, "mass", s.mass);
 }
 
@@ -224,6 +229,7 @@ static const Kind kinds[] = {
     {"softmax", "x", "", run_softmax},
     {"cross_entropy", "x", "target w", run_cross_entropy},
     {"neglog", "x", "", run_neglog},
+    {"square_error", "x", "y", run_square_error},
     {"attention", "q k v bias", "H scale causal q0 qn k0 kn t0 tn", run_attention},
     {"lm", "prefix", "ids ids_n", run_lm},
     {"lm_loss", "prefix", "ids ids_n asked alike", run_lm_loss},
@@ -232,7 +238,7 @@ static const Kind kinds[] = {
     {"aggregate", "phi", "q q_n doc0 n_docs gold", run_aggregate},
     {"expand", "phi", "", run_expand},
     {"loss", "",
-     "docs docs_n q q_n qa qa_n doc group n_grad guidance n_recite alike pad", run_loss},
+     "docs docs_n q q_n qa qa_n doc group n_grad guidance distill alike pad", run_loss},
     {"muon", "", "w mean g lr momentum decay clip", run_step},
     {"adam", "", "w mean square g lr decay clip steps_before", run_step},
     {NULL, NULL, NULL, NULL}};
