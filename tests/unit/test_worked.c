@@ -55,8 +55,8 @@ static void train_lm(Model *m, Tape *tp, uint64_t *rng) {
     }
 }
 
-/* The frozen LM answers from the memory: each question from the document about its name, which
- * the guidance teaches it to find among all four. */
+/* The frozen LM answers from the memory: each question from a bank of its own document.  The
+ * guidance teaches the finder, here vector 0 of the only head, to find it among all four. */
 static void train_mac(Model *m, Tape *tp, uint64_t *rng) {
     static const int doc[PEOPLE] = {0, 1, 2, 3};
     Adam o = adam_default((real)0.01);
@@ -69,7 +69,8 @@ static void train_mac(Model *m, Tape *tp, uint64_t *rng) {
             docs[i] = (Ids){id[i], 2}, q[i] = (Ids){id[i], 1}, qa[i] = (Ids){id[i], 3};
         }
         MacBatch b = {.docs = docs, .n_docs = PEOPLE, .n_grad = PEOPLE, .q = q, .qa = qa,
-                      .n_q = PEOPLE, .doc = doc, .bank_size = 1, .guidance = 1, .alike = 1};
+                      .n_q = PEOPLE, .doc = doc, .bank_size = 1, .guidance = 1, .distill = 1,
+                      .alike = 1};
         o.lr = lr_schedule(LR_COSINE, (real)0.01, s, 20, MAC_STEPS);
         step(m, tp, mac_loss(m, tp, &b, &stats), &o);
     }
@@ -150,7 +151,7 @@ int main(int argc, char **argv) {
     param_freeze(&m->ps, "", 1), param_freeze(&m->ps, "base_lm.", 0);
     train_lm(m, tp, &rng);
     param_freeze(&m->ps, "", 0), param_freeze(&m->ps, "base_lm.", 1);
-    model_share_start(m, 1);
+    model_share_start(m, 4);
     train_mac(m, tp, &rng);
     use(m, tp);
     tape_free(tp);
