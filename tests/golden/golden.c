@@ -320,7 +320,7 @@ static Tensor *mac_batch(Run *r) {
         }
         aug_drop(&d);
     }
-    MacBatch b = {docs, DOCS, DOCS_GRAD, q, qa, n, doc, GROUP, (real)0.1, 1, 1};
+    MacBatch b = {docs, DOCS, DOCS_GRAD, q, qa, n, doc, GROUP, (real)0.1, (real)0.5, 1};
     return mac_loss(r->m, r->tp, &b, &stats);
 }
 
@@ -433,6 +433,7 @@ static void ask_all(Run *r) {
     ask(r, "answers, one question", bank, 1, (AnswerOptions){0});
     ask(r, "answers, beams", bank, 3, (AnswerOptions){.beams = 3});
     ask(r, "answers, hierarchy", bank, 3, (AnswerOptions){.hierarchy = 7});
+    ask(r, "answers, select", bank, 3, (AnswerOptions){.select = 2});
     bank_free(bank);
     bank = saved_bank(both[1], "bank, half precision");
     ask(r, "answers, half precision", bank, 3, (AnswerOptions){0});

@@ -748,8 +748,8 @@ static void section_limited(void) {
 /* ==== experiment 8 =========================================================================== */
 static const struct { const char *cell, *what; } designs[] = {
     {"base", "T 8, P 2, agg_B 2, 32 documents a step"},
-    {"own", "the paper's own loss (no guidance, no recitals, each token alike), encoders as drawn, "
-            "banks of 32 from the start"},
+    {"own", "the paper's own loss (no guidance, no distillation, each token alike), encoders as "
+            "drawn, banks of 32 from the start"},
     {"enconly4", "encoder with T learned tokens, 4 layers (as many as encoder and decoder)"},
     {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
     {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
@@ -1008,11 +1008,10 @@ static void put_head(void) {
             "standard deviation; what needs only the LM, which all seeds share, is measured "
             "once (the document in the context, costs). Undecided: the seeds differ by more, the "
             "difference is below 0.01 (one run: 0.1), or MAC does not answer from its memory there "
-            "at all. MAC is trained with what the paper does not have, guidance, recitals, a "
-            "shared start, Muon, answers read from the documents selected first (NOTES.md, Where "
-            "we "
-            "depart); without them: section 8, the paper's own loss.%s The order of a stream is "
-            "the seed's. Options of the trainings:\n\n",
+            "at all. MAC is trained with what the paper does not have, guidance of a finder, "
+            "distillation of the LM's keys and values, a shared start, Muon, answers read from the "
+            "documents selected first (NOTES.md, Where we depart); without them: section 8, the "
+            "paper's own loss.%s The order of a stream is the seed's. Options of the trainings:\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");

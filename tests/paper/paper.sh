@@ -163,7 +163,7 @@ base
 drop25 --drop 0.25 --steps 1066
 drop50 --drop 0.5 --accumulate 2
 drop75 --drop 0.75 --accumulate 4
-own --guidance 0 --recite 0 --alike 0 --share-start 0 --group 32
+own --guidance 0 --distill 0 --alike 0 --share-start 0 --group 32
 enconly4 --enc_only 1 --enc_L 4
 T4 --T 4 --P 4 --D 190
 T16 --T 16 --P 4 --D 190

@@ -173,8 +173,8 @@ mutant mac.c 's/return op_rmsnorm(tp, h, w->norm)/return op_add(tp, h, h, 0)/' \
 mutant mac.c 's/last\[b \* T + t\] = at,/last[b * T + t] = all.first[b] + t,/' "T5: without a decoder, the first states"
 mutant mac.c 's/idx\[j \* I + i\] = i \* J + j/idx[j * I + i] = j * I + i/' \
     "token networks: rows not transposed"
-mutant mac.c 's/agg_H, 1 \/ (real)sqrt((double)m->c.agg_dh)/agg_H, 1/' "aggregator: the scale"
-mutant mac.c 's/tp, phi, w->norm_c)/tp, phi, w->norm)/' \
+mutant mac.c 's/return 1 \/ (real)sqrt((double)m->c.agg_dh)/return 1/' "aggregator: the scale"
+mutant mac.c '/^static Tensor \*agg_block/,/^}/s/tp, phi, w->norm_c)/tp, phi, w->norm)/' \
     "aggregator: the norm of the bank"
 mutant mac.c '/^static Tensor \*batch_banks/,/^}/s/encode_dropped(/mac_encode(/' \
     "batch: dropped documents get gradient"
@@ -182,14 +182,29 @@ mutant mac.c '/^static Tensor \*encode_dropped/,/^}/s/tape_release(tp, mark);//'
     "batch: dropped documents keep their memory"
 mutant tensor.c 's/^    tp->n_nodes = m.n_nodes;//' "tape: what was released is still on it"
 mutant tensor.c 's/tp->current->used = m.used;/tp->current->used += 0;/' "tape: nothing is released"
-mutant mac.c 's/switch (i >= n/switch (i > n/' "recitals: one reads the bank"
-mutant mac.c 's/docs\[i\] = b->n_docs; break/docs[i] = b->bank_size; break/' "guidance: not among all documents"
-mutant mac.c '/^static Tensor \*add_guidance/,/^}/s/(b->n_q - b->n_recite) \* m->c.T/b->n_q * m->c.T/' \
-    "guidance: of recitals too"
 mutant tensor.c 's/WEAVE(x\[i\], x\[i + VL \/ 2\], HIGH)/WEAVE(x[i], x[i + VL \/ 2], LOW)/' \
     "matmul: the transposition"
-mutant mac.c 's/right), b->guidance)/right), 1)/' \
-    "batch: the weight of the guidance"
+
+# the finder, guidance, distillation
+mutant mac.c 's/first\[b\] = b \* m->c.T;/first[b] = b * m->c.T + m->c.T - 1;/' "finder: asks with the last vector"
+mutant mac.c 's/return (m->c.agg_H + 1) \/ 2;/return m->c.agg_H;/' "finder: all heads"
+mutant mac.c 's/return (m->c.agg_H + 1) \/ 2;/return (m->c.agg_H + 2) \/ 3;/' "finder: a third of the heads"
+mutant mac.c '/^static Tensor \*finder_mass/,/^}/s/tp, phi, w->norm_c)/tp, phi, w->norm)/' \
+    "finder: the norm of the bank"
+mutant mac.c 's/op_neglog(tp, term), b->guidance)/op_neglog(tp, term), 1)/' "guidance: its weight"
+mutant mac.c 's/op_neglog(tp, term), b->guidance)/op_neglog(tp, term), -b->guidance)/' "guidance: its sign"
+mutant mac.c 's/phi, b->n_docs, answer.gold/phi, b->bank_size, answer.gold/' "guidance: not among all documents"
+mutant mac.c 's/if (N) bad = finder_stream(/if (N) bad = !bank_aggregate(/' "select: by all heads"
+mutant mac.c 's/received\[i\] \/= (real)F;/received[i] \/= 1;/' "select: the sum of the finder's heads"
+mutant mac.c 's/p < P \&\& p <= own/p < P \&\& p < own/' "distill: not the token after the answer"
+mutant mac.c 's/longest + begin + p)/longest + p)/' "distill: where the document begins"
+mutant mac.c 's/(p \* n + k) \* b->n_q + i;/(p * n + k) * b->n_q;/' "distill: all rows of the first question"
+mutant mac.c 's/k % 2 ? c->v\[k \/ 2\] : c->k/k % 2 ? c->k[k \/ 2] : c->v/' "distill: keys for values"
+mutant mac.c 's/asked = b->doc\[i\] + 1/asked = b->n_grad/' "distill: documents with a gradient only"
+mutant mac.c 's/loss = op_add(tp, loss, term, b->distill)/loss = op_add(tp, loss, term, 1)/' "distill: its weight"
+mutant tensor.c 's/real scale = 2 \* nd->out->grad/real scale = nd->out->grad/' "square error: 2 in the gradient"
+mutant tensor.c 's/^    loss->data\[0\] \/= s->size;//' "square error: not divided"
+mutant tensor.c 's/if (!(s->size > 0)) return/if (s->size < 0) return/' "square error: NaN and zeros"
 
 # bank and answers
 mutant tensor.c 's/m\[r\] = top\[r\], l\[r\] \*= sum\[r\]/m[r] = top[r]/' "stream: the sum forgets to shrink"
@@ -243,9 +258,10 @@ mutant data/score.c 's/(c > .z. && c <= .~.)/0/' "score: some punctuation stays"
 mutant data/score.c 's/strncmp(p, gold, strlen(gold)) == 0/strcmp(p, gold) == 0/' \
     "score: prefix match"
 
-mutant mac.c '/^void model_share(/,/^}/s/mlps."/mlps.0"/' "shared start: MLPs of their own"
-mutant mac.c 's/q->data\[j\] \*= sharp/(void)sharp/' "shared start: not sharp"
-mutant train.c 's/if (state.step == alone() .*) model_share/if (0) model_share/' "train: never alike again"
+mutant mac.c 's/copy_named(m, "aggregator.mlps.", m, "mlps.")/copy_named(m, "aggregator.mlps.", m, "mlps.0")/' \
+    "shared start: MLPs of their own"
+mutant mac.c 's/w->q.w->data\[i\] \*= sharp;/w->q.w->data[i];/' "shared start: not sharp"
+mutant mac.c 's/finder = (size_t)(finder_heads(m)/finder = (size_t)(m->c.agg_H/' "shared start: all heads"
 mutant mac.c 's/was = i - m->c.P + from->c.P/was = i/' "taking over an LM: positions stay"
 mutant train.c "s/    model_copy_lm(model, from);/    (void)model_copy_lm;/" "train: --lm takes nothing"
 mutant data/augment.c 's/!(is_small(text\[i\]) && text/!(text/' "names: also what begins a sentence"
