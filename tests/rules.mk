@@ -30,6 +30,7 @@ ifneq ($(REAL),double)
 	@$(AGAIN) test-double REAL=double
 endif
 	@TMPDIR=$(B) $(FUZZER) tests/fuzz/seeds/*
+	@sh tests/unit/pages.sh
 	@sh tests/unit/programs.sh
 test-numbers: $(NUMBERS)
 	@for t in $^; do $$t $(B) || exit 1; done
