@@ -84,13 +84,14 @@ check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --st
 check "no Muon" train --steps-lm 2 --steps 4 --muon 0 --out "$dir/adam"
 check "with Muon" train --steps-lm 2 --steps 4 --out "$dir/muon"
 cp "$dir/muon" "$dir/muon4" # resumed below
+cp "$dir/muon" "$dir/muon4"
 check "Muon changes nothing" sh -c "! cmp -s '$dir/adam' '$dir/muon'"
 refused 2 "muon cannot change" ./train --resume --muon 0 --out "$dir/muon"
 check "what is given with --resume does not count" \
     sh -c "./train --resume --steps 6 --out '$dir/muon' 2>&1 | grep -q 'mac 6/6'"
 for made in names answers; do
-    check "no made-up $made" train --steps-lm 4 --steps 2 --made-$made 0 --out "$dir/made"
-    check "made-up $made change nothing" sh -c "! cmp -s '$dir/made' '$dir/muon'"
+    check "no made-up $made" train --steps-lm 2 --steps 4 --made-$made 0 --out "$dir/made"
+    check "made-up $made change nothing" sh -c "! cmp -s '$dir/made' '$dir/muon4'"
 done
 for off in guidance distill sharp; do # each of them counts
     check "no $off" train --steps-lm 2 --steps 4 --$off 0 --out "$dir/off"
