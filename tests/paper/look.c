@@ -32,6 +32,7 @@ static real *attention(const Bank *bank, const Doc *d) {
     Ids *q = reader_room(&lab.reader, n, sizeof *q);
     int *out = reader_room(&lab.reader, 2 * n, sizeof *out);
     AnswerOptions o = {
+        .select = lab.select,
         .received = tape_alloc(lab.tp, (size_t)n * (size_t)bank->K * sizeof(real))};
     for (int i = 0; i < n; i++)
         q[i] = reader_question(&lab.reader, lab.test.qas[d->qas[i]].q);
