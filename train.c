@@ -510,7 +510,8 @@ static void read_document(Training *t, Texts *x, int i, const AugDoc *d, int mos
 
 static Tensor *mac_batch_loss(Training *t, MacStats *stats) {
     int n_grad = opt.docs - (int)(opt.docs * opt.drop), n = 1;
-    while (n < (opt.guidance > 0 ? opt.docs : n_grad) || n < opt.group) n *= 2;
+    int others = opt.guidance > 0 || opt.group > 1; /* does anybody see those without gradient? */
+    while (n < (others ? opt.docs : n_grad) || n < opt.group) n *= 2;
     int most = n_grad * opt.questions;
     AugDoc *d = need(calloc((size_t)n, sizeof *d));
     Texts x = {.docs = reader_room(&t->reader, n, sizeof *x.docs),
