@@ -222,6 +222,7 @@ mutant mac.c '/^static void select_documents/,/^}/s/!(received\[k\] > received/!
     "select: the later of two alike"
 mutant mac.c 's/qsort(doc, (size_t)N, sizeof \*doc, by_number)/(void)by_number/' \
     "select: the heaviest first, not in the bank's order"
+mutant train.c 's/opt.guidance > 0 || opt.group > 1;/opt.guidance > 0;/' "batch: no banks of dropped documents"
 mutant train.c 's/if (is > \*em) \*em = is/if (is >= *em) *em = is/' "train: select: the most of two alike"
 mutant data/safetensors.c 's/0xfff + (u >> 13 & 1)/0x1000/' "half: ties go up"
 mutant data/bank.c 's/    st_rows(w, 0, b->K);/    st_rows(w, 0, b->K - (b->K > 3));/' "bank: a document lost"

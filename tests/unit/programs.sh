@@ -81,6 +81,10 @@ check "every departure off" train --steps-lm 4 --steps 4 --guidance 0 --distill 
     --reanswer 0 --cosine 0 --questions 1 --out "$dir/plain"
 check "dropout of gradients, accumulation, weight decay" train --steps-lm 4 --steps 4 --drop 0.5 \
     --accumulate 2 --decay 0.01 --group 2 --out "$dir/drop"
+# without guidance too, documents without gradient fill the banks
+check "eight documents, four with gradient" train --steps-lm 2 --steps 2 --guidance 0 --group 2 --docs 8 --drop 0.5 --out "$dir/eight"
+check "four documents" train --steps-lm 2 --steps 2 --guidance 0 --group 2 --docs 4 --drop 0 --out "$dir/four"
+check "they read the same banks" sh -c "! cmp -s '$dir/eight' '$dir/four'"
 check "no Muon" train --steps-lm 2 --steps 4 --muon 0 --out "$dir/adam"
 check "with Muon" train --steps-lm 2 --steps 4 --out "$dir/muon"
 cp "$dir/muon" "$dir/muon4" # resumed below
