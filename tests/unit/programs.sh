@@ -88,7 +88,6 @@ check "they read the same banks" sh -c "! cmp -s '$dir/eight' '$dir/four'"
 check "no Muon" train --steps-lm 2 --steps 4 --muon 0 --out "$dir/adam"
 check "with Muon" train --steps-lm 2 --steps 4 --out "$dir/muon"
 cp "$dir/muon" "$dir/muon4" # resumed below
-cp "$dir/muon" "$dir/muon4"
 check "Muon changes nothing" sh -c "! cmp -s '$dir/adam' '$dir/muon'"
 refused 2 "muon cannot change" ./train --resume --muon 0 --out "$dir/muon"
 check "what is given with --resume does not count" \
