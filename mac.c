@@ -217,9 +217,10 @@ static Tensor *encode_dropped(Model *m, Tape *tp, const Ids *docs, int n) {
     int was = tape_record(tp, 0);
     Tensor *phi = mac_encode(m, tp, docs, n);
     if (kept && phi) memcpy(kept->data, phi->data, tensor_size(phi) * sizeof(real));
+    int ok = phi != NULL;
     tape_record(tp, was);
     tape_release(tp, mark);
-    return phi ? kept : NULL;
+    return ok ? kept : NULL;
 }
 
 /* All banks of a step.  Documents are dealt to them like cards, document i to bank i % banks, so
@@ -545,9 +546,10 @@ static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
                 idx[rows++] = (p * n + k) * b->n_q + i;
             }
     }
+    int ok = read && idx && theirs;
     tape_record(tp, was);
     tape_release(tp, mark);
-    if (!read || !idx || !theirs) return NULL;
+    if (!ok) return NULL;
     theirs->shape[0] = rows;
     return rows ? op_square_error(tp, op_rows(tp, prefix, NULL, idx, rows), theirs)
                 : tape_tensor(tp, 1, 1);
@@ -560,8 +562,12 @@ static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
 Tensor *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats) {
     int n = b->n_q;
     if (b->bank_size < 1 || b->n_docs % b->bank_size || b->n_grad < 1 || b->n_grad > b->n_docs)
-        return tape_fail(tp, "batch: %d documents in groups of %d, %d with a gradient", b->n_docs,
+        return tape_fail(tp, "batch: %d documents in banks of %d, %d with a gradient", b->n_docs,
                          b->bank_size, b->n_grad);
+    for (int i = 0; i < n; i++)
+        if (b->doc[i] < 0 || b->doc[i] >= b->n_docs)
+            return tape_fail(tp, "batch: question %d is about document %d of %d", i, b->doc[i],
+                             b->n_docs);
     char **asked = tape_alloc(tp, (size_t)n * sizeof *asked);
     AggReads answer;
     if (!asked || batch_reads(tp, b, &answer) != 0) return NULL;
@@ -735,6 +741,8 @@ static Tensor *select_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank
     Ragged docs;
     int *doc = int_array(tp, N);
     size_t size = (size_t)bank->T * (size_t)bank->d;
+    if ((int64_t)B * N * bank->T > INT_MAX / 2)
+        return tape_fail(tp, "%d questions that select %d documents are too many", B, N);
     Tensor *phi = tape_tensor(tp, B * N * bank->T, bank->d);
     if (!doc || !phi || even(tp, &docs, B, N) != 0) return NULL;
     for (int b = 0; b < B; b++) {

@@ -495,7 +495,7 @@ static void split_questions(void) {
 
 #define ANSWER_BATCH 64
 
-static Bm25 *bm25;              /* of the whole corpus, once it is asked for */
+static Bm25 *bm25;              /* of the whole corpus, where it is asked */
 
 /* The document that stands before a question, -1: none.  gold: its own; bm25: the one of the whole
  * corpus that shares most with the question's words. */
@@ -504,7 +504,6 @@ static int context_of(int qa) {
     int doc = -1;
     if (!strcmp(memory, "gold")) return x->doc;
     if (strcmp(memory, "bm25")) return -1;
-    if (!bm25) bm25 = need(bm25_new(&corpus));
     if (bm25_top(bm25, x->q, 1, &doc) < 0) die("out of memory");
     return doc;
 }
@@ -640,6 +639,7 @@ static int evaluate(int K, Score *total) {
     by_rel.n = by_kind.n = 0;
     for (int i = 0; i < corpus.n_qas; i++) /* kinds in the corpus' order, whatever the banks are */
         if (*corpus.qas[i].kind) need(score_rel(&by_kind, corpus.qas[i].kind));
+    if (!bm25 && !strcmp(memory, "bm25")) bm25 = need(bm25_new(&corpus));
     answer_seconds = 0;
     if (rounds == 1 && !strcmp(memory, "shuffled"))
         die("a shuffled bank of %d needs as many other documents: choose --docs %d or fewer", K,

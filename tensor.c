@@ -1416,7 +1416,8 @@ Tensor *op_square_error(Tape *tp, Tensor *x, const Tensor *y) {
         loss->data[0] += row_dot(d, d, N);
         s->size += row_dot(of, of, N);
     }
-    if (!(s->size > 0)) return tape_fail(tp, "square_error: y is 0, or no number");
+    if (!(s->size > 0 && s->size - s->size == 0))
+        return tape_fail(tp, "square_error: y is 0, or no number");
     loss->data[0] /= s->size;
     return tape_node(tp, "square_error", loss, square_error_backward, s, x, NULL, NULL, NULL);
 }

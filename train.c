@@ -156,6 +156,7 @@ static void parse(char **argv) {
     if ((size_t)snprintf(opt.last, sizeof opt.last, "%s.last", opt.out) >= sizeof opt.last)
         usage("--out has %zu characters: too many", strlen(opt.out));
     if (opt.resume && sized) usage("%s cannot change: the sizes are the resumed model's", sized);
+    if (opt.resume && opt.lm) usage("%s cannot change: the LM is the resumed model's", "--lm");
     if (!opt.resume && !opt.data) usage("%s is missing", "--data");
 }
 
@@ -207,7 +208,7 @@ static void read_split(Corpus *c, const char *split, int needed) {
         if (!f && errno == ENOENT) continue;
         if (f) fclose(f); /* else the reader says why */
         need_corpus(c, path, NULL);
-        if (c->n_qas == 0) die("%s: there is no question in it to train on", path);
+        if (c->n_qas == 0) die("%s: there is no question in it", path);
         return;
     }
     if (needed) die("%s: there is no %s.jsonl, .json or .csv in it", opt.data, split);
@@ -359,13 +360,14 @@ static void resume_state(Training *t, StFile *f) {
     t->answer = (real)get_number(f, "state.answer", -1e38, 1e38);
     t->mass = (real)get_number(f, "state.mass", -1e38, 1e38);
     t->best = (real)get_number(f, "state.best", -1, 1);
-    if (!rng) die("%s: was not written by train", opt.last);
+    const MacConfig *c = &t->model->c;
+    if (!rng || c->P + c->D + c->Q + c->A > c->S) die("%s: was not written by train", opt.last);
     t->rng = strtoull(rng, NULL, 16);
     freeze(t);
     resume_curve(t, f);
     if (params_load(&t->model->ps, f, 1, err) != 0) die("%s", err);
     t->adam.step = (int)get_number(f, "state.adam", 0, INT_MAX);
-    t->select = select ? atoi(select) : 0;
+    t->select = select ? (int)get_number(f, "select", 0, 1e9) : 0;
     st_close(f);
 }
 
@@ -481,7 +483,7 @@ static void draw_batch(Training *t, AugDoc *d, int n, int asked) {
 }
 
 /* The size of this step's banks: half of the time --group, else any power of two up to it, so that
- * answering (small banks) and selecting (large ones) are learned together. */
+ * answers are learned from small banks first. */
 static int draw_group(Training *t) {
     int powers = 0, pick = rng_below(&t->rng, 2);
     while (1 << (powers + 1) <= opt.group) powers++;
@@ -589,8 +591,8 @@ static real validate(Training *t, int memory) {
     return asked ? (real)hits / (real)asked : 0;
 }
 
-/* How many documents answers are best read from, 0: all; the EM with all in the bank.  The smaller
- * number where two are as good. */
+/* How many documents answers are best read from, 0: all; the EM with all in the bank.  The earlier
+ * of the tries where two are as good. */
 static int best_select(Training *t, real *em) {
     static const int tries[] = {0, 1, 2, 4};
     int best = 0;
@@ -688,7 +690,7 @@ static void run_stage(Training *t, const char *name, int steps, double lr,
     }
 }
 
-/* From here on the LM is frozen.  Encoders begin alike, and the aggregator's queries sharpened. */
+/* From here on the LM is frozen.  Encoders begin alike, and the finder's keys as its queries. */
 static void start_mac(Training *t) {
     t->stage = STAGE_MAC;
     freeze(t);
@@ -706,7 +708,7 @@ static Model *open_lm(Tokenizer **tok) {
     Model *from = model_load(f, err);
     if (!from) die("%s", err);
     *tok = tokenizer_of(f, from->c.V, err);
-    if (!*tok) die("%s: no fitting tokenizer", opt.lm);
+    if (!*tok) die("%s", err);
     st_close(f);
     return from;
 }
@@ -758,7 +760,8 @@ static void report(const Training *t) {
 
 /* Reads the command line and whatever it names, as far as to the first step. */
 static void open_all(Training *t, char **argv) {
-    char err[MAC_ERR], busy[1100]; /* never written: who has locked it alone trains to FILE */
+    char err[MAC_ERR];
+    char busy[sizeof opt.last + 1]; /* never written: who has locked it alone trains to FILE */
     opt.sizes = mac_config_default();
     for (const Option *o = options; o->name; o++) option_set(o, o->first);
     parse(argv);
@@ -797,7 +800,7 @@ int main(int argc, char **argv) {
         start_mac(&t);
     }
     run_stage(&t, "mac", opt.steps, opt.lr, step_mac);
-    if (t.best < 0) save_model(&t); /* the sharpened model, untrained but for its LM: for --lm */
+    if (t.best < 0) save_model(&t); /* untrained but for its LM: for --lm */
     if (t.reader.cut)
         note("%d times a text was longer than D, Q or A tokens and cut", t.reader.cut);
     note("best model: %s; peak memory %.0f MB", opt.out, (double)mac_peak_memory() / 1e6);

@@ -89,6 +89,7 @@ check "no Muon" train --steps-lm 2 --steps 4 --muon 0 --out "$dir/adam"
 check "with Muon" train --steps-lm 2 --steps 4 --out "$dir/muon"
 cp "$dir/muon" "$dir/muon4" # resumed below
 check "Muon changes nothing" sh -c "! cmp -s '$dir/adam' '$dir/muon'"
+refused 2 "lm cannot change" ./train --resume --lm "$dir/adam" --out "$dir/muon"
 refused 2 "muon cannot change" ./train --resume --muon 0 --out "$dir/muon"
 check "what is given with --resume does not count" \
     sh -c "./train --resume --steps 6 --out '$dir/muon' 2>&1 | grep -q 'mac 6/6'"

@@ -897,6 +897,10 @@ static void test_dropped(void) {
         f.b.bank_size = bad[k][0], f.b.n_grad = bad[k][1], f.b.n_docs = bad[k][2];
         CHECK(!mac_loss(m, tp, &f.b, &s) && tape_error(tp)[0], "batch %d should be refused", k);
     }
+    f.b.bank_size = f.b.n_grad = f.b.n_docs = f.doc_of[0] = 1;
+    tape_reset(tp);
+    CHECK(!mac_loss(m, tp, &f.b, &s) && strstr(tape_error(tp), "question 0 is about document"),
+          "a question about no document: %s", tape_error(tp));
     model_free(m);
 }
 
