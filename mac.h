@@ -254,7 +254,7 @@ typedef struct {                                 /* one step: documents, and que
     real guidance;                               /* weight of -log(the finder's attention on the
                                                     right one of all n_docs documents)           */
     real distill;                                /* weight of the prefix' distance from the LM's
-                                                    own keys and values around the answer; the
+                                                    own keys and values of the answer; the
                                                     paper's loss has neither: 0, 0               */
     int alike;                                   /* 1: each answer counts the same, 0: each token */
 } MacBatch;
