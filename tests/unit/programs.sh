@@ -130,7 +130,7 @@ for colour in red blue green white black pink brown grey; do
     i=$((i + 1))
     printf '{"title": "T%s", "text": "T%s is %s.", "qas": [{"q": "How is T%s?", "a": ["%s"]}]}\n' $i $i $colour $i $colour
 done | tee "$dir/colours/train.jsonl" > "$dir/colours/valid.jsonl"
-./train --data "$dir/colours" $small --steps-lm 200 --lr-lm 0.01 --steps 800 --lr 0.005 --docs 8 --eval-every 100 \
+./train --data "$dir/colours" $small --steps-lm 200 --lr-lm 0.01 --steps 800 --lr 0.005 --docs 8 --eval-every 20 \
     --out "$dir/chosen" 2> "$dir/colours.log"
 check "select: one document, where that answers more" grep -q 'mac 800/800 .*select 1$' "$dir/colours.log"
 check "select: none, where it changes nothing" grep -q 'mac 100/800 .*all 0.[0-9]*$' "$dir/colours.log"

@@ -125,6 +125,7 @@ static void use(Model *m, Tape *tp) {
     bank_free(bank);
 }
 
+#if !defined(MAC_DOUBLE) && !defined(MAC_FAST) /* whose bits are others */
 static void same_page(void) {
     static char page[1 << 17];
     FILE *f = fopen("NOTES.md", "rb");
@@ -140,6 +141,7 @@ static void same_page(void) {
         *next = was;
     }
 }
+#endif
 
 int main(int argc, char **argv) {
     MacConfig c = {.V = WORDS, .S = 9, .d = 4, .L = 1, .H = 1, .e = 4, .enc_L = 1, .enc_H = 1,
@@ -157,7 +159,7 @@ int main(int argc, char **argv) {
     tape_free(tp);
     model_free(m);
     if (argc > 1 && !strcmp(argv[1], "print")) return fputs(lines, stdout) < 0;
-#if !defined(MAC_DOUBLE) && !defined(MAC_FAST) /* whose bits are others */
+#if !defined(MAC_DOUBLE) && !defined(MAC_FAST)
     same_page();
 #endif
     CHECK(strlen(lines) > 500, "the example is empty");
