@@ -274,8 +274,7 @@ static void cost(Cell *c, const Method *m, int n, int wide) { /* wide 0: the mod
         camels = camels_new(&lab, ".safetensors", 0);
         param_freeze(&camels->body->ps, "", 1); /* as a trained one */
     }
-    tape_free(lab.tp); /* what was read so far is no part of the cost */
-    lab.tp = need(tape_new(0));
+    lab_fresh(&lab); /* what was read so far is no part of the cost */
     for (int pass = 0; pass < 3; pass++) {
         double began = mac_seconds(), cpu_began = (double)clock();
         for (int k = 0, done = 0, upto; k < COST_MARKS; k++, done = upto) {

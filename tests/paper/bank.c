@@ -45,8 +45,7 @@ static void hierarchy(Cell *c, int M) { /* 0: the whole bank at once, read in pi
     /* a question at a time: with batches, all their groups would be held at once */
     int cap = lab.m->c.A, n, most = lab.quick ? 60 : 200;
     if (most > lab.test.n_docs) most = lab.test.n_docs;
-    tape_free(lab.tp);
-    lab.tp = need(tape_new(0));
+    lab_fresh(&lab);
     double began = mac_seconds(), memory = 0;
     for (int i = 0; i < most; i++) { /* spread over the documents */
         int k = (int)((int64_t)i * lab.test.n_docs / most);

@@ -151,6 +151,11 @@ void lab_open(Lab *l, char **argv) {
     pool_start(threads ? atoi(threads) : 2);
 }
 
+void lab_fresh(Lab *l) {
+    tape_free(l->tp);
+    l->reader.arena = l->tp = need(tape_new(0));
+}
+
 void lab_close(Lab *l) {
     tape_free(l->tp);
     tok_free(l->reader.tok);

@@ -37,6 +37,8 @@ typedef struct {
     Corpus train, valid, test;   /* documents in an order of the seed's; quick: the first ones   */
 } Lab;
 void  lab_open(Lab *l, char **argv);             /* argv: program DIR CORPUS NAME SEED QUICK     */
+void  lab_fresh(Lab *l);                         /* a new tape: what was read so far, its peak too,
+                                                    is forgotten                                 */
 void  lab_close(Lab *l);
 void  lab_path(const Lab *l, char *to, size_t n, const char *folder, const char *what);
 int   lab_cell(const Lab *l, Cell *c, const char *what);         /* 1: it is finished already    */
