@@ -4,9 +4,9 @@
  *     golden [--print] [SCRATCH [THREADS ...]]     SCRATCH: a folder for files, "."; THREADS: 1
  *     golden --machine                             byte order, bits of a pointer, vectors or plain
  *
- * The expected ones are in tests/golden/golden.txt, found from the top of the repository.  The first
- * stage that differs is named: those behind it follow from it.  When a change of bits is meant,
- * renew the file with `make golden RENEW=1`.
+ * The expected ones are in tests/golden/golden.txt, found from the top of the repository.  The
+ * first stage that differs is named: those after it follow from it.  When a change of bits is
+ * meant, renew the file with `make golden RENEW=1`.
  *
  * A checksum is FNV-1a over little-endian bytes, so it tells -0 from 0 and covers subnormals.  No
  * stage may make a NaN: IEEE 754 leaves a NaN's sign and payload open, and processors differ. */

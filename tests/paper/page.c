@@ -1011,7 +1011,8 @@ static void put_head(void) {
             "at all. MAC is trained with what the paper does not have, guidance of a finder, "
             "distillation of the LM's keys and values, a shared start, Muon, answers read from the "
             "documents selected first (NOTES.md, Where we depart); without them: section 8, the "
-            "paper's own loss.%s The order of a stream is the seed's. Options of the trainings:\n\n",
+            "paper's own loss.%s The order of a stream is the seed's. Options of the trainings:"
+            "\n\n",
             n_seeds, n_seeds > 1 ? "s" : "",
             quick ? " QUICK=1: one small training, the first 120 documents of the test split; this "
                     "shows that everything works, and no more." : "");
