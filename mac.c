@@ -274,10 +274,10 @@ static Tensor *agg_blocks(Model *m, Tape *tp, Tensor *q, int B, Tensor *phi, Agg
         return NULL;
     for (int b = 0; b < B; b++) {
         docs.first[b] = r->doc0[b] * T, docs.n[b] = r->docs[b] * T;
-        if (r->gold) gold.first[b] = r->gold[b] * T;
+        if (r->mass) gold.first[b] = r->gold[b] * T;
     }
     Attention a = attention(m->c.agg_H, agg_scale(m), &query, &docs);
-    if (r->gold) a.t0 = gold.first, a.tn = gold.n; /* a.mass: the attention on the right document */
+    if (r->mass) a.t0 = gold.first, a.tn = gold.n; /* a.mass: the attention on the right document */
     for (int i = 0; i < m->c.agg_B; i++) {
         q = agg_block(tp, &m->agg->block[i], q, phi, &a);
         if (r->mass) r->mass[i] = a.mass;

@@ -233,7 +233,7 @@ Tensor  *mac_encode(Model *m, Tape *tp, const Ids *docs, int B);                
 typedef struct {                                 /* which vectors of phi question b attends to   */
     const int *doc0, *docs;                      /* [B] first document and number of documents   */
     const int *gold;                             /* [B] the right one, counted from document 0
-                                                    of phi; NULL: not known                      */
+                                                    of phi; NULL where mass is                   */
     Tensor **mass;                               /* out [agg_B] of [B*T,agg_H]: attention on it
                                                     of each vector and head, NULL: not asked     */
 } AggReads;
