@@ -204,7 +204,7 @@ mutant mac.c 's/asked = b->doc\[i\] + 1/asked = b->n_grad/' "distill: documents 
 mutant mac.c 's/loss = op_add(tp, loss, term, b->distill)/loss = op_add(tp, loss, term, 1)/' "distill: its weight"
 mutant tensor.c 's/real scale = 2 \* nd->out->grad/real scale = nd->out->grad/' "square error: 2 in the gradient"
 mutant tensor.c 's/^    loss->data\[0\] \/= s->size;//' "square error: not divided"
-mutant tensor.c 's/if (!(s->size > 0)) return/if (s->size < 0) return/' "square error: NaN and zeros"
+mutant tensor.c 's/if (!(s->size > 0 && s->size - s->size == 0))/if (0)/' "square error: NaN and zeros"
 
 # bank and answers
 mutant tensor.c 's/m\[r\] = top\[r\], l\[r\] \*= sum\[r\]/m[r] = top[r]/' "stream: the sum forgets to shrink"
