@@ -682,6 +682,10 @@ static void square_error_values(Tape *tp) {
     CHECK(!op_square_error(tp, x, y) && strstr(tape_error(tp), "no number"), "a NaN in y: \"%s\"",
           tape_error(tp));
     tape_reset(tp);
+    x = tape_tensor(tp, 2, 3), y = tape_tensor(tp, 2, 3);
+    y->data[0] = (real)INFINITY;
+    CHECK(!op_square_error(tp, x, y), "an infinity in y is taken");
+    tape_reset(tp);
 }
 
 /* What is far below the largest is 0, not something whose products are denormal. */
