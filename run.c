@@ -110,14 +110,14 @@ static void take(const char *name, int taker, Args *a) {
     if (!(o->takers & taker)) usage("%s has no use for --%s", name, o->name);
     if (o->flag && a->value) usage("--%s takes no value", o->name);
     if (o->flag) { *o->flag = 1; return; }
-    char *value = args_value(a), *end;
+    char *value = args_value(a);
+    double x;
     if (o->text == &data_path) {
         data_files = need(realloc(data_files, (size_t)(n_data + 1) * sizeof *data_files));
         data_files[n_data++] = value;
     }
     if (o->text) { *o->text = value; return; }
-    long x = strtol(value, &end, 10);
-    if (*end || end == value || x < 0 || x > 1000000000)
+    if (!is_number(value, 0, 1000000000, &x) || x != (int)x)
         usage("--%s %s is not a whole number from 0 to 1000000000", o->name, value);
     *o->number = (int)x;
 }
@@ -138,9 +138,8 @@ static void parse(char **argv, int taker) {
     if (paragraphs) text_format = "paragraphs";
     if (groups > 1 && beams % groups)
         usage("--beams %d cannot be dealt into --groups %d", beams, groups);
-    char *end;
-    strtod(penalty, &end);
-    if (*end || end == penalty) usage("--penalty %s is not a number", penalty);
+    double x;
+    if (!is_number(penalty, -1e30, 1e30, &x)) usage("--penalty %s is not a number", penalty);
 }
 
 /* ==== model, bank, text ====================================================================== */

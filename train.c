@@ -116,17 +116,12 @@ static void help(void) {
     exit(0);
 }
 
-static int is_number(const char *text, double least, double most, double *x) {
-    char *end;
-    *x = strtod(text, &end);
-    return !*end && end != text && *x >= least && *x <= most; /* NaN is not */
-}
-
 /* An option with a value: a path, a number, or a size of the model; the name of the last size. */
 static void take(Args *a, const char **sized) {
     const Option *o = options;
     const MacField *f = mac_fields;
     const char *value = args_value(a);
+    int whole;
     double x;
     if (args_is(a, "data")) { opt.data = value; return; }
     if (args_is(a, "out")) { opt.out = value; return; }
@@ -134,8 +129,11 @@ static void take(Args *a, const char **sized) {
     while (o->name && !args_is(a, o->name)) o++;
     while (f->name && !(args_is(a, f->name) && size_of(f))) f++;
     if (!o->name && !f->name) usage("there is no option %s", a->arg);
-    if (!is_number(value, o->name ? o->least : 0, o->name ? o->most : 1 << 20, &x))
-        usage("the value of %.*s is no number, or too small or too large", (int)a->n, a->arg);
+    whole = !o->name || o->whole;
+    if (!is_number(value, o->name ? o->least : 0, o->name ? o->most : 1 << 20, &x)
+        || (whole && x != (int)x))
+        usage("the value of %.*s is no %snumber, or too small or too large", (int)a->n, a->arg,
+              whole ? "whole " : "");
     if (o->name) option_set(o, x);
     else *size_of(f) = (int)x, *sized = a->arg;
 }

@@ -105,6 +105,12 @@ char *args_value(Args *a) {
     return *a->next++;
 }
 
+int is_number(const char *text, double least, double most, double *x) {
+    char *end;
+    *x = strtod(text, &end);
+    return !*end && end != text && *x >= least && *x <= most;
+}
+
 /* ==== text to ids ============================================================================ */
 void *reader_room(Reader *r, int n, size_t size) {
     return need(r->alloc(r->arena, (size_t)n * size));

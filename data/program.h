@@ -32,6 +32,8 @@ int   args_is_word(const Args *a);               /* "-" is one                  
 int   args_is(const Args *a, const char *name);  /* the option --name                            */
 int   args_is_help(const Args *a);               /* --help or -h                                 */
 char *args_value(Args *a);                       /* its value, which may be the next argument    */
+int   is_number(const char *text, double least, double most, double *x);  /* all of it, in these
+                                                    bounds; NaN never is                         */
 
 /* ---- text to ids, in an arena of which only the name is known here: a Tape and tape_alloc ---- */
 typedef struct {

@@ -175,7 +175,9 @@ check "one beam is greedy" sh -c "[ \"\$(./run ask --model '$dir/m' --bank '$dir
 check "beams in groups" run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 2 --penalty 10 "Who discovered helium?"
 check "beams without a question" sh -c "./run ask --model '$dir/m' --bank '$dir/b' --json --beams 4 '' | grep -q '\"answer\": \"\"'"
 refused 1 "too many" ./run ask --model "$dir/m" --bank "$dir/b" --beams 900000000 "Who?"
-refused 2 "not a number" ./run ask --model "$dir/m" --bank "$dir/b" --penalty 1x "Who?"
+for penalty in 1x nan; do
+    refused 2 "not a number" ./run ask --model "$dir/m" --bank "$dir/b" --penalty $penalty "Who?"
+done
 refused 2 "beams 4" ./run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 3 "Who?"
 check "beams and hierarchy" run ask --model "$dir/m" --bank "$dir/b" --beams 3 --hierarchy 4 "Who discovered helium?"
 check "groups name no sources" sh -c "./run ask --model '$dir/m' --bank '$dir/b' --json --hierarchy 4 'Who?' | grep -q '\"documents\": \[\]'"
@@ -371,7 +373,9 @@ printf '\377\376broken' > "$dir/latin.txt"
 mkdir "$dir/none"
 train --seed 2 --steps-lm 1 --steps 1 --out "$dir/other" > /dev/null 2>&1
 refused 2 "there is no option" ./train --data data/elements --out "$dir/x" --wrong 1
-refused 2 "no number" ./train --data data/elements --out "$dir/x" --steps ten
+refused 2 "no whole number" ./train --data data/elements --out "$dir/x" --steps ten
+refused 2 "no whole number" ./train --data data/elements --out "$dir/x" --docs 2.5
+refused 2 "no number" ./train --data data/elements --out "$dir/x" --lr nan
 refused 2 "power of two" ./train --data data/elements --out "$dir/x" --docs 3
 refused 2 "power of two" ./train --data data/elements $small --steps-lm 1 --steps 1 --out "$dir/x" --group 3
 refused 2 "missing" ./train --data data/elements
