@@ -23,7 +23,7 @@
 CC      = gcc
 ARCH    = -march=native
 OPT     = -O3
-WARN    = -Wall -Wextra -Wpedantic -Wshadow
+WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
 FLAGS   = -std=c11 -fno-math-errno -fno-trapping-math $(WARN) $(OPT) $(ARCH) -I.
 LIBS    = -lm
 THREADS = 1

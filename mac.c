@@ -353,8 +353,13 @@ Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi_star, int B) {
 /* GPT-2, frozen once it has learned to write: all it knows of a document comes through the prefix.
  * In each layer the keys of a sequence are [prefix ; its tokens], P rows and then one a token, and
  * the mask is counted from the end: with qn new tokens and kn keys, the i-th new token attends to
- * keys j <= i + kn - qn.  That is the whole prefix and every token up to itself.  Tokens stand at
- * positions P, P+1, ... with a prefix or without one, so the same embeddings of positions serve.
+ * keys j <= i + kn - qn.  That is the whole prefix and every token up to itself.
+ *
+ * A question stands at positions P, P+1, ... whatever it is read after: a prefix, a document or
+ * nothing.  A document stands at the end of the window, its last token at S-1, where no question
+ * comes.  So the LM learns to answer at the very positions where it will have to answer from a
+ * prefix, out of keys that are of other positions, whatever these are.  Without that a frozen LM
+ * does not even copy a word out of a perfect prefix.
  *
  * With a cache the same holds from call to call: the keys and values of what was read are kept, and
  * only rows of new tokens are computed.  So an answer of n tokens costs n rows and not n^2 / 2. */
@@ -390,13 +395,15 @@ static int lm_rows(const Model *m, Tape *tp, const Ids *x, int B, int prefix_n,
         return -1;
     for (int b = 0; b < B; b++) {
         int read = cache ? cache->read[b] : 0, held = cache ? cache->keys[b] : 0, n = x[b].n;
-        for (int i = 0; i < n; i++) r->pos[r->own.first[b] + i] = P + read + i;
+        int doc = x[b].doc, *pos = r->pos + r->own.first[b];
+        for (int i = 0; i < n; i++) pos[i] = i < doc ? m->c.S - doc + i : P + read + i - doc;
         r->fresh.first[b] = next, r->fresh.n[b] = prefix_n + n;
         r->keys.first[b] = cache ? b * cache->cap : next, r->keys.n[b] = held + prefix_n + n;
         next += prefix_n + n;
-        if (P + read + n <= m->c.S && (!cache || r->keys.n[b] <= cache->cap)) continue;
+        int all = read + (n > doc ? n : doc);
+        if (P + all <= m->c.S && (!cache || r->keys.n[b] <= cache->cap)) continue;
         tape_fail(tp, "sequence %d has %d tokens, the LM's window S = %d leaves room for %d", b,
-                  read + n, m->c.S, m->c.S - P);
+                  all, m->c.S, m->c.S - P);
         return -1;
     }
     return 0;
@@ -460,7 +467,7 @@ Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCac
         h = lm_feed_forward(tp, &m->lm->layer[l], h);
     }
     for (int b = 0; h && cache && b < B; b++)
-        cache->keys[b] = r.keys.n[b], cache->read[b] += x[b].n;
+        cache->keys[b] = r.keys.n[b], cache->read[b] += x[b].n > x[b].doc ? x[b].n - x[b].doc : 0;
     return layer_norm(tp, h, m->lm->ln_f);
 }
 
@@ -480,7 +487,7 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
     if (!in || !row || (alike && !weight)) return NULL;
     for (int b = 0, at = 0; b < B; b++) { /* the last token is predicted, never read */
         int first = n;
-        in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0};
+        in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0, x[b].doc};
         for (int i = 0; i < in[b].n; i++) {
             if (asked && asked[b] && !asked[b][i + 1]) continue;
             row[n] = at + i;
@@ -517,35 +524,50 @@ static int answer_in(const Ids *doc, const int *answer, int n) {
     return -1;
 }
 
-/* Distillation.  An LM with the document before it would answer from the keys and values that it
- * has made of the answer's tokens and of the one after them.  These are what a good prefix holds,
- * so the prefix is also taught to be near them, |prefix - theirs|^2 / |theirs|^2: its position 0 to
- * the answer's first token, and so on, over the positions that have one.  An answer that its
- * document does not have in these very tokens teaches nothing. */
+/* Question i's answer as its document has it: up to BEFORE tokens before it, how many in *before,
+ * then the answer and the token after it, P tokens at most.  Empty if the document has no such
+ * tokens.  The answer begins at the same position whatever its document is, A places before the
+ * window's end. */
+enum { BEFORE = 4 };
+static Ids answer_passage(const Model *m, const MacBatch *b, int i, int *before) {
+    const Ids *doc = &b->docs[b->doc[i]];
+    int n = b->qa[i].n - b->q[i].n - 1; /* EOS left out */
+    int at = answer_in(doc, b->qa[i].id + b->q[i].n, n);
+    if (at < 0) return (Ids){NULL, 0};
+    *before = at < BEFORE ? at : BEFORE;
+    int last = at + (n + 1 < m->c.P ? n + 1 : m->c.P);
+    if (last > doc->n) last = doc->n;
+    return (Ids){doc->id + at - *before, last - at + *before, *before + m->c.A};
+}
+
+/* Distillation.  An LM with the document before it answers from the keys and values that it has
+ * made of the answer's tokens and of the one after them.  These are what a good prefix holds, so
+ * the prefix is also taught to be near them, |prefix - theirs|^2 / |theirs|^2: its position 0 to
+ * the answer's first token, and so on, over the positions that have one.  The LM reads no more than
+ * the answer's passage for this, and reads it at fixed positions: so what is to be learned depends
+ * on a few words and on nothing else. */
 static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
-    int P = m->c.P, n = 2 * m->c.L, rows = 0, longest = 0, asked = 0; /* documents 0..asked-1 */
-    int *idx = int_array(tp, b->n_q * P * n);
-    Tensor *theirs = tape_tensor(tp, b->n_q * P * n, m->c.d);
-    for (int i = 0; i < b->n_q; i++)
-        if (b->doc[i] >= asked) asked = b->doc[i] + 1;
-    for (int i = 0; i < asked; i++)
-        if (b->docs[i].n > longest) longest = b->docs[i].n;
+    int P = m->c.P, B = b->n_q, n = 2 * m->c.L, rows = 0, longest = 1;
+    size_t d = (size_t)m->c.d;
+    int *idx = int_array(tp, B * P * n), *before = int_array(tp, B);
+    Tensor *theirs = tape_tensor(tp, B * P * n, m->c.d);
+    Ids *x = tape_alloc(tp, (size_t)B * sizeof *x);
+    for (int i = 0; x && before && i < B; i++) {
+        x[i] = answer_passage(m, b, i, &before[i]);
+        if (x[i].n > longest) longest = x[i].n;
+    }
     TapeMark mark = tape_mark(tp);
     int was = tape_record(tp, 0);
-    LmCache *c = cache_new(m, tp, asked, longest);
-    Tensor *read = c ? lm_hidden(m, tp, b->docs, asked, NULL, c) : NULL;
-    for (int i = 0; read && idx && theirs && i < b->n_q; i++) {
-        const Ids *doc = &b->docs[b->doc[i]];
-        int own = b->qa[i].n - b->q[i].n - 1; /* tokens of the answer, EOS left out */
-        int begin = answer_in(doc, b->qa[i].id + b->q[i].n, own);
-        for (int p = 0; begin >= 0 && p < P && p <= own && begin + p < doc->n; p++)
+    LmCache *c = x && before ? cache_new(m, tp, B, longest) : NULL;
+    Tensor *read = c ? lm_hidden(m, tp, x, B, NULL, c) : NULL;
+    for (int i = 0; read && idx && theirs && i < B; i++)
+        for (int p = 0; before[i] + p < x[i].n; p++)
             for (int k = 0; k < n; k++) { /* key and value of layer 0, of layer 1, ... */
                 const Tensor *from = k % 2 ? c->v[k / 2] : c->k[k / 2];
-                size_t row = (size_t)(b->doc[i] * longest + begin + p), d = (size_t)m->c.d;
+                size_t row = (size_t)(i * longest + before[i] + p);
                 memcpy(theirs->data + (size_t)rows * d, from->data + row * d, d * sizeof(real));
-                idx[rows++] = (p * n + k) * b->n_q + i;
+                idx[rows++] = (p * n + k) * B + i;
             }
-    }
     int ok = read && idx && theirs;
     tape_record(tp, was);
     tape_release(tp, mark);
@@ -859,7 +881,7 @@ static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
         if (!id) return NULL;
         if (n) memcpy(id, context[b].id, (size_t)n * sizeof *id);
         memcpy(id + n, q[b].id, (size_t)q[b].n * sizeof *id);
-        x[b] = (Ids){id, n + q[b].n};
+        x[b] = (Ids){id, n + q[b].n, n};
     }
     return x;
 }
@@ -889,7 +911,7 @@ static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCa
             int best = 0;
             for (int v = 1; v < V; v++)
                 if (l[v] > l[best]) best = v;
-            x[b].n = 0;
+            x[b].n = x[b].doc = 0;
             if (best == V - 1) { running--; continue; }
             out[b * cap + n[b]] = best;
             x[b] = (Ids){&out[b * cap + n[b]++], 1};

@@ -218,7 +218,8 @@ void     model_share_start(Model *m, real sharp);/* question encoder = document 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
 /* Hidden states [N,d] of B sequences.  prefix [n*B,d] from prefix_expand, or NULL; real tokens
- * stand at positions P, P+1, ... either way.  With a cache, x continues what it holds. */
+ * stand at positions P, P+1, ... either way, but those of a document, x[b].doc, at S - doc to S-1,
+ * before any others.  With a cache, x continues what it holds. */
 Tensor  *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache);
 Tensor  *lm_logits(Model *m, Tape *tp, Tensor *h);               /* [R,d] -> [R,V]               */
 /* Loss of the tokens x[b][i], i > 0, where asked[b][i] is set (NULL: of all).  alike 0: their mean;

@@ -14,7 +14,8 @@ typedef float real;
 
 #define MAC_ERR 512        /* bytes of an error message: what `err` points to, everywhere         */
 
-typedef struct { const int *id; int n; } Ids;    /* n token ids                                   */
+typedef struct { const int *id; int n, doc; } Ids; /* n token ids, the first `doc` of them those of
+                            a document: where they stand when the LM reads them, lm_hidden says  */
 
 /* FNV-1a of 64 bits, of bytes and of a text.  Quick, but two texts of one hash are easily made. */
 #define MAC_FNV 0xcbf29ce484222325u              /* the hash of no bytes: begin with it           */

@@ -122,7 +122,11 @@ static Ids ids_of(Reader *r, Prompt prompt, const char *text, int most) {
     return (Ids){id, n};
 }
 
-Ids reader_document(Reader *r, const char *text) { return ids_of(r, prompt_document, text, r->D); }
+Ids reader_document(Reader *r, const char *text) {
+    Ids x = ids_of(r, prompt_document, text, r->D);
+    x.doc = x.n;
+    return x;
+}
 Ids reader_question(Reader *r, const char *text) { return ids_of(r, prompt_question, text, r->Q); }
 Ids reader_answer(Reader *r, const char *text) { return ids_of(r, prompt_answer, text, r->A); }
 
@@ -130,7 +134,7 @@ Ids reader_joined(Reader *r, Ids a, Ids b) {
     int *id = reader_room(r, a.n + b.n, sizeof *id);
     if (a.n) memcpy(id, a.id, (size_t)a.n * sizeof *id);
     if (b.n) memcpy(id + a.n, b.id, (size_t)b.n * sizeof *id);
-    return (Ids){id, a.n + b.n};
+    return (Ids){id, a.n + b.n, a.doc};
 }
 
 Tokenizer *tokenizer_of(const StFile *f, int V, char *err) {

@@ -128,15 +128,20 @@ def prefix_in(m, prefix):
     return None if prefix is None else prefix.view(m.c.P, 2 * m.c.L, -1, m.c.d)
 
 
-def lm(m, ids, ids_n, prefix=None):
+def whole(numbers):
+    return None if numbers is None else numbers.long()
+
+
+def lm(m, ids, ids_n, prefix=None, ids_doc=None):
     x = padded(ids, ids_n)
-    h = mac.lm_hidden(m, x.ids, prefix_in(m, prefix))[x.real()]
+    h = mac.lm_hidden(m, x.ids, prefix_in(m, prefix), doc=whole(ids_doc))[x.real()]
     return {"hidden": h, "logits": F.linear(h, m[mac.LM + "wte.weight"])}
 
 
-def lm_loss(m, ids, ids_n, asked=None, prefix=None, alike=0):
+def lm_loss(m, ids, ids_n, asked=None, prefix=None, alike=0, ids_doc=None):
     mask = None if asked is None else padded(asked, ids_n).ids.bool()
-    return {"loss": mac.lm_loss(m, padded(ids, ids_n), mask, prefix_in(m, prefix), bool(alike))}
+    return {"loss": mac.lm_loss(m, padded(ids, ids_n), mask, prefix_in(m, prefix), bool(alike),
+                                whole(ids_doc))}
 
 
 def enc(m, ids, ids_n, question=0):
@@ -378,8 +383,9 @@ def draw_parts(v):
         qa["qa"][end - n:end] = docs["docs"][begin:begin + n]
     v.add("lm/alone", **ids)
     v.add("lm/behind_prefix", prefix=prefix, **ids)
+    v.add("lm/documents", ids_doc=[1, 0, 2], **ids)
     v.add("lm_loss/answers", prefix=prefix, asked=asked, **ids)
-    v.add("lm_loss/alike", asked=asked, alike=1, **ids)
+    v.add("lm_loss/alike", asked=asked, alike=1, ids_doc=[2, 1, 0], **ids)
     v.add("enc/documents", ids=docs["docs"], ids_n=docs["docs_n"])
     v.add("enc/questions", ids=q["q"], ids_n=q["q_n"], question=1)
     v.add("encode/documents", **docs)

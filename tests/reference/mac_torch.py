@@ -219,9 +219,11 @@ def grouped_linear(m, x, name):
 
 
 # ==== the base LM [E5]: GPT-2 behind a key/value prefix ==========================================
-def lm_hidden(m, ids, prefix=None, made=None):
+def lm_hidden(m, ids, prefix=None, made=None, doc=None):
     """ids [B,S], padded behind -> hidden states [B,S,d].  prefix [P,2L,B,d] from prefix_expand.
     made: a list that gets the tokens' keys and values [B,S,d] of layer 0, of layer 1, ...
+    doc [B]: so many first tokens are a document's, which has the last positions of the window; all
+    others stand at P, P+1, ...
     No mask for padding: it stands to the right of every token that is ever asked."""
     c, S = m.c, ids.shape[1]
     if c.P + S > c.S:
@@ -232,7 +234,9 @@ def lm_hidden(m, ids, prefix=None, made=None):
 
     held = c.P if prefix is not None else 0
     may = torch.ones(S, held + S, dtype=torch.bool).tril(held)  # query i reads keys j <= i + held
-    h = F.embedding(ids, m[LM + "wte.weight"]) + m[LM + "wpe.weight"][c.P:c.P + S]
+    doc, i = torch.zeros(1, dtype=torch.long) if doc is None else doc, torch.arange(S)
+    place = torch.where(i < doc[:, None], c.S, c.P) - doc[:, None] + i  # [B,S], or [1,S]
+    h = F.embedding(ids, m[LM + "wte.weight"]) + m[LM + "wpe.weight"][place]
     causal = forbid(may, h.dtype)
     for l in range(c.L):
         at = f"{LM}h.{l}."
@@ -249,12 +253,12 @@ def lm_hidden(m, ids, prefix=None, made=None):
     return layer_norm(m, h, LM + "ln_f")
 
 
-def lm_loss(m, x, asked=None, prefix=None, alike=False):
+def lm_loss(m, x, asked=None, prefix=None, alike=False, doc=None):
     """Mean of -log p(token) where asked [B,S] is set (None: everywhere), never of a first token:
     over all of them, or, where `alike` is set, over the means of the sequences."""
     keep = (x.real() if asked is None else x.real() & asked)[:, 1:]
     rows = keep.flatten().nonzero().squeeze(1)  # the others need no logits
-    h = lm_hidden(m, x.ids[:, :-1], prefix).flatten(0, 1).index_select(0, rows)
+    h = lm_hidden(m, x.ids[:, :-1], prefix, doc=doc).flatten(0, 1).index_select(0, rows)
     target = x.ids[:, 1:].flatten()[rows]
     logits = F.linear(h, m[LM + "wte.weight"])
     if not alike:
@@ -403,25 +407,35 @@ def finder(m, z, phi):
     return weights.unflatten(2, (len(phi), -1)).sum(3).transpose(0, 1)
 
 
+BEFORE = 4  # tokens
+
+
 def distance(m, prefix, docs, q, qa, doc):
     """Ours: |prefix - theirs|^2 / |theirs|^2.  Theirs are the keys and values that the LM itself
     makes in the document of the answer's tokens and of the one after them: position p of prefix
-    [P,2L,B,d] against the p-th.  An answer that is not in its document has none."""
-    made, mine, theirs = [], [], []
-    with torch.no_grad():
-        lm_hidden(m, docs.ids, made=made)
-    made = torch.stack(made)  # [2L,K,S,d]
+    [P,2L,B,d] against the p-th.  It reads no more than these and the few tokens before them, and
+    the answer begins A places before the end of its window.  An answer that is not in its document
+    has no part in this."""
+    read, before, whose, made = [], [], [], []
     for b, k in enumerate(doc.tolist()):
         text = docs.ids[k, :docs.n[k]].tolist()
         answer = qa.ids[b, q.n[b]:qa.n[b] - 1].tolist()
         places = [i for i in range(len(text)) if answer and text[i:i + len(answer)] == answer]
-        for p in range(min(m.c.P, len(answer) + 1)) if places else ():
-            if places[0] + p < len(text):
-                mine.append(prefix[p, :, b])
-                theirs.append(made[:, k, places[0] + p])
-    if not mine:
+        for at in places[:1]:
+            first = max(0, at - BEFORE)
+            read.append(text[first:at + min(m.c.P, len(answer) + 1)])
+            before.append(at - first)
+            whose.append(b)
+    if not read:
         return prefix.new_zeros(())
-    mine, theirs = torch.stack(mine), torch.stack(theirs)
+    x = pad(read)
+    with torch.no_grad():
+        lm_hidden(m, x.ids, made=made, doc=torch.tensor(before) + m.c.A)
+    made = torch.stack(made)  # [2L,B,S,d]
+    rows = [(i, b, p, before[i] + p) for i, b in enumerate(whose)
+            for p in range(int(x.n[i]) - before[i])]
+    mine = torch.stack([prefix[p, :, b] for _, b, p, _ in rows])
+    theirs = torch.stack([made[:, i, at] for i, _, _, at in rows])
     return (mine - theirs).square().sum() / theirs.square().sum()
 
 

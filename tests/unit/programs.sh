@@ -207,8 +207,9 @@ check "kinds of questions" awk '{
         for (m = 1; m <= 3; m++) if (n[m] || f1[m] > 0.2 || f1[m] < -0.2) exit 1
         exit rows != 6
     }' "$dir/table"
+train --steps-lm 300 --steps 1 --eval-every 1000 --out "$dir/reader" > "$dir/log" 2>&1
 for memory in none gold bm25; do # BM25 finds some of the right documents
-    run eval --model "$dir/m" --data "$dir/kinds.jsonl" --memory $memory 2> /dev/null |
+    run eval --model "$dir/reader" --data "$dir/kinds.jsonl" --memory $memory 2> /dev/null |
         sed -n '1s/.*questions//p' > "$dir/with.$memory"
 done
 check "BM25's documents" sh -c "test -s '$dir/with.bm25' && ! cmp -s '$dir/with.gold' '$dir/with.bm25' && ! cmp -s '$dir/with.none' '$dir/with.bm25'"

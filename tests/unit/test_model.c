@@ -163,17 +163,19 @@ static void naive_attend(double *o, const double *q, const NaiveKeys *kv, int d,
     }
 }
 
-/* Hidden states h[n][8] of one sequence.  prefix: its own [P*2L, d], rows p*2L + 2l + (key 0, value
+/* Hidden states h[n][8] of the first n tokens of a sequence.  prefix: its own [P*2L, d], rows p*2L + 2l + (key 0, value
  * 1), `apart` rows between one and the next; NULL: none.  kept: keys and values of each layer, or
  * NULL. */
-static void naive_hidden(Model *m, const int *id, int n, const real *prefix, int apart,
+static void naive_hidden(Model *m, const Ids *ids, int n, const real *prefix, int apart,
                          double (*h)[8], NaiveKeys *kept) {
     const char *lm = "base_lm.base_lm.transformer.", *at = "base_lm.base_lm.transformer.h.";
     int d = m->c.d, P = m->c.P;
     const real *wte = named(m, lm, -1, "wte.weight"), *wpe = named(m, lm, -1, "wpe.weight");
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        int place = i < ids->doc ? m->c.S - ids->doc + i : P - ids->doc + i;
         for (int x = 0; x < d; x++)
-            h[i][x] = (double)wte[id[i] * d + x] + (double)wpe[(P + i) * d + x];
+            h[i][x] = (double)wte[ids->id[i] * d + x] + (double)wpe[place * d + x];
+    }
     for (int l = 0; l < m->c.L; l++) {
         const real *w[12], *const *p = w;
         static const char *const names[] = {
@@ -282,7 +284,7 @@ static double naive_lm_loss(Model *m, void *ctx) {
         const Ids *x = &c->x[b];
         double before = sum;
         int first = n;
-        naive_hidden(m, x->id, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h,
+        naive_hidden(m, x, x->n - 1, c->prefix ? c->prefix->data + b * m->c.d : NULL, c->B, h,
                      NULL);
         for (int i = 1; i < x->n; i++) {
             if (c->asked && !c->asked[b][i]) continue;
@@ -307,7 +309,7 @@ static void hidden_values(Model *m, const Ids *x, int B, Tensor *prefix, const c
     Tensor *y = lm_hidden(m, tp, x, B, prefix, NULL);
     CHECK(y != NULL, "%s: %s", what, tape_error(tp));
     for (int b = 0, at = 0; y && b < B; at += x[b].n, b++) {
-        naive_hidden(m, x[b].id, x[b].n, prefix ? prefix->data + b * m->c.d : NULL, B, h,
+        naive_hidden(m, &x[b], x[b].n, prefix ? prefix->data + b * m->c.d : NULL, B, h,
                      NULL);
         for (int i = 0; i < x[b].n * m->c.d; i++) {
             double is = (double)y->data[at * m->c.d + i], want = h[i / m->c.d][i % m->c.d];
@@ -326,6 +328,7 @@ static void test_lm(int which) {
     Tensor *prefix = random_prefix(&own, &c, 3);
     char mask[3][64];
     const char *asked[3] = {mask[0], mask[1], mask[2]};
+    f.qa[1].doc = 1, f.qa[2].doc = f.qa[2].n; /* a question alone, after a document, no question */
     for (int b = 0; b < 3; b++) /* the answer, and the first token: it is never predicted */
         for (int i = 0; i < 64; i++) mask[b][i] = i == 0 || i >= f.q[b].n;
     for (int way = 0; way < 4; way++) {
@@ -689,7 +692,8 @@ static void test_encoders(int which) {
 typedef struct {
     MacBatch b;
     real *held;
-    NaiveKeys kept[4][2];
+    NaiveKeys kept[MOST][2]; /* of each question's answer in its document, for distillation */
+    int begins[MOST];
     double answer, distill, mass;
 } Replica;
 
@@ -714,26 +718,34 @@ static Tensor *replica_prefix(Model *m, const Replica *r, int i) {
     return prefix_expand(m, tp, agg_forward(m, tp, &r->b.q[i], 1, bank, &reads), 1);
 }
 
-/* Adds to off and size: question i's prefix against the LM's keys and values of its document, from
- * the first token of the answer to the one after it. */
-static void replica_distill(Model *m, const Replica *r, int i, const Tensor *prefix, double *off,
-                            double *size) {
-    const Ids *doc = &r->b.docs[r->b.doc[i]];
-    const int *answer = r->b.qa[i].id + r->b.q[i].n;
-    int n = r->b.qa[i].n - r->b.q[i].n - 1, at = 0, same = 0, d = m->c.d;
+/* What the LM makes of the answer of question i in its document, of four tokens before it and of
+ * one after it: keys and values; where the answer begins in them, -1: nowhere. */
+static int replica_passage(Model *m, const MacBatch *b, int i, NaiveKeys *kept) {
+    const Ids *doc = &b->docs[b->doc[i]];
+    const int *answer = b->qa[i].id + b->q[i].n;
+    int n = b->qa[i].n - b->q[i].n - 1, at = 0, same = 0;
+    double h[16][8];
     for (; at + n <= doc->n && same < n; at++)
         for (same = 0; same < n && doc->id[at + same] == answer[same];) same++;
+    if (same < n) return -1;
     at--;
-    for (int p = 0; same == n && p < m->c.P && p < n + 1; p++) {
-        int t = at + p;
-        if (t == doc->n) break;
+    int first = at > 4 ? at - 4 : 0, end = at + n < doc->n ? at + n + 1 : doc->n;
+    Ids x = {doc->id + first, end - first, at - first + m->c.A};
+    naive_hidden(m, &x, x.n, NULL, 1, h, kept);
+    return at - first;
+}
+
+/* Adds to off and size: question i's prefix against these, from the answer's first token on. */
+static void replica_distill(Model *m, const Replica *r, int i, const Tensor *prefix, double *off,
+                            double *size) {
+    int d = m->c.d, at = r->begins[i];
+    for (int p = 0; at >= 0 && p < m->c.P && at + p < r->kept[i][0].n; p++)
         for (int k = 0; k < 2 * m->c.L * d; k++) { /* layer, key or value, column */
-            const NaiveKeys *kv = &r->kept[r->b.doc[i]][k / d / 2];
-            double want = k / d % 2 ? kv->v[t][k % d] : kv->k[t][k % d];
+            const NaiveKeys *kv = &r->kept[i][k / d / 2];
+            double want = k / d % 2 ? kv->v[at + p][k % d] : kv->k[at + p][k % d];
             double is = (double)prefix->data[p * 2 * m->c.L * d + k];
             *off += (is - want) * (is - want), *size += want * want;
         }
-    }
 }
 
 /* The mean of -log(what the finder gives to the right one of all documents). */
@@ -761,7 +773,7 @@ static double replica_loss(Model *m, void *ctx) {
         Tensor *prefix = replica_prefix(m, r, i);
         if (!prefix) return NAN;
         const Ids *x = &r->b.qa[i];
-        naive_hidden(m, x->id, x->n - 1, prefix->data, 1, h, NULL);
+        naive_hidden(m, x, x->n - 1, prefix->data, 1, h, NULL);
         double nll = 0;
         for (int k = r->b.q[i].n; k < x->n; k++, tokens++) nll += naive_nll(m, h[k - 1], x->id[k]);
         sum += r->b.alike ? nll / (x->n - r->b.q[i].n) : nll;
@@ -782,12 +794,11 @@ static Replica *replica_new(Model *m, const Fixture *f) {
     size_t row = (size_t)(m->c.T * m->c.d);
     real *held = malloc(4 * row * sizeof *held);
     Replica *r = malloc(sizeof *r);
-    double h[16][8];
     *r = (Replica){.b = f->b, .held = held};
     for (int i = 0; i < 4; i++) {
         tape_reset(tp);
         memcpy(held + (size_t)i * row, mac_encode(m, tp, &f->docs[i], 1)->data, row * sizeof *held);
-        naive_hidden(m, f->docs[i].id, f->docs[i].n, NULL, 1, h, r->kept[i]);
+        r->begins[i] = replica_passage(m, &f->b, i, r->kept[i]);
     }
     return r;
 }
@@ -1119,9 +1130,9 @@ static Tensor *prefix_of_bank(Model *m, const Ids *q, const Bank *bank) {
 }
 
 /* Logits after a sequence, everything read anew. */
-static const real *fresh_logits(Model *m, const int *id, int n, Tensor *prefix) {
-    int last = n - 1;
-    Tensor *h = lm_hidden(m, tp, &(Ids){id, n}, 1, prefix, NULL);
+static const real *fresh_logits(Model *m, Ids x, Tensor *prefix) {
+    int last = x.n - 1;
+    Tensor *h = lm_hidden(m, tp, &x, 1, prefix, NULL);
     Tensor *l = lm_logits(m, tp, op_rows(tp, h, NULL, &last, 1));
     CHECK(l != NULL, "logits: %s", tape_error(tp));
     return l ? l->data : NULL;
@@ -1131,7 +1142,7 @@ static int greedy_anew(Model *m, const Ids *q, Tensor *prefix, int *out) {
     int id[32], n = q->n, V = m->c.V;
     memcpy(id, q->id, (size_t)n * sizeof *id);
     for (int k = 0; k < CAP; k++) {
-        const real *l = fresh_logits(m, id, n, prefix);
+        const real *l = fresh_logits(m, (Ids){id, n, q->doc}, prefix);
         int best = 0;
         for (int v = 0; l && v < V; v++)
             if (l[v] > l[best]) best = v;
@@ -1147,7 +1158,7 @@ static double mean_log_prob(Model *m, const Ids *q, Tensor *prefix, const int *a
     double sum = 0;
     memcpy(id, q->id, (size_t)q->n * sizeof *id);
     for (int k = 0; k < counted; k++) {
-        const real *l = fresh_logits(m, id, q->n + k, prefix);
+        const real *l = fresh_logits(m, (Ids){id, q->n + k}, prefix);
         double all = 0;
         for (int v = 0; l && v < V; v++) all += exp((double)l[v]);
         id[q->n + k] = k < n ? answer[k] : V - 1;
@@ -1230,7 +1241,7 @@ static void group_anew(Model *m, const Ids *q, Tensor *prefix, Beams *s, int g, 
     for (int b = 0; b < s[g].n; b++) {
         double all = 0;
         memcpy(id + q->n, s[g].live[b].id, (size_t)step * sizeof *id);
-        const real *l = fresh_logits(m, id, q->n + step, prefix);
+        const real *l = fresh_logits(m, (Ids){id, q->n + step}, prefix);
         for (int v = 0; l && v < V; v++) all += exp((double)l[v]);
         for (int v = 0; l && v < V; v++)
             score[b * V + v] = s[g].live[b].sum + (double)l[v] - log(all)
@@ -1343,7 +1354,7 @@ static void test_context(Model *m, const Bank *bank, const Ids *q) {
     for (int i = 0; i < 4; i++) {
         memcpy(id, context[i].id, (size_t)context[i].n * sizeof *id);
         memcpy(id + context[i].n, q[i].id, (size_t)q[i].n * sizeof *id);
-        Ids both = {id, context[i].n + q[i].n};
+        Ids both = {id, context[i].n + q[i].n, context[i].n};
         int len = greedy_anew(m, &both, prefix_of_bank(m, &q[i], bank), want);
         CHECK(n[i] == len && !memcmp(out + i * CAP, want, (size_t)len * sizeof *want),
               "context, answer %d", i);

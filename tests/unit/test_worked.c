@@ -49,7 +49,7 @@ static void train_lm(Model *m, Tape *tp, uint64_t *rng) {
             id[b][0] = id[b][2] = 1 + rng_below(rng, PEOPLE);
             id[b][1] = id[b][3] = 5 + rng_below(rng, PEOPLE);
             id[b][4] = END;
-            x[b] = (Ids){id[b], 5}, asked[b] = answer_only;
+            x[b] = (Ids){id[b], 5, 2}, asked[b] = answer_only;
         }
         step(m, tp, lm_loss(m, tp, x, asked, 8, NULL, 1), &o);
     }

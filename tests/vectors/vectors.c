@@ -288,8 +288,8 @@ static const int doc_n[] = {5, 1, 13, 2, 7, 4}, q_n[] = {3, 1, 4, 2, 1, 3},
                  a_n[] = {1, 2, 1, 3, 1, 2};
 
 /* Of the loss: documents of the four questions, and where the answers of the first three stand in
- * them: the whole document, inside, before its last token.  The fourth stands nowhere. */
-static const int doc_of[] = {1, 0, 3, 1}, answer_at[] = {0, 2, 0};
+ * them: the whole document, far inside, before its last token.  The fourth stands nowhere. */
+static const int doc_of[] = {1, 2, 3, 1}, answer_at[] = {0, 7, 0};
 
 static void texts(Texts *t, const MacConfig *c, uint64_t r) {
     for (int i = 0; i < DOCS; i++)
@@ -309,6 +309,7 @@ static void texts(Texts *t, const MacConfig *c, uint64_t r) {
 
 static void lm(Model *m, const Texts *t) {
     const MacConfig *c = &m->c;
+    static const int doc[] = {3, 0, 4}; /* documents instead of two questions */
     int asked[256], at = 0, rows = 3 * c->P * 2 * c->L;
     for (int b = 0; b < 3; b++)
         for (int i = 0; i < t->qa[b].n; i++) asked[at++] = i >= t->q[b].n;
@@ -316,6 +317,8 @@ static void lm(Model *m, const Texts *t) {
     sequence(&x, "ids", 3, t->qa), end(&x);
     x = begin("lm", "behind_prefix", m);
     draw(&x, "prefix", rows, c->d, 0), sequence(&x, "ids", 3, t->qa), end(&x);
+    x = begin("lm", "documents", m);
+    sequence(&x, "ids", 3, t->qa), constants(&x, "ids_doc", 3, doc), end(&x);
     x = begin("lm_loss", "all_tokens", m);
     sequence(&x, "ids", 3, t->qa), end(&x);
     x = begin("lm_loss", "answers", m);
@@ -323,7 +326,8 @@ static void lm(Model *m, const Texts *t) {
     constants(&x, "asked", at, asked), end(&x);
     x = begin("lm_loss", "answers_alike", m);
     draw(&x, "prefix", rows, c->d, 0), sequence(&x, "ids", 3, t->qa);
-    constants(&x, "asked", at, asked), constant(&x, "alike", 1), end(&x);
+    constants(&x, "asked", at, asked), constant(&x, "alike", 1);
+    constants(&x, "ids_doc", 3, doc), end(&x);
 }
 
 static void encoders(Model *m, const Texts *t) {

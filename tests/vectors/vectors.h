@@ -42,14 +42,16 @@ static int *ints(Tape *tp, Case *c, const char *name) { /* NULL when it is not t
 
 static int count(Case *c, const char *name) { return in(c, name) ? (int)numel(in(c, name)) : 0; }
 
-/* Ragged sequences: tokens behind one another under `name`, lengths under `name`_n. */
+/* Ragged sequences: tokens behind one another under `name`, lengths under `name`_n, and where there
+ * are some, under `name`_doc how many first tokens are a document's. */
 static Ids *sequences(Tape *tp, Case *c, const char *name, int *B) {
-    char lengths[MAC_NAME];
+    char lengths[MAC_NAME], docs[MAC_NAME];
     snprintf(lengths, sizeof lengths, "%s_n", name);
-    int *id = ints(tp, c, name), *n = ints(tp, c, lengths);
+    snprintf(docs, sizeof docs, "%s_doc", name);
+    int *id = ints(tp, c, name), *n = ints(tp, c, lengths), *doc = ints(tp, c, docs);
     *B = count(c, lengths);
     Ids *x = tape_alloc(tp, (size_t)*B * sizeof *x);
-    for (int b = 0; x && id && n && b < *B; id += n[b++]) x[b] = (Ids){id, n[b]};
+    for (int b = 0; x && id && n && b < *B; id += n[b++]) x[b] = (Ids){id, n[b], doc ? doc[b] : 0};
     return x;
 }
 
@@ -231,8 +233,8 @@ static const Kind kinds[] = {
     {"neglog", "x", "", run_neglog},
     {"square_error", "x", "y", run_square_error},
     {"attention", "q k v bias", "H scale causal q0 qn k0 kn t0 tn", run_attention},
-    {"lm", "prefix", "ids ids_n", run_lm},
-    {"lm_loss", "prefix", "ids ids_n asked alike", run_lm_loss},
+    {"lm", "prefix", "ids ids_n ids_doc", run_lm},
+    {"lm_loss", "prefix", "ids ids_n ids_doc asked alike", run_lm_loss},
     {"enc", "", "ids ids_n question pad", run_enc},
     {"encode", "", "docs docs_n pad", run_encode},
     {"aggregate", "phi", "q q_n doc0 n_docs gold", run_aggregate},
