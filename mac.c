@@ -644,11 +644,52 @@ void model_copy_lm(Model *m, const Model *from) {
     }
 }
 
+/* W [out,in] becomes the identity, or as much of it as there is room for. */
+static void make_identity(const Tensor *W) {
+    size_t out = (size_t)W->shape[0], in = (size_t)W->shape[1];
+    memset(W->data, 0, out * in * sizeof(real));
+    for (size_t i = 0; i < out && i < in; i++) W->data[i * in + i] = 1;
+}
+
+/* Each network of the expansion becomes what the LM makes of a token's state x at that place: the
+ * key, or the value, W LN(x) + b of its layer.  For gelu(z) - gelu(-z) = z: a hidden layer of LN(x)
+ * and -LN(x) hands LN(x) on, or its first pre_ff/2 numbers if it is too narrow.  From W the
+ * identity is taken away, because the residual adds x, which is about LN(x). */
+static void expand_as_lm(const Model *m) {
+    const Mlp *w = &m->agg->expand;
+    size_t d = (size_t)m->c.d, ff = (size_t)m->c.pre_ff, h = ff / 2 < d ? ff / 2 : d;
+    for (size_t g = 0; g < (size_t)w->in.w->shape[0]; g++) { /* place p*2L + 2l + which */
+        const LmLayer *lm = &m->lm->layer[g / 2 % (size_t)m->c.L];
+        size_t first = (1 + g % 2) * d; /* columns of c_attn: queries, keys, values */
+        real *in = w->in.w->data + g * ff * d, *out = w->out.w->data + g * d * ff;
+        real *b = w->out.b->data + g * d;
+        memset(in, 0, 2 * h * d * sizeof *in);
+        memset(w->in.b->data + g * ff, 0, 2 * h * sizeof(real));
+        memset(out, 0, d * ff * sizeof *out);
+        for (size_t i = 0; i < h; i++) in[i * d + i] = 1, in[(h + i) * d + i] = -1;
+        for (size_t i = 0; i < d; i++) {
+            b[i] = lm->attn.b->data[first + i];
+            for (size_t j = 0; j < d; j++) {
+                real a = lm->attn.w->data[j * 3 * d + first + i];
+                b[i] += a * lm->ln1.b->data[j];
+                a = a * lm->ln1.w->data[j] - (i == j);
+                if (j < h) out[i * ff + j] = a, out[i * ff + h + j] = -a;
+            }
+        }
+    }
+}
+
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
- * before any training.  From nothing, this stands in for it: equal encoders, which know what the LM
- * knows of each token where e = d (scaled to variance 1, as T5's embeddings are), and a finder
- * whose keys start as its queries.  So a question attends to what is like it, the more so the
- * larger the queries are: `sharp` times what was drawn.  Heads that read stay as drawn. */
+ * and hands words on before any training.  From nothing, this stands in for it.
+ *
+ * A document is found because both encoders are equal, and know what the LM knows of each token
+ * where e = d (scaled to variance 1, as T5's embeddings are), and the finder's keys start as its
+ * queries.  So a question attends to what is like it, the more so the larger the queries are:
+ * `sharp` times what was drawn.
+ *
+ * A word is read because nothing changes it on its way.  What the decoder draws from a text, and a
+ * question from the bank, arrives as it was, and the prefix begins as the LM's own keys and values
+ * of it.  Training has to learn where to look, not what to make of it. */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = tensor_size(wte);
@@ -657,8 +698,15 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
+    for (int l = 0; l < m->c.enc_L && !m->c.enc_only; l++) {
+        const T5Attn *cross = &m->enc->decoder.layer[l].cross;
+        make_identity(cross->v.w), make_identity(cross->o.w);
+    }
     copy_named(m, "aggregator.question_encoder.", m, "enc_decoder.");
     copy_named(m, "aggregator.mlps.", m, "mlps.");
+    for (int i = 0; i < m->c.agg_B; i++)
+        make_identity(m->agg->block[i].v.w), make_identity(m->agg->block[i].out.w);
+    expand_as_lm(m);
     const AggBlock *w = &m->agg->block[0];
     size_t finder = (size_t)(finder_heads(m) * m->c.agg_dh * m->c.d);
     for (size_t i = 0; i < finder; i++) w->k.w->data[i] = w->q.w->data[i] *= sharp;
@@ -1117,7 +1165,7 @@ const MacField mac_fields[] = {
 MacConfig mac_config_default(void) {
     return (MacConfig){.V = 3072, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
                        .enc_dh = 16, .enc_ff = 384, .T = 16, .P = 16, .agg_B = 2, .agg_H = 6,
-                       .agg_dh = 16, .pre_ff = 128, .D = 192, .Q = 40, .A = 16};
+                       .agg_dh = 16, .pre_ff = 192, .D = 192, .Q = 40, .A = 16};
 }
 
 static int *config_at(MacConfig *c, const MacField *f) {
@@ -1309,14 +1357,16 @@ static AggWeights *agg_new(Builder *b, const MacConfig *c) {
 }
 
 /* What maps vectors to vectors is a matrix to the optimizer; a table of rows, each looked up by
- * itself, is none. */
+ * itself, is none.  Of the networks in groups those of the expansion are, those of the T vectors
+ * are not: answers come later if they are. */
 static void mark_matrices(Params *ps) {
     static const char *const tables[] = {"wte", "wpe", "shared", "relative_attention_bias",
-                                         "prompts"};
+                                         "prompts", "mlps."};
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
-        p->matrix = p->t.ndim == 2 && !strstr(p->name, "%d");
-        for (int k = 0; k < 5; k++) p->matrix &= !strstr(p->name, tables[k]);
+        int grouped = strstr(p->name, "%d") != NULL; /* [G,R,C], and biases [G,n] */
+        p->matrix = p->t.ndim == 2 + grouped;
+        for (int k = 0; k < 6; k++) p->matrix &= !strstr(p->name, tables[k]);
     }
 }
 

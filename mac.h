@@ -67,7 +67,8 @@ typedef struct {                                 /* outlives the steps: until pa
     real *m, *v;                                 /* Adam's moments; NULL like grad when frozen;
                                                     Muon: momentum, and memory to work in        */
     real square;                                 /* sum of squares of the last gradient          */
-    int matrix;                                  /* 1: [R,C], stepped by Muon where it is asked  */
+    int matrix;                                  /* 1: [R,C] or [G,R,C], stepped by Muon where it
+                                                    is asked                                     */
 } Param;
 typedef struct { Param **p; int n; } Params;
 
@@ -213,7 +214,8 @@ void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, 
                                                     may be another                               */
 void     model_share_start(Model *m, real sharp);/* question encoder = document encoder, with the
                                                     LM's embeddings where e = d; the finder's keys
-                                                    = its queries, sharp times what was drawn    */
+                                                    = its queries, sharp times what was drawn; the
+                                                    expansion = the LM's keys and values         */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */

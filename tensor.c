@@ -685,11 +685,13 @@ int tape_backward(Tape *tp, Tensor *loss) {
 /* ==== parameters ============================================================================= */
 static real *reals_new(size_t n) { return calloc(n ? n : 1, sizeof(real)); }
 
-/* Numbers of p->v: Adam's second moments, and after those of a matrix [R,C] two squares of its
+/* Numbers of p->v: Adam's second moments, and after those of matrices [R,C] two squares of their
  * shorter side, which Muon needs. */
 static size_t second_size(const Tensor *t) {
-    size_t r = (size_t)(t->shape[0] < t->shape[1] ? t->shape[0] : t->shape[1]);
-    return tensor_size(t) + (t->ndim == 2 ? 2 * r * r : 0);
+    if (t->ndim < 2) return tensor_size(t);
+    int R = t->shape[t->ndim - 2], C = t->shape[t->ndim - 1];
+    size_t r = (size_t)(R < C ? R : C);
+    return tensor_size(t) + 2 * r * r;
 }
 
 Tensor *param_new(Params *ps, const char *name, int ndim, ...) {
@@ -1851,11 +1853,13 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
  *     A = X X^T,  B = b A + c A A,  X = a X + B X      (of a tall U: A = X^T X,  X = a X + X B)
  *
  * The factor makes a step as large as Adam's.  p->v holds X, A and B.  The gradient is no longer
- * needed, and a X + B X is put in its place. */
-static void muon_matrix(const Param *p, const Adam *o, real scale) {
-    int R = p->t.shape[0], C = p->t.shape[1], r = R < C ? R : C, longer = R < C ? C : R;
-    size_t n = tensor_size(&p->t), square = (size_t)r * (size_t)r;
-    real *w = p->t.data, *g = p->t.grad, *m = p->m, *x = p->v, *A = x + n, *B = A + square;
+ * needed, and a X + B X is put in its place.  Of a group [G,R,C] each matrix takes its own step. */
+static void muon_matrix(const Param *p, const Adam *o, real scale, size_t first) {
+    const int *shape = p->t.shape + p->t.ndim - 2;
+    int R = shape[0], C = shape[1], r = R < C ? R : C, longer = R < C ? C : R;
+    size_t n = (size_t)R * (size_t)C, square = (size_t)r * (size_t)r;
+    real *w = p->t.data + first, *g = p->t.grad + first, *m = p->m + first;
+    real *x = p->v + first, *A = p->v + tensor_size(&p->t), *B = A + square;
     for (size_t i = 0; i < n; i++) {
         m[i] = o->muon * m[i] + g[i] * scale;
         x[i] = g[i] * scale + o->muon * m[i];
@@ -1880,8 +1884,13 @@ typedef struct { const Params *ps; const Adam *o; real scale; } MuonJob;
 static void muon_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */
     const MuonJob *s = ctx;
     (void)thread;
-    for (; lo < hi; lo++)
-        if (s->ps->p[lo]->matrix && s->ps->p[lo]->t.grad) muon_matrix(s->ps->p[lo], s->o, s->scale);
+    for (; lo < hi; lo++) {
+        const Param *p = s->ps->p[lo];
+        if (!p->matrix || !p->t.grad) continue;
+        size_t each = (size_t)p->t.shape[p->t.ndim - 2] * (size_t)p->t.shape[p->t.ndim - 1];
+        for (size_t at = 0; at < tensor_size(&p->t); at += each)
+            muon_matrix(p, s->o, s->scale, at);
+    }
 }
 
 static void adam_square_job(void *ctx, int lo, int hi, int thread) { /* items: parameters */

@@ -100,13 +100,13 @@ def muon(w, mean, g, lr, momentum, decay, clip):
     norm, g = clipped(g, clip)
     mean = momentum * mean + g
     x = g + momentum * mean
-    x, turned = x / x.norm(), len(x) > x.shape[1]
-    x = x.t() if turned else x
+    x, turned = x / x.square().sum((-2, -1), keepdim=True).sqrt(), x.shape[-2] > x.shape[-1]
+    x = x.mT if turned else x  # a group [G,R,C] is G matrices
     for _ in range(5):
-        a = x @ x.t()
+        a = x @ x.mT
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    x = x.t() if turned else x
-    return {"norm": norm, "w_next": w - lr * decay * w - lr * 0.2 * max(w.shape) ** 0.5 * x,
+    x = x.mT if turned else x
+    return {"norm": norm, "w_next": w - lr * decay * w - lr * 0.2 * max(w.shape[-2:]) ** 0.5 * x,
             "mean_next": mean}
 
 

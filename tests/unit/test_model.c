@@ -1890,6 +1890,57 @@ static void test_config(void) {
     model_free(m);
 }
 
+/* At the start what attention draws arrives as it was, and the expansion makes of a state x, whose
+ * numbers have mean 0 and variance 1, the keys and values W (g x + b) + c of an LM layer. */
+static void test_start_reads(void) {
+    MacConfig c = mac_config_default();
+    int d = c.d, n = c.P * 2 * c.L;
+    Model *m = model_new(&c, 3);
+    uint64_t r = 7;
+    for (int i = 0; i < m->ps.n; i++)
+        for (size_t j = 0; j < numel(&m->ps.p[i]->t) && !strncmp(m->ps.p[i]->name, "base", 4); j++)
+            m->ps.p[i]->t.data[j] += (real)0.1 * rng_normal(&r);
+    model_share_start(m, 2);
+    tape_reset(tp);
+    Tensor *x = tape_tensor(tp, c.T, d);
+    for (int i = 0; i < c.T * d; i++) x->data[i] = i % 2 ? -x->data[i - 1] : rng_normal(&r);
+    for (int t = 0; t < c.T; t++) {
+        double square = 0;
+        for (int i = 0; i < d; i++) square += (double)(x->data[t * d + i] * x->data[t * d + i]) / d;
+        for (int i = 0; i < d; i++) x->data[t * d + i] /= (real)sqrt(square);
+    }
+    Tensor *y = prefix_expand(m, tp, x, 1);
+    for (int g = 0; g < n; g++) {
+        int l = g / 2 % c.L, first = (1 + g % 2) * d;
+        const char *at = "base_lm.base_lm.transformer.h.";
+        const real *W = named(m, at, l, "attn.c_attn.weight"), *gain = named(m, at, l, "ln_1.weight");
+        const real *more = named(m, at, l, "ln_1.bias"), *b = named(m, at, l, "attn.c_attn.bias");
+        for (int i = 0; i < d; i++) {
+            double want = (double)b[first + i];
+            for (int j = 0; j < d; j++)
+                want += (double)(x->data[g / (n / c.T) * d + j] * gain[j] + more[j])
+                        * (double)W[j * 3 * d + first + i];
+            double is = (double)y->data[g * d + i];
+            CHECK(fabs(is - want) < 1e-3, "place %d of the prefix starts at %g, not %g", g, is, want);
+        }
+    }
+    static const char *const blocks[] = {
+        "enc_decoder.decoder.block.%d.layer.1.EncDecAttention.v.weight",
+        "enc_decoder.decoder.block.%d.layer.1.EncDecAttention.o.weight",
+        "aggregator.question_encoder.decoder.block.%d.layer.1.EncDecAttention.o.weight",
+        "aggregator.cross_attention_list.%d.attn.to_v.weight",
+        "aggregator.cross_attention_list.%d.attn.to_out.0.weight"};
+    for (int i = 0; i < 5; i++)
+        for (int l = 0; l < 2; l++) {
+            char name[MAC_NAME];
+            snprintf(name, sizeof name, blocks[i], l);
+            const real *w = named(m, name, -1, "");
+            for (int j = 0; j < d * d; j++)
+                CHECK(w[j] == (j / d == j % d), "%s [%d] starts at %g", name, j, (double)w[j]);
+        }
+    model_free(m);
+}
+
 /* Every limit of memory below what is needed ends in a message. */
 static void sweep(Model *m, const Fixture *f, const Bank *bank, int beams) {
     int failed = 0, done = 0, out[3 * CAP], n[3];
@@ -1939,6 +1990,7 @@ int main(int argc, char **argv) {
     test_fingerprint(0), test_fingerprint(9);
     test_padding();
     test_config();
+    test_start_reads();
     test_limits();
     tape_free(tp);
     return check_done("test_model");

@@ -897,7 +897,7 @@ static void threads_params(Params *ps) {
     param_new(ps, "6", 2, 64, 64), param_new(ps, "7", 2, 250, 64);
     for (int i = 0; i < ps->n; i++) {
         fill(ps->p[i]->t.data, numel(&ps->p[i]->t), (uint64_t)i);
-        ps->p[i]->matrix = i == 1 || i == 6;
+        ps->p[i]->matrix = i == 1 || i == 5 || i == 6;
     }
 }
 
@@ -1014,58 +1014,72 @@ static void orthogonal(int R, int C, Square X) {
     }
 }
 
-static void muon_run(int R, int C, real decay, real clip) {
-    static Square w, m, x;
+/* G matrices in one parameter, each with a step of its own; G = 1: a plain one. */
+static void muon_run(int G, int R, int C, real decay, real clip) {
+    static Square w[2], m[2], x;
     Params ps = {NULL, 0};
-    Tensor *a = param_new(&ps, "a", 2, R, C), *b = param_new(&ps, "b", 2, R, C);
-    Tensor *frozen = param_new(&ps, "c", 2, R, C);
+    int n = G * R * C;
+    for (int i = 0; i < 3; i++) { /* a matrix, a table, a frozen matrix */
+        static const char *const names[] = {"a", "b", "c"};
+        if (G > 1) param_new(&ps, names[i], 3, G, R, C);
+        else param_new(&ps, names[i], 2, R, C);
+        fill(ps.p[i]->t.data, (size_t)n, (uint64_t)i);
+        ps.p[i]->matrix = i != 1;
+    }
+    Tensor *a = &ps.p[0]->t, *b = &ps.p[1]->t, *frozen = &ps.p[2]->t;
     uint64_t r = 9;
     double tol = sizeof(real) == 8 ? 1e-11 : 2e-3, size = 0.2 * 0.05 * sqrt(R > C ? R : C);
-    ps.p[0]->matrix = ps.p[2]->matrix = 1; /* b is a table: Adam's */
     param_freeze(&ps, "c", 1);
-    for (int i = 0; i < 3; i++) fill(ps.p[i]->t.data, (size_t)(R * C), (uint64_t)i);
-    real *kept = copy(frozen->data, (size_t)(R * C)), *table = copy(b->data, (size_t)(R * C));
-    for (int i = 0; i < R * C; i++) w[i / C][i % C] = (double)a->data[i], m[i / C][i % C] = 0;
+    real *kept = copy(frozen->data, (size_t)n), *table = copy(b->data, (size_t)n);
+    for (int i = 0; i < n; i++) {
+        w[i / (R * C)][i / C % R][i % C] = (double)a->data[i];
+        m[i / (R * C)][i / C % R][i % C] = 0;
+    }
     Adam o = {(real)0.05, (real)0.9, (real)0.999, (real)1e-8, decay, clip, 0, (real)0.95};
     for (int t = 1; t <= 3; t++) {
         double square = 0;
-        for (int i = 0; i < 2 * R * C; i++) {
-            real g = rng_normal(&r);
-            *(i < R * C ? a->grad + i : b->grad + i - R * C) = g;
+        for (int i = 0; i < 2 * n; i++) {
+            real g = rng_normal(&r) * (i < R * C ? 1 : 3); /* groups differ in size */
+            *(i < n ? a->grad + i : b->grad + i - n) = g;
             square += (double)g * (double)g;
         }
         double scale = clip > 0 && sqrt(square) > (double)clip ? (double)clip / sqrt(square) : 1;
-        for (int i = 0; i < R * C; i++) {
-            double g = scale * (double)a->grad[i], *mi = &m[i / C][i % C];
-            *mi = (double)o.muon * *mi + g;
-            x[i / C][i % C] = g + (double)o.muon * *mi;
-        }
-        orthogonal(R, C, x);
+        real *g = copy(a->grad, (size_t)n);
         CHECK(adam_step(&ps, &o) > 0, "muon: a step");
-        for (int i = 0; i < R * C; i++) {
-            double *wi = &w[i / C][i % C];
-            *wi -= (double)o.lr * (double)decay * *wi + size * x[i / C][i % C];
-            CHECK(fabs((double)a->data[i] - *wi) <= tol * size, "muon [%d,%d], step %d: %g, not %g",
-                  R, C, t, (double)a->data[i], *wi);
-            CHECK(a->grad[i] == 0, "muon: the gradient is zero afterwards");
+        for (int k = 0; k < G; k++) {
+            for (int i = 0; i < R * C; i++) {
+                double gi = scale * (double)g[k * R * C + i], *mi = &m[k][i / C][i % C];
+                *mi = (double)o.muon * *mi + gi;
+                x[i / C][i % C] = gi + (double)o.muon * *mi;
+            }
+            orthogonal(R, C, x);
+            for (int i = 0; i < R * C; i++) {
+                double *wi = &w[k][i / C][i % C], is = (double)a->data[k * R * C + i];
+                *wi -= (double)o.lr * (double)decay * *wi + size * x[i / C][i % C];
+                CHECK(fabs(is - *wi) <= tol * size, "muon %d [%d,%d], step %d: %g, not %g", k, R, C,
+                      t, is, *wi);
+                CHECK(a->grad[k * R * C + i] == 0, "muon: the gradient is zero afterwards");
+            }
         }
+        free(g);
     }
-    CHECK(!memcmp(kept, frozen->data, (size_t)(R * C) * sizeof *kept), "muon: frozen, and moved");
-    CHECK(memcmp(table, b->data, (size_t)(R * C) * sizeof *kept), "muon: the table is Adam's");
-    for (int i = 0; i < R * C; i++)
+    CHECK(!memcmp(kept, frozen->data, (size_t)n * sizeof *kept), "muon: frozen, and moved");
+    CHECK(memcmp(table, b->data, (size_t)n * sizeof *kept), "muon: the table is Adam's");
+    for (int i = 0; i < n; i++)
         CHECK(fabs((double)(b->data[i] - table[i])) <= 0.2, "muon: the table's step is Adam's");
     o.step = 0;
-    CHECK(adam_step(&ps, &o) == 0 && tensor_size(a) && a->data[0] - a->data[0] == 0,
+    CHECK(adam_step(&ps, &o) == 0 && a->data[0] - a->data[0] == 0,
           "muon: a gradient of zeros is no NaN");
     free(kept), free(table);
     params_free(&ps);
 }
 
 static void test_muon(void) {
-    muon_run(8, 20, 0, 0);
-    muon_run(20, 8, (real)0.1, (real)0.5);
-    muon_run(33, 33, 0, 1);
-    muon_run(1, 5, 0, 0);
+    muon_run(1, 8, 20, 0, 0);
+    muon_run(1, 20, 8, (real)0.1, (real)0.5);
+    muon_run(1, 33, 33, 0, 1);
+    muon_run(1, 1, 5, 0, 0);
+    muon_run(2, 7, 10, (real)0.1, 1);
 }
 
 static void test_adam(void) {

@@ -236,10 +236,11 @@ static void attention(const Attend *a) {
 }
 
 /* One step: w, momentum and gradient of a matrix, or Adam's moments. */
-static void step(const char *kind, const char *name, int R, int C, double decay, double clip) {
+static void step(const char *kind, const char *name, int R, int C, int more, double decay,
+                 double clip) {
     Case c = begin(kind, name, NULL);
     int adam = kind[0] == 'a';
-    draw(&c, "w", R, C, 0), draw(&c, "mean", R, C, 0), draw(&c, "g", R, C, 0);
+    draw(&c, "w", R, C, more), draw(&c, "mean", R, C, more), draw(&c, "g", R, C, more);
     if (adam) {
         Tensor *v = draw(&c, "square", R, C, 0);
         for (size_t i = 0; i < numel(v); i++) v->data[i] *= v->data[i];
@@ -272,8 +273,9 @@ static void ops(void) {
     c = begin("square_error", "plain", NULL);
     draw(&c, "x", 3, 5, 0), draw(&c, "y", 3, 5, 0), param_freeze(&c.in, "y", 1), end(&c);
     for (size_t i = 0; i < sizeof attends / sizeof *attends; i++) attention(&attends[i]);
-    step("muon", "wide", 3, 7, 0, 0), step("muon", "tall", 6, 4, 0.125, 1);
-    step("adam", "plain", 3, 5, 0, 0), step("adam", "decayed_clipped", 2, 4, 0.125, 1);
+    step("muon", "wide", 3, 7, 0, 0, 0), step("muon", "tall", 6, 4, 0, 0.125, 1);
+    step("muon", "grouped", 2, 4, 3, 0.125, 1); /* two of [4,3] */
+    step("adam", "plain", 3, 5, 0, 0, 0), step("adam", "decayed_clipped", 2, 4, 0, 0.125, 1);
     file_end("ops");
 }
 

@@ -186,8 +186,12 @@ static void run_loss(Tape *tp, Case *c) {
 
 /* ==== a step of the optimizer: no gradients, what moves is compared =========================== */
 static void out_copy(Tape *tp, Case *c, const char *name, const real *x, const Tensor *like) {
-    Tensor *t = tape_tensor(tp, like->shape[0], like->ndim > 1 ? like->shape[1] : 1);
-    if (t) memcpy(t->data, x, numel(like) * sizeof *x), t->grad = NULL;
+    Tensor *t = tape_tensor(tp, (int)numel(like), 1);
+    if (t) {
+        memcpy(t->data, x, numel(like) * sizeof *x);
+        t->ndim = like->ndim, t->grad = NULL;
+        memcpy(t->shape, like->shape, sizeof t->shape);
+    }
     out(c, name, t);
 }
 
@@ -195,7 +199,7 @@ static void run_step(Tape *tp, Case *c) {
     const Tensor *w = in(c, "w"), *m = in(c, "mean"), *v = in(c, "square"), *g = in(c, "g");
     Params ps = {NULL, 0};
     if (!w || !m || !g || (v && numel(v) != numel(w))) return;
-    Tensor *t = param_new(&ps, "w", 2, w->shape[0], w->shape[1]);
+    Tensor *t = param_new(&ps, "w", w->ndim, w->shape[0], w->shape[1], w->shape[2]);
     if (!t) return;
     Param *p = ps.p[0];
     Adam o = adam_default((real)number(c, "lr"));
