@@ -76,7 +76,7 @@ static int draw_example(const Bm25 *index, Augment *aug, uint64_t *rng, int othe
     int *id = reader_room(&lab.reader, context.n + pair.n, sizeof *id);
     memcpy(id, context.id, (size_t)context.n * sizeof *id);
     memcpy(id + context.n, pair.id, (size_t)pair.n * sizeof *id);
-    e->x = (Ids){id, context.n + pair.n};
+    e->x = (Ids){id, context.n + pair.n, context.n};
     e->asked = reader_room(&lab.reader, e->x.n, 1);
     memset(e->asked + context.n + from, 1, (size_t)(pair.n - from));
     aug_drop(&d);

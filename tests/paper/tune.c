@@ -53,7 +53,7 @@ static Tensor *predicted(Model *m, Tape *tp, const Ids *x, int B, int **target) 
     int n = 0, at = 0;
     Ids *in = tape_alloc(tp, (size_t)B * sizeof *in);
     for (int b = 0; in && b < B; b++) {
-        in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0};
+        in[b] = (Ids){x[b].id, x[b].n > 0 ? x[b].n - 1 : 0, x[b].doc};
         n += in[b].n;
     }
     *target = tape_alloc(tp, (size_t)n * sizeof **target);
@@ -242,7 +242,7 @@ typedef struct {
 static Ids kept(int **at, Ids x) { /* a copy that outlives the step */
     *at = need(malloc((size_t)x.n * sizeof **at));
     memcpy(*at, x.id, (size_t)x.n * sizeof **at);
-    return (Ids){*at, x.n};
+    return (Ids){*at, x.n, x.doc};
 }
 
 static void camels_draw(Lab *l, Augment *aug, double anew, uint64_t *rng, CamelsBatch *b) {
