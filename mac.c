@@ -543,11 +543,14 @@ static Ids answer_passage(const Model *m, const MacBatch *b, int i, int *before)
 /* Distillation.  An LM with the document before it answers from the keys and values that it has
  * made of the answer's tokens and of the one after them.  These are what a good prefix holds, so
  * the prefix is also taught to be near them, |prefix - theirs|^2 / |theirs|^2: its position 0 to
- * the answer's first token, and so on, over the positions that have one.  The LM reads no more than
- * the answer's passage for this, and reads it at fixed positions: so what is to be learned depends
- * on a few words and on nothing else. */
+ * the answer's first token, and so on, over the positions that have one.  The first of several
+ * layers has no target: an LM copies behind it, where a key knows the token before, and what the
+ * vectors need not hold leaves room for more.  The LM reads no more than the answer's passage for
+ * this, and reads it at fixed positions: so what is to be learned depends on a few words and on
+ * nothing else. */
 static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
     int P = m->c.P, B = b->n_q, n = 2 * m->c.L, rows = 0, longest = 1;
+    int first = m->c.L > 1 ? 2 : 0; /* of the n keys and values of a position */
     size_t d = (size_t)m->c.d;
     int *idx = int_array(tp, B * P * n), *before = int_array(tp, B);
     Tensor *theirs = tape_tensor(tp, B * P * n, m->c.d);
@@ -562,7 +565,7 @@ static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
     Tensor *read = c ? lm_hidden(m, tp, x, B, NULL, c) : NULL;
     for (int i = 0; read && idx && theirs && i < B; i++)
         for (int p = 0; before[i] + p < x[i].n; p++)
-            for (int k = 0; k < n; k++) { /* key and value of layer 0, of layer 1, ... */
+            for (int k = first; k < n; k++) { /* key and value of a layer, of the next, ... */
                 const Tensor *from = k % 2 ? c->v[k / 2] : c->k[k / 2];
                 size_t row = (size_t)(i * longest + before[i] + p);
                 memcpy(theirs->data + (size_t)rows * d, from->data + row * d, d * sizeof(real));

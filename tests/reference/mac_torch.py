@@ -434,8 +434,9 @@ def distance(m, prefix, docs, q, qa, doc):
     made = torch.stack(made)  # [2L,B,S,d]
     rows = [(i, b, p, before[i] + p) for i, b in enumerate(whose)
             for p in range(int(x.n[i]) - before[i])]
-    mine = torch.stack([prefix[p, :, b] for _, b, p, _ in rows])
-    theirs = torch.stack([made[:, i, at] for i, _, _, at in rows])
+    first = 2 if m.c.L > 1 else 0  # of several layers the first has no part in this
+    mine = torch.stack([prefix[p, first:, b] for _, b, p, _ in rows])
+    theirs = torch.stack([made[first:, i, at] for i, _, _, at in rows])
     return (mine - theirs).square().sum() / theirs.square().sum()
 
 

@@ -203,6 +203,7 @@ mutant mac.c 's/(n + 1 < m->c.P ? n + 1 :/(n < m->c.P ? n :/' "distill: not the 
 mutant mac.c 's/longest + before\[i\] + p)/longest + p)/' "distill: what stands before the answer"
 mutant mac.c 's/(p \* n + k) \* B + i;/(p * n + k) * B;/' "distill: all rows of the first question"
 mutant mac.c 's/\*before + m->c.A};/last - at + *before};/' "distill: the passage ends the window"
+mutant mac.c 's/int first = m->c.L > 1 ? 2 : 0;/int first = 0;/' "distill: the first layer too"
 mutant mac.c 's/k % 2 ? c->v\[k \/ 2\] : c->k/k % 2 ? c->k[k \/ 2] : c->v/' "distill: keys for values"
 mutant mac.c 's/at < BEFORE ? at : BEFORE/at/' "distill: all of the document before the answer"
 mutant mac.c 's/loss = op_add(tp, loss, term, b->distill)/loss = op_add(tp, loss, term, 1)/' "distill: its weight"

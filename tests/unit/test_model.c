@@ -740,7 +740,7 @@ static void replica_distill(Model *m, const Replica *r, int i, const Tensor *pre
                             double *size) {
     int d = m->c.d, at = r->begins[i];
     for (int p = 0; at >= 0 && p < m->c.P && at + p < r->kept[i][0].n; p++)
-        for (int k = 0; k < 2 * m->c.L * d; k++) { /* layer, key or value, column */
+        for (int k = m->c.L > 1 ? 2 * d : 0; k < 2 * m->c.L * d; k++) { /* layer, which, column */
             const NaiveKeys *kv = &r->kept[i][k / d / 2];
             double want = k / d % 2 ? kv->v[at + p][k % d] : kv->k[at + p][k % d];
             double is = (double)prefix->data[p * 2 * m->c.L * d + k];
