@@ -356,8 +356,8 @@ Tensor *prefix_expand(Model *m, Tape *tp, Tensor *phi_star, int B) {
  * keys j <= i + kn - qn.  That is the whole prefix and every token up to itself.
  *
  * A question stands at positions P, P+1, ... whatever it is read after: a prefix, a document or
- * nothing.  A document stands at the end of the window, its last token at S-1, where no question
- * comes.  So the LM learns to answer at the very positions where it will have to answer from a
+ * nothing.  A document stands at the end of the window, its last token at S-1, where questions do
+ * not come.  So the LM learns to answer at the very positions where it will have to answer from a
  * prefix, out of keys that are of other positions, whatever these are.  Without that a frozen LM
  * does not even copy a word out of a perfect prefix.
  *
@@ -636,10 +636,11 @@ static void copy_named(Model *m, const char *new, const Model *from, const char 
     }
 }
 
-/* Real tokens stand at positions P, P+1, ...: where P is another, their embeddings move with it. */
+/* A question stands at positions P, P+1, ...: where P is another, the embeddings of these move with
+ * it.  A document stands at the end, with any P. */
 void model_copy_lm(Model *m, const Model *from) {
     copy_named(m, "base_lm.", from, "base_lm.");
-    for (int i = 0, S = m->c.S, d = m->c.d; i < S; i++) {
+    for (int i = 0, S = m->c.S, d = m->c.d; i < m->c.P + m->c.Q + m->c.A && i < S; i++) {
         int was = i - m->c.P + from->c.P;
         if (was >= 0 && was < S)
             memcpy(m->lm->wpe->data + i * d, from->lm->wpe->data + was * d,

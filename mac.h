@@ -214,7 +214,8 @@ void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, 
                                                     may be another                               */
 void     model_share_start(Model *m, real sharp);/* question encoder = document encoder, with the
                                                     LM's embeddings where e = d; the finder's keys
-                                                    = its queries, sharp times what was drawn; the
+                                                    = its queries, sharp times what was drawn;
+                                                    what attention draws arrives unchanged; the
                                                     expansion = the LM's keys and values         */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */

@@ -1911,7 +1911,8 @@ real adam_step(Params *ps, Adam *o) {
     real scale = o->clip > 0 && norm > o->clip ? o->clip / norm : 1;
     MuonJob matrices = {ps, o, scale};
     o->step += finite;
-    if (finite && o->muon > 0) pool_run(ps->n, INLINE_COST, muon_job, &matrices);
+    if (finite && o->muon > 0) /* large ones are neighbours: one at a time */
+        pool_split(ps->n, ps->n, INLINE_COST, muon_job, &matrices);
     for (int i = 0; i < ps->n; i++) {
         Param *p = ps->p[i];
         size_t n = tensor_size(&p->t);

@@ -59,8 +59,8 @@ static const Option options[] = {
      0.9999, FIELD(muon)},
     {"decay", "weight decay (AdamW)", 0, 0, 1, FIELD(decay)},
     {"guidance", "weight of -log(the finder's attention on the right one of the step's documents)",
-     0.1, 0, 100, FIELD(guidance)},
-    {"distill", "weight of the prefix' distance from what the LM itself makes of the document",
+     0.2, 0, 100, FIELD(guidance)},
+    {"distill", "weight of the prefix' distance from what the LM itself makes of the answer",
      1, 0, 100, FIELD(distill)},
     {"alike", "1: each answer counts the same, 0: each of its tokens, as in the paper", 1, 0, 1,
      FIELD(alike)},
@@ -74,7 +74,7 @@ static const Option options[] = {
     {"reanswer", "how often an answer becomes another of its relation", 0.8, 0, 1,
      FIELD(reanswer)},
     {"made-answers", "share of these answers that is made up", 0.3, 0, 1, FIELD(made_answers)},
-    {"share-start", "1: question encoder = document encoder, embeddings = the LM's, at first",
+    {"share-start", "1: at first encoders are alike, words pass unchanged, the prefix is the LM's",
      1, 0, 1, FIELD(share_start)},
     {"sharp", "factor of the finder's first queries and keys with --share-start", 8, 0, 100,
      FIELD(sharp)},
@@ -688,7 +688,7 @@ static void run_stage(Training *t, const char *name, int steps, double lr,
     }
 }
 
-/* From here on the LM is frozen.  Encoders begin alike, and the finder's keys as its queries. */
+/* From here on the LM is frozen, and what surrounds it has its start. */
 static void start_mac(Training *t) {
     t->stage = STAGE_MAC;
     freeze(t);

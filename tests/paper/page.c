@@ -751,7 +751,7 @@ static const struct { const char *cell, *what; } designs[] = {
     {"own", "the paper's own loss (no guidance, no distillation, each token alike), encoders as "
             "drawn, banks of 32 from the start"},
     {"enconly4", "encoder with T learned tokens, 4 layers (as many as encoder and decoder)"},
-    {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T16", "P 4, T 16"}, {"B1", "agg_B 1"},
+    {"P1", "P 1"}, {"P4", "P 4"}, {"T4", "P 4, T 4"}, {"T8", "P 4, T 8"}, {"B1", "agg_B 1"},
     {"B4", "agg_B 4"}, {"docs8", "four times 8 documents a step, banks up to 8"},
     {"docs128", "128 documents, 96 without gradient"},
     {"drop25", "25% without a gradient (section 5), 1,066 steps"},

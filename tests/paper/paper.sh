@@ -152,7 +152,7 @@ timed() { # CORPUS: alone on the machine, with encoders as drawn, which take as 
 }
 
 # Short trainings on people, each with one thing changed (P + D stay: the LM's window holds both).
-# T 4 and T 16 beside P4: with P 2 the prefix has room for 8 vectors only.  Where fewer documents
+# T 4 and T 8 beside P4, whose T is 16.  Where fewer documents
 # have questions, a step takes several batches, or there are more steps, so that as many are asked.
 designs() {
     while read -r design options; do
@@ -165,10 +165,10 @@ drop50 --drop 0.5 --accumulate 2
 drop75 --drop 0.75 --accumulate 4
 own --guidance 0 --distill 0 --alike 0 --share-start 0 --group 32
 enconly4 --enc_only 1 --enc_L 4
-T4 --T 4 --P 4 --D 190
-T16 --T 16 --P 4 --D 190
-P1 --P 1 --D 193
-P4 --P 4 --D 190
+T4 --T 4 --P 4 --D 204
+T8 --T 8 --P 4 --D 204
+P1 --P 1 --D 207
+P4 --P 4 --D 204
 B1 --agg_B 1
 B4 --agg_B 4
 docs8 --docs 8 --accumulate 4

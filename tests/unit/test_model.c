@@ -361,6 +361,7 @@ static void test_copied_lm(void) {
     Model *m = noisy_model(&c, 4);
     Fixture f;
     fixture(&f, &c, 3, 3, 2);
+    f.qa[1].doc = 2, f.qa[2].doc = f.qa[2].n; /* documents do not move */
     tape_reset(tp);
     Tensor *want = lm_hidden(m, tp, f.qa, 3, NULL, NULL);
     for (c.P = 1; c.P < 4; c.P++) {
@@ -1891,10 +1892,12 @@ static void test_config(void) {
 }
 
 /* At the start what attention draws arrives as it was, and the expansion makes of a state x, whose
- * numbers have mean 0 and variance 1, the keys and values W (g x + b) + c of an LM layer. */
-static void test_start_reads(void) {
+ * numbers have mean 0 and variance 1, the keys and values W (g x + b) + c of an LM layer; where
+ * pre_ff is less than 2d, of the first pre_ff/2 numbers of x, and the others are added. */
+static void test_start_reads(int pre_ff) {
     MacConfig c = mac_config_default();
-    int d = c.d, n = c.P * 2 * c.L;
+    c.pre_ff = pre_ff;
+    int d = c.d, n = c.P * 2 * c.L, passed = pre_ff / 2 < d ? pre_ff / 2 : d;
     Model *m = model_new(&c, 3);
     uint64_t r = 7;
     for (int i = 0; i < m->ps.n; i++)
@@ -1916,9 +1919,10 @@ static void test_start_reads(void) {
         const real *W = named(m, at, l, "attn.c_attn.weight"), *gain = named(m, at, l, "ln_1.weight");
         const real *more = named(m, at, l, "ln_1.bias"), *b = named(m, at, l, "attn.c_attn.bias");
         for (int i = 0; i < d; i++) {
-            double want = (double)b[first + i];
+            const real *state = x->data + g / (n / c.T) * d;
+            double want = (double)b[first + i] + (i < passed ? 0 : (double)state[i]);
             for (int j = 0; j < d; j++)
-                want += (double)(x->data[g / (n / c.T) * d + j] * gain[j] + more[j])
+                want += (double)((j < passed ? state[j] * gain[j] : 0) + more[j])
                         * (double)W[j * 3 * d + first + i];
             double is = (double)y->data[g * d + i];
             CHECK(fabs(is - want) < 1e-3, "place %d of the prefix starts at %g, not %g", g, is, want);
@@ -1990,7 +1994,7 @@ int main(int argc, char **argv) {
     test_fingerprint(0), test_fingerprint(9);
     test_padding();
     test_config();
-    test_start_reads();
+    test_start_reads(192), test_start_reads(200), test_start_reads(21), test_start_reads(1);
     test_limits();
     tape_free(tp);
     return check_done("test_model");

@@ -198,7 +198,7 @@ static void out_copy(Tape *tp, Case *c, const char *name, const real *x, const T
 static void run_step(Tape *tp, Case *c) {
     const Tensor *w = in(c, "w"), *m = in(c, "mean"), *v = in(c, "square"), *g = in(c, "g");
     Params ps = {NULL, 0};
-    if (!w || !m || !g || (v && numel(v) != numel(w))) return;
+    if (!w || w->ndim < 2 || !m || !g || (v && numel(v) != numel(w))) return;
     Tensor *t = param_new(&ps, "w", w->ndim, w->shape[0], w->shape[1], w->shape[2]);
     if (!t) return;
     Param *p = ps.p[0];
