@@ -110,7 +110,7 @@ PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$
     PAPER_factbook='$(PAPER_factbook)' sh tests/paper/paper.sh $(B)
 EXPERIMENTS := $(patsubst %,$(B)/tests/paper/%,adapt bank drop limit look retrieve page)
 $(EXPERIMENTS) $(B)/tests/paper/test_paper: $(B)/tests/paper/lib.o $(B)/tests/paper/tune.o
-paper: train run $(EXPERIMENTS)
+paper: $(B)/train $(B)/run $(EXPERIMENTS)
 	@$(PAPER_STEP) begin
 	@$(AGAIN) -j$(JOBS) $(PAPER_MORE) $(PAPER_PAIRS)
 	@$(AGAIN) REAL=double paper-double
