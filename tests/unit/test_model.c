@@ -163,9 +163,9 @@ static void naive_attend(double *o, const double *q, const NaiveKeys *kv, int d,
     }
 }
 
-/* Hidden states h[n][8] of the first n tokens of a sequence.  prefix: its own [P*2L, d], rows p*2L + 2l + (key 0, value
- * 1), `apart` rows between one and the next; NULL: none.  kept: keys and values of each layer, or
- * NULL. */
+/* Hidden states h[n][8] of the first n tokens of a sequence.  prefix: its own [P*2L, d], rows
+ * p*2L + 2l + (key 0, value 1), `apart` rows between one and the next; NULL: none.  kept: keys and
+ * values of each layer, or NULL. */
 static void naive_hidden(Model *m, const Ids *ids, int n, const real *prefix, int apart,
                          double (*h)[8], NaiveKeys *kept) {
     const char *lm = "base_lm.base_lm.transformer.", *at = "base_lm.base_lm.transformer.h.";
@@ -1916,8 +1916,9 @@ static void test_start_reads(int pre_ff) {
     for (int g = 0; g < n; g++) {
         int l = g / 2 % c.L, first = (1 + g % 2) * d;
         const char *at = "base_lm.base_lm.transformer.h.";
-        const real *W = named(m, at, l, "attn.c_attn.weight"), *gain = named(m, at, l, "ln_1.weight");
-        const real *more = named(m, at, l, "ln_1.bias"), *b = named(m, at, l, "attn.c_attn.bias");
+        const real *W = named(m, at, l, "attn.c_attn.weight");
+        const real *gain = named(m, at, l, "ln_1.weight"), *more = named(m, at, l, "ln_1.bias");
+        const real *b = named(m, at, l, "attn.c_attn.bias");
         for (int i = 0; i < d; i++) {
             const real *state = x->data + g / (n / c.T) * d;
             double want = (double)b[first + i] + (i < passed ? 0 : (double)state[i]);
@@ -1925,7 +1926,8 @@ static void test_start_reads(int pre_ff) {
                 want += (double)((j < passed ? state[j] * gain[j] : 0) + more[j])
                         * (double)W[j * 3 * d + first + i];
             double is = (double)y->data[g * d + i];
-            CHECK(fabs(is - want) < 1e-3, "place %d of the prefix starts at %g, not %g", g, is, want);
+            CHECK(fabs(is - want) < 1e-3, "place %d of the prefix starts at %g, not %g", g, is,
+                  want);
         }
     }
     static const char *const blocks[] = {
