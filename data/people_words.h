@@ -34,10 +34,13 @@ static const char *const test_first[] = {
     "Joaquín", "Guadalupe", "Rodrigo", "Inés", "Małgorzata", "Zbigniew", "Wojciech", "Grażyna",
     "Mehmet", "Ayşe", "Emre", "Gülşen", "Oluwaseun", "Folasade", "Babatunde", "Ngozi", "Thuy",
     "Duc", "Quang", "Hương", "Rajesh", "Priyanka", "Sunita", "Arjun", "Pekka", "Aino", "Väinö",
-    "Tuulikki", "Khalid", "Fatima", "Yusuf", "Zaynab", "Guðrún", "Sigurður", "Þóra", "Hallgrímur",
+    "Tuulikki", "Khalid", "Fatima", "Yusuf",
+    "Zaynab", "Guðrún", "Sigurður", "Þóra", "Hallgrímur",
     "Tāne", "Wiremu", "Aroha", "Hinemoa", "Haruto", "Yoko", "Kenji", "Sakura", "Min-jun",
-    "Ji-woo", "Xiaoming", "Zhiwei", "Lihua", "Jean-Luc", "Hélène", "Benoît", "Anaïs", "Giuseppe",
-    "Chiara", "Alessandro", "João", "Thiago", "Conceição", "Zsófia", "László", "Ágnes", "Jiří",
+    "Ji-woo", "Xiaoming", "Zhiwei", "Lihua",
+    "Jean-Luc", "Hélène", "Benoît", "Anaïs", "Giuseppe",
+    "Chiara", "Alessandro", "João", "Thiago",
+    "Conceição", "Zsófia", "László", "Ágnes", "Jiří",
     "Božena", "Ondřej", "Ioana", "Mihai", "Dimitris", "Eleni", "Svetlana", "Dmitri", "Oksana",
     "Taras", "Llywelyn", "Angharad", "Siobhán", "Niamh", "Hamish", "Yael", "Avraham", "Shirin",
     "Farhad", "Baraka", "Neema", "Thandiwe", "Sipho", "Tesfaye", "Almaz", "Keanu", "Leilani",
@@ -45,7 +48,8 @@ static const char *const test_first[] = {
     "Nigel", NULL};
 static const char *const test_last[] = {
     "García", "Rodríguez", "Etxeberria", "Kowalczyk", "Wiśniewski", "Szczepański", "Yılmaz",
-    "Öztürk", "Demirtaş", "Adeyemi", "Okonkwo", "Ogunleye", "Nguyen", "Phạm", "Trinh", "Sharma",
+    "Öztürk", "Demirtaş", "Adeyemi", "Okonkwo",
+    "Ogunleye", "Nguyen", "Phạm", "Trinh", "Sharma",
     "Banerjee", "Krishnamurthy", "Korhonen", "Mäkinen", "Virtanen", "Al-Rashid", "El-Sayed",
     "Haddad", "Jónsdóttir", "Sigurðsson", "Ngata", "Parata", "Tanaka", "Watanabe", "Fujimoto",
     "Choi", "Hwang", "Zhang", "Ouyang", "Dubois", "Lefèvre", "D'Angelo", "Dell'Acqua", "Ferrari",
@@ -80,9 +84,12 @@ static const char *const codas[] = {
     "ng", "nk", "ns", "nt", "p", "rd", "rk", "rn", "rs", "rt", "sh", "sk", "ss", "st", "th", "ts",
     "tz", "v", "w", "x", "z", NULL};
 static const char *const accents[] = {
-    "á", "é", "í", "ó", "ú", "à", "è", "ê", "ë", "ì", "ï", "ö", "ü", "ä", "å", "ø", "ñ", "ç",
-    "æ", "ã", "â", "ô", "õ", "î", "û", "ý", "ð", "þ", "ł", "ń", "ś", "š", "ş", "ğ", "ž", "ź",
-    "ż", "č", "ć", "ř", "ě", "ů", "ő", "ű", "ą", "ę", "ā", "ē", "ī", "ō", "ū", "ņ", "ļ", "ı",
+    "á", "é", "í", "ó", "ú", "à", "è", "ê", "ë",
+    "ì", "ï", "ö", "ü", "ä", "å", "ø", "ñ", "ç",
+    "æ", "ã", "â", "ô", "õ", "î", "û", "ý", "ð",
+    "þ", "ł", "ń", "ś", "š", "ş", "ğ", "ž", "ź",
+    "ż", "č", "ć", "ř", "ě", "ů", "ő", "ű", "ą",
+    "ę", "ā", "ē", "ī", "ō", "ū", "ņ", "ļ", "ı",
     "ß", "ư", "ơ", "ạ", "ầ", "ễ", "ệ", "ị", "ọ", "ủ", "ữ", NULL};
 
 /* ---- what is said of people ---- */
