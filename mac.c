@@ -1413,7 +1413,7 @@ void model_free(Model *m) {
 int model_save(const Model *m, StWriter *file, int moments) {
     MacConfig c = m->c;
     char number[32];
-    st_add_meta(file, "format", "mac-model");
+    st_add_meta(file, "format", "mac-model-2");
     for (const MacField *f = mac_fields; f->name; f++) {
         if (*config_at(&c, f) == 0) continue; /* what is off is not written, and model_load knows */
         snprintf(number, sizeof number, "%d", *config_at(&c, f));
@@ -1426,7 +1426,11 @@ Model *model_load(StFile *f, char *err) {
     MacConfig c = {0};
     char why[MAC_ERR];
     const char *format = st_meta(f, "format");
-    if (!format || strcmp(format, "mac-model")) {
+    if (format && !strcmp(format, "mac-model")) {
+        st_fail(f, err, "its LM learned documents at other positions than today's: train it anew");
+        return NULL;
+    }
+    if (!format || strcmp(format, "mac-model-2")) {
         st_fail(f, err, "this is %s, not a model made by train",
                 format && !strcmp(format, "mac-bank") ? "a memory bank"
                                                       : "a foreign safetensors file");

@@ -142,7 +142,7 @@ def random_model(sizes, dtype=torch.float32, seed=1, std=0.02):
 
 def load_model(path, dtype=torch.float32):
     tensors, meta = st_read(path)
-    if meta.get("format") != "mac-model":
+    if meta.get("format") != "mac-model-2":
         raise ValueError(f"{path}: not a model made by train")
     sizes = {**OFF, **meta}
     c, w = SimpleNamespace(**{k: int(sizes[k]) for k in (*CONFIG, *OFF)}), {}
@@ -166,7 +166,7 @@ def save_model(m, path):
         x = p.detach().numpy()
         tensors.update({name % g: x[g] for g in range(len(x))} if "%d" in name else {name: x})
     sizes = {k: str(getattr(m.c, k)) for k in (*CONFIG, *OFF) if getattr(m.c, k)}
-    meta = {**m.meta, "format": "mac-model", **sizes}
+    meta = {**m.meta, "format": "mac-model-2", **sizes}
     st_write(path, tensors, meta)
 
 

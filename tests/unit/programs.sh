@@ -175,6 +175,8 @@ check "one beam is greedy" sh -c "[ \"\$(./run ask --model '$dir/m' --bank '$dir
 check "beams in groups" run ask --model "$dir/m" --bank "$dir/b" --beams 4 --groups 2 --penalty 10 "Who discovered helium?"
 check "beams without a question" sh -c "./run ask --model '$dir/m' --bank '$dir/b' --json --beams 4 '' | grep -q '\"answer\": \"\"'"
 refused 1 "too many" ./run ask --model "$dir/m" --bank "$dir/b" --beams 900000000 "Who?"
+LC_ALL=C sed 's/"mac-model-2"/"mac-model"  /' "$dir/m" > "$dir/earlier"
+refused 1 "train it anew" ./run ask --model "$dir/earlier" --bank "$dir/b" "Who?"
 for penalty in 1x nan; do
     refused 2 "not a number" ./run ask --model "$dir/m" --bank "$dir/b" --penalty $penalty "Who?"
 done

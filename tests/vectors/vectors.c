@@ -391,7 +391,7 @@ static Model *random_model(const char *name, const MacConfig *config, uint64_t s
         for (size_t j = 0; j < numel(t); j++)
             t->data[j] = (real)(float)(t->data[j] + drawn(&seed, 0.1));
     }
-    file_begin("mac-model");
+    file_begin("mac-model-2");
     for (const MacField *f = mac_fields; f->name; f++) {
         int x;
         memcpy(&x, (const char *)&m->c + f->offset, sizeof x);
