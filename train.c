@@ -419,11 +419,15 @@ static void curve_draw(Training *t) {
 }
 
 /* ==== batches ================================================================================ */
-/* A training document, perhaps renamed and re-answered. */
-static void draw(Training *t, AugDoc *out) {
-    char room[256];
+/* A training document, perhaps renamed and re-answered.  Half of the names share a word with
+ * `like`, the name of another document, if there is one: among names drawn alone, a first name is
+ * enough to find a person. */
+static void draw(Training *t, const char *like, AugDoc *out) {
+    char room[256], shared[256];
     int doc = rng_below(&t->rng, t->train.n_docs);
     const char *name = aug_name(t->aug, opt.made_names, &t->rng, room, sizeof room);
+    if (like && rng_below(&t->rng, 2))
+        name = aug_namesake(name, like, &t->rng, shared, sizeof shared);
     if (aug_draw(t->aug, doc, name, opt.rename, opt.reanswer, opt.made_answers, &t->rng, out) != 0)
         die("out of memory");
 }
@@ -455,7 +459,7 @@ static Tensor *lm_batch_loss(Training *t) {
     char **asked = reader_room(&t->reader, B, sizeof *asked);
     for (int b = 0; b < B; b++) {
         AugDoc d;
-        for (draw(t, &d); d.n == 0; draw(t, &d)) aug_drop(&d);
+        for (draw(t, NULL, &d); d.n == 0; draw(t, NULL, &d)) aug_drop(&d);
         asked[b] = reader_room(&t->reader, t->model->c.S, 1);
         int kind = rng_below(&t->rng, 8);
         x[b] = lm_sequence(t, &d, kind, asked[b]);
@@ -471,7 +475,7 @@ static void draw_batch(Training *t, AugDoc *d, int n, int asked) {
     for (int i = 0; i < n; i++) {
         int again = 1;
         for (int tries = 0; again; tries++) {
-            draw(t, &d[i]);
+            draw(t, i ? d[rng_below(&t->rng, i)].title : NULL, &d[i]);
             again = i < asked && d[i].n == 0;
             for (int j = 0; j < i && !again && tries < 50; j++)
                 again = !strcmp(d[j].title, d[i].title);

@@ -262,6 +262,24 @@ const char *aug_name(const Augment *g, double made, uint64_t *rng, char *room, s
     return made_up(a, b, rng, room, n);
 }
 
+/* With the first word of one and the rest of the other, or all but the last word of one and the last
+ * of the other.  A name of one word has no namesake. */
+const char *aug_namesake(const char *name, const char *like, uint64_t *rng, char *room, size_t n) {
+    int last = rng_chance(rng, 0.5);
+    const char *a = last ? name : like, *b = last ? like : name;
+    size_t an = base_len(a), bn = base_len(b), end = last ? an : 0, from = last ? bn : 0;
+    if (last) {
+        while (end > 0 && a[end - 1] != ' ') end--;
+        while (from > 0 && b[from - 1] != ' ') from--;
+    } else {
+        while (end < an && a[end] != ' ') end++;
+        while (from < bn && b[from] != ' ') from++;
+    }
+    if (end == 0 || end == an || from == 0 || from == bn) return name;
+    snprintf(room, n, "%.*s%.*s", (int)end, a, (int)(bn - from), b + from);
+    return room;
+}
+
 typedef struct { const char *str; size_t len; } Repl;            /* str NULL: it stays        */
 #define ROOM 128             /* bytes of an answer that is made up                            */
 

@@ -156,8 +156,8 @@ static void draw_part(char *part, const char *const *list, Split home, uint64_t 
     strcat(strcat(part, "-"), word);
 }
 
-/* The full names in use, by their hashes; 0: free. */
-typedef struct { uint64_t *slot; size_t n; } Names;
+/* The full names in use, by their hashes; 0: free.  And the parts of the last one. */
+typedef struct { uint64_t *slot; size_t n; char first[WORD], last[WORD]; } Names;
 
 static int names_add(Names *names, const char *title) {/* 0: it is there already              */
     uint64_t h = text_hash(title);
@@ -183,10 +183,12 @@ enum { KNOWN, NEW_ANSWERS, NEW_SENTENCES, NEW_BOTH, N_KINDS };
 static const char *const kinds[N_KINDS] = {"known", "answers never seen", "sentences never seen",
                                            "both never seen"};
 
+/* Half of the people of valid share their first or their last name with the one before, as many
+ * of test do: those who choose a model by valid should see who is mistaken for whom. */
 static void draw_name(Person *p, Split split, Names *names, uint64_t *rng) {
+    char last[WORD];
     do {
-        int two = rng_below(rng, 10) > 0;
-        char last[WORD];
+        int two = rng_below(rng, 10) > 0, kin = split == VALID ? rng_below(rng, 4) : 2;
         if (split == TEST) {
             strcpy(p->first, any(test_first, rng));
             strcpy(last, any(test_last, rng));
@@ -194,8 +196,12 @@ static void draw_name(Person *p, Split split, Names *names, uint64_t *rng) {
             draw_part(p->first, train_first, split, rng);
             draw_part(last, train_last, split, rng);
         }
+        if (kin == 0 && *names->first) strcpy(p->first, names->first);
+        if (kin == 1 && *names->last) strcpy(last, names->last);
         snprintf(p->title, sizeof p->title, "%s%s%s", p->first, two ? " " : "", two ? last : "");
     } while (!names_add(names, p->title));
+    strcpy(names->first, p->first);
+    strcpy(names->last, last);
     p->she = rng_below(rng, 2);
 }
 
@@ -415,6 +421,7 @@ static void write_docs(FILE *f, Split split, int n, Names *names, uint64_t *rng)
         kind[i] = kind[k];
         kind[k] = i % N_KINDS;
     }
+    *names->first = *names->last = 0;
     for (int i = 0; i < n; i++) {
         Person p;
         int what = split == TEST ? kind[i] : KNOWN;
@@ -435,7 +442,7 @@ static int make_dir(const char *dir) {
 int people_write(const char *dir, int n_train, uint64_t seed, char *err) {
     int n[3] = {n_train, N_VALID, N_TEST};
     char path[1024];
-    Names names = {NULL, 4096};
+    Names names = {NULL, 4096, "", ""};
     if (make_dir(dir) != 0 && errno != EEXIST) {
         snprintf(err, MAC_ERR, "%.400s: cannot make this folder: %s", dir, strerror(errno));
         return -1;

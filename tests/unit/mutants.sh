@@ -281,6 +281,8 @@ mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a q
 mutant data/people.c 's/ || home_of(word) != home / /' "people: made-up words of test in training"
 mutant data/people.c 's/{test_first, test_last, forms, /{fillers, fillers, forms, /' \
     "people: names of test in training"
+mutant data/people.c 's/split == VALID ? rng_below(rng, 4) : 2/2/' "people: no namesakes in valid"
+mutant data/augment.c 's/int last = rng_chance(rng, 0.5);/int last = 1;/' "namesakes: only the last word"
 mutant data/people.c 's/held ? held_forms : forms/forms/' "people: no sentences of test's own"
 mutant run.c 's/kinds\[i == 2 ? 0 : i - 5\]/kinds[i == 2 ? 0 : 8 - i]/' "table: kinds of another memory"
 

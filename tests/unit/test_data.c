@@ -903,7 +903,15 @@ static void check_names(const Corpus *c, const char *seen) {
             for (char *p = strtok(title, " "); p && i == 2; p = strtok(NULL, " "))
                 CHECK(!has_word(seen, p), "%s of %s was seen", p, c[i].docs[k].title);
         }
-    int n = c[0].n_docs + c[1].n_docs + c[2].n_docs;
+    int n = c[0].n_docs + c[1].n_docs + c[2].n_docs, kin = 0;
+    for (int k = 1; k < c[1].n_docs; k++) { /* valid: half are called as the one before */
+        const char *a = c[1].docs[k - 1].title, *b = c[1].docs[k].title;
+        const char *x = strrchr(a, ' '), *y = strrchr(b, ' ');
+        size_t first = strcspn(a, " ");
+        kin += (first == strcspn(b, " ") && !strncmp(a, b, first)) || (x && y && !strcmp(x, y));
+    }
+    CHECK(abs(kin - 9 * c[1].n_docs / 20) < c[1].n_docs / 10, "%d of %d are namesakes", kin,
+          c[1].n_docs);
     CHECK(single > n / 15 && single < n / 7, "%d of %d have a single name", single, n);
 }
 
@@ -1114,6 +1122,34 @@ static void test_augment_names(void) {
         CHECK(memchr(small, 0, sizeof small), "no end");
     }
     aug_free(g);
+}
+
+/* Either the first word is that of the other name or the last one, half of the time each; what is
+ * in brackets belongs to no name; a name of one word stays, and is none's namesake. */
+static void test_augment_namesakes(void) {
+    static const struct { const char *name, *like, *first, *last; } of[] = {
+        {"Mia Rossi", "Ada Lee", "Ada Rossi", "Mia Lee"},
+        {"Mia de la Cruz", "Ada van Lee", "Ada de la Cruz", "Mia de la Lee"},
+        {"Peru (history)", "Ada Lee", "Peru (history)", "Peru (history)"},
+        {"New Peru (history)", "Ada Lee (poet)", "Ada Peru", "New Lee"},
+        {"Mia Rossi", "Ada", "Mia Rossi", "Mia Rossi"},
+        {"", "", "", ""}};
+    uint64_t rng = 6;
+    for (int i = 0; i < 6; i++) {
+        int first = 0, last = 0;
+        for (int n = 0; n < 1000; n++) {
+            char room[40];
+            const char *got = aug_namesake(of[i].name, of[i].like, &rng, room, sizeof room);
+            first += !strcmp(got, of[i].first), last += !strcmp(got, of[i].last);
+        }
+        int same = !strcmp(of[i].first, of[i].last);
+        CHECK(same ? first == 1000 : first + last == 1000 && abs(first - last) < 150,
+              "%s beside %s: %d times %s, %d times %s", of[i].name, of[i].like, first, of[i].first,
+              last, of[i].last);
+    }
+    char small[6];
+    aug_namesake("Mia Rossi", "Ada Lee", &rng, small, sizeof small);
+    CHECK(memchr(small, 0, sizeof small), "no end");
 }
 
 /* Answers that are made up stand in text, question and answer alike, are none that the document
@@ -1336,6 +1372,7 @@ int main(int argc, char **argv) {
     test_people(&people);
     test_augment_cases();
     test_augment_names();
+    test_augment_namesakes();
     test_augment_answers();
     test_augment_mentions();
     test_augment_people(&people);
