@@ -648,11 +648,11 @@ void model_copy_lm(Model *m, const Model *from) {
     }
 }
 
-/* W [out,in] becomes the identity, or as much of it as there is room for. */
+/* W [out,in] becomes the identity as far as it is square; the rest stays as drawn. */
 static void make_identity(const Tensor *W) {
     size_t out = (size_t)W->shape[0], in = (size_t)W->shape[1];
-    memset(W->data, 0, out * in * sizeof(real));
-    for (size_t i = 0; i < out && i < in; i++) W->data[i * in + i] = 1;
+    for (size_t i = 0; i < out && i < in; i++)
+        for (size_t j = 0; j < out && j < in; j++) W->data[i * in + j] = i == j;
 }
 
 /* Each network of the expansion becomes what the LM makes of a token's state x at that place: the
@@ -691,6 +691,9 @@ static void expand_as_lm(const Model *m) {
  * queries.  So a question attends to what is like it, the more so the larger the queries are:
  * `sharp` times what was drawn.
  *
+ * A token's place in a word or sentence is known by what stands before it.  So at first each head of
+ * the encoders but the last looks at one place: the token before, the one before that, and so on.
+ *
  * A word is read because nothing changes it on its way.  What the decoder draws from a text, and a
  * question from the bank, arrives as it was, and the prefix begins as the LM's own keys and values
  * of it.  Training has to learn where to look, not what to make of it. */
@@ -702,6 +705,8 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
+    for (int h = 0; h + 1 < m->c.enc_H && h < 7; h++) /* bucket h + 1: h + 1 tokens before */
+        m->enc->encoder.bias->data[(h + 1) * m->c.enc_H + h] += 5;
     for (int l = 0; l < m->c.enc_L && !m->c.enc_only; l++) {
         const T5Attn *cross = &m->enc->decoder.layer[l].cross;
         make_identity(cross->v.w), make_identity(cross->o.w);
@@ -1167,7 +1172,7 @@ const MacField mac_fields[] = {
     {NULL, NULL, 0, 0}};
 
 MacConfig mac_config_default(void) {
-    return (MacConfig){.V = 3072, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 6,
+    return (MacConfig){.V = 3072, .S = 0, .d = 96, .L = 3, .H = 6, .e = 96, .enc_L = 2, .enc_H = 8,
                        .enc_dh = 16, .enc_ff = 384, .T = 16, .P = 16, .agg_B = 2, .agg_H = 6,
                        .agg_dh = 16, .pre_ff = 192, .D = 192, .Q = 40, .A = 16};
 }

@@ -283,6 +283,7 @@ mutant data/people.c 's/{test_first, test_last, forms, /{fillers, fillers, forms
     "people: names of test in training"
 mutant data/people.c 's/split == VALID ? rng_below(rng, 4) : 2/2/' "people: no namesakes in valid"
 mutant data/augment.c 's/int last = rng_chance(rng, 0.5);/int last = 1;/' "namesakes: only the last word"
+mutant mac.c 's/h + 1 < m->c.enc_H \&\& h < 7/h < 0/' "start: no head looks at a place"
 mutant data/people.c 's/held ? held_forms : forms/forms/' "people: no sentences of test's own"
 mutant run.c 's/kinds\[i == 2 ? 0 : i - 5\]/kinds[i == 2 ? 0 : 8 - i]/' "table: kinds of another memory"
 
@@ -291,7 +292,7 @@ mutant tensor.c 's/x\[i\] = g\[i\] \* scale + o->muon/x[i] = o->muon/' "muon: no
 mutant tensor.c 's/(real)0.2 \* real_sqrt((real)longer)/(real)0.2 * real_sqrt((real)r)/' "muon: of the shorter side"
 mutant mac.c 's/p->matrix = p->t.ndim == 2 .*/p->matrix = 0;/' "muon: no matrix"
 mutant tensor.c 's/at += each)/at += tensor_size(\&p->t))/' "muon: the first of a group alone"
-mutant mac.c 's/W->data\[i \* in + i\] = 1;/W->data[i * in + i] = 0;/' "start: nothing arrives"
+mutant mac.c 's/W->data\[i \* in + j\] = i == j/W->data[i * in + j] = 0/' "start: nothing arrives"
 mutant mac.c 's/in\[(h + i) \* d + i\] = -1/in[(h + i) * d + i] = 1/' "start: half of the state"
 mutant mac.c 's/lm->ln1.w->data\[j\] - (i == j)/lm->ln1.w->data[j]/' "start: the state counts twice"
 mutant mac.c 's/first = (1 + g % 2) \* d;/first = (2 - g % 2) * d;/' "start: keys are values"

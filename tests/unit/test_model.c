@@ -1898,7 +1898,7 @@ static void test_start_reads(int pre_ff) {
     MacConfig c = mac_config_default();
     c.pre_ff = pre_ff;
     int d = c.d, n = c.P * 2 * c.L, passed = pre_ff / 2 < d ? pre_ff / 2 : d;
-    Model *m = model_new(&c, 3);
+    Model *m = model_new(&c, 3), *drawn = model_new(&c, 3);
     uint64_t r = 7;
     for (int i = 0; i < m->ps.n; i++)
         for (size_t j = 0; j < numel(&m->ps.p[i]->t) && !strncmp(m->ps.p[i]->name, "base", 4); j++)
@@ -1930,21 +1930,39 @@ static void test_start_reads(int pre_ff) {
                   want);
         }
     }
+    static const char *const encoders[] = {"enc_decoder.", "aggregator.question_encoder."};
+    for (int e = 0; e < 2; e++) { /* each head but the last of a new model looks at one place */
+        const char *bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+        const real *is = named(m, encoders[e], -1, bias), *was = named(drawn, encoders[0], -1, bias);
+        for (int i = 0; i < 32; i++)
+            for (int h = 0; h < c.enc_H; h++) {
+                real more = i == h + 1 && h + 1 < c.enc_H ? 5 : 0;
+                CHECK(is[i * c.enc_H + h] == was[i * c.enc_H + h] + more, "bias %d of head %d", i, h);
+            }
+    }
     static const char *const blocks[] = {
         "enc_decoder.decoder.block.%d.layer.1.EncDecAttention.v.weight",
         "enc_decoder.decoder.block.%d.layer.1.EncDecAttention.o.weight",
-        "aggregator.question_encoder.decoder.block.%d.layer.1.EncDecAttention.o.weight",
         "aggregator.cross_attention_list.%d.attn.to_v.weight",
         "aggregator.cross_attention_list.%d.attn.to_out.0.weight"};
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 4; i++)
         for (int l = 0; l < 2; l++) {
             char name[MAC_NAME];
             snprintf(name, sizeof name, blocks[i], l);
-            const real *w = named(m, name, -1, "");
-            for (int j = 0; j < d * d; j++)
-                CHECK(w[j] == (j / d == j % d), "%s [%d] starts at %g", name, j, (double)w[j]);
+            const Tensor *w = param_find(&m->ps, name), *was = param_find(&drawn->ps, name);
+            int out = w->shape[0], in = w->shape[1];
+            for (int j = 0; j < out * in; j++) {
+                int square = j / in < in && j % in < out;
+                real want = square ? j / in == j % in : was->data[j];
+                CHECK(w->data[j] == want, "%s [%d] starts at %g", name, j, (double)w->data[j]);
+            }
+            for (int j = 0; j < out * in && i < 2; j++) { /* blocks[i] without "enc_decoder." */
+                const real *copy = named(m, "aggregator.question_encoder.", -1, name + 12);
+                CHECK(w->data[j] == copy[j], "%s of a question [%d]", name, j);
+            }
         }
     model_free(m);
+    model_free(drawn);
 }
 
 /* Every limit of memory below what is needed ends in a message. */
