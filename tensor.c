@@ -1852,6 +1852,8 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
  *
  *     A = X X^T,  B = b A + c A A,  X = a X + B X      (of a tall U: A = X^T X,  X = a X + X B)
  *
+ * An U as small as 1e-15 takes no step: its squares are no floats any more, |U| would come out too
+ * small, and of an X with singular values above 1.3 Newton and Schulz make infinity.
  * The factor makes a step as large as Adam's.  p->v holds X, A and B.  The gradient is no longer
  * needed, and a X + B X is put in its place.  Of a group [G,R,C] each matrix takes its own step. */
 static void muon_matrix(const Param *p, const Adam *o, real scale, size_t first) {
@@ -1865,7 +1867,7 @@ static void muon_matrix(const Param *p, const Adam *o, real scale, size_t first)
         x[i] = g[i] * scale + o->muon * m[i];
     }
     real norm = real_sqrt(row_dot(x, x, (int)n)), keep = 1 - o->lr * o->decay;
-    for (size_t i = 0; norm > 0 && i < n; i++) x[i] /= norm;
+    for (size_t i = 0; i < n; i++) x[i] = norm > (real)1e-15 ? x[i] / norm : 0;
     for (int step = 0; step < 5; step++) {
         if (R <= C) gemm(r, r, C, mat(x, C), mat_t(x, C), A, (size_t)r, ZERO, 0);
         else gemm(r, r, R, mat_t(x, C), mat(x, C), A, (size_t)r, ZERO, 0);
