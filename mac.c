@@ -691,12 +691,14 @@ static void expand_as_lm(const Model *m) {
  * queries.  So a question attends to what is like it, the more so the larger the queries are:
  * `sharp` times what was drawn.
  *
- * A token's place in a word or sentence is known by what stands before it.  So at first each head of
- * the encoders but the last looks at one place: the token before, the one before that, and so on.
+ * A token's place in a word or sentence is known by what stands before it.  So at first the heads
+ * of the encoders look mostly at one place each: the token before, the one before that, and so on.
+ * The last head, and those beyond seven, have no place.
  *
  * A word is read because nothing changes it on its way.  What the decoder draws from a text, and a
- * question from the bank, arrives as it was, and the prefix begins as the LM's own keys and values
- * of it.  Training has to learn where to look, not what to make of it. */
+ * question from the bank, arrives as it was (heads beyond the width add what they were drawn to),
+ * and the prefix begins as the LM's own keys and values of it.  Training has to learn where to
+ * look, not what to make of it. */
 void model_share_start(Model *m, real sharp) {
     const Tensor *wte = m->lm->wte;
     size_t n = tensor_size(wte);
@@ -705,8 +707,8 @@ void model_share_start(Model *m, real sharp) {
     real scale = 1 / (real)sqrt(square / (real)n);
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
-    for (int h = 0; h + 1 < m->c.enc_H && h < 7; h++) /* bucket h + 1: h + 1 tokens before */
-        m->enc->encoder.bias->data[(h + 1) * m->c.enc_H + h] += 5;
+    for (int h = 0; h + 1 < m->c.enc_H && h < 7; h++) /* e^5: two thirds of a text's attention */
+        m->enc->encoder.bias->data[(h + 1) * m->c.enc_H + h] += 5; /* h + 1 tokens before */
     for (int l = 0; l < m->c.enc_L && !m->c.enc_only; l++) {
         const T5Attn *cross = &m->enc->decoder.layer[l].cross;
         make_identity(cross->v.w), make_identity(cross->o.w);

@@ -1852,10 +1852,11 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
  *
  *     A = X X^T,  B = b A + c A A,  X = a X + B X      (of a tall U: A = X^T X,  X = a X + X B)
  *
- * An U as small as 1e-15 takes no step: its squares are no floats any more, |U| would come out too
- * small, and of an X with singular values above 1.3 Newton and Schulz make infinity.
  * The factor makes a step as large as Adam's.  p->v holds X, A and B.  The gradient is no longer
- * needed, and a X + B X is put in its place.  Of a group [G,R,C] each matrix takes its own step. */
+ * needed, and a X + B X is put in its place.  Of a group [G,R,C] each matrix takes its own step.
+ *
+ * Where |U| is 1e-15 or less, W only decays.  Of a U still smaller the squares are no floats, |U|
+ * comes out too small, and singular values above 1.26 grow to infinity. */
 static void muon_matrix(const Param *p, const Adam *o, real scale, size_t first) {
     const int *shape = p->t.shape + p->t.ndim - 2;
     int R = shape[0], C = shape[1], r = R < C ? R : C, longer = R < C ? C : R;

@@ -419,9 +419,9 @@ static void curve_draw(Training *t) {
 }
 
 /* ==== batches ================================================================================ */
-/* A training document, perhaps renamed and re-answered.  Half of the names share a word with
- * `like`, the name of another document, if there is one: among names drawn alone, a first name is
- * enough to find a person. */
+/* A training document, perhaps renamed and re-answered.  Half of the time the name that is drawn
+ * becomes a namesake of `like`, the name of another document, if there is one: among names drawn
+ * alone, a first name is enough to find a person. */
 static void draw(Training *t, const char *like, AugDoc *out) {
     char room[256], shared[256];
     int doc = rng_below(&t->rng, t->train.n_docs);

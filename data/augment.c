@@ -262,8 +262,8 @@ const char *aug_name(const Augment *g, double made, uint64_t *rng, char *room, s
     return made_up(a, b, rng, room, n);
 }
 
-/* With the first word of one and the rest of the other, or all but the last word of one and the last
- * of the other.  A name of one word has no namesake. */
+/* The first word of one and the rest of the other, or all but the last word of one and the last of
+ * the other.  A name of one word has no namesake. */
 const char *aug_namesake(const char *name, const char *like, uint64_t *rng, char *room, size_t n) {
     int last = rng_chance(rng, 0.5);
     const char *a = last ? name : like, *b = last ? like : name;

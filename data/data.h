@@ -142,7 +142,7 @@ void aug_drop(AugDoc *d);
  * learned by heart, and no others found. */
 const char *aug_name(const Augment *g, double made, uint64_t *rng, char *room, size_t n);
 /* A namesake of `like`, in room[n]: "Mia Rossi" becomes "Ada Rossi" or "Mia Lee" beside "Ada Lee".
- * Where either is a single word it is name itself. */
+ * Where either is a single word it is name itself; it may be `like` too. */
 const char *aug_namesake(const char *name, const char *like, uint64_t *rng, char *room, size_t n);
 void aug_free(Augment *g);
 

@@ -183,8 +183,8 @@ enum { KNOWN, NEW_ANSWERS, NEW_SENTENCES, NEW_BOTH, N_KINDS };
 static const char *const kinds[N_KINDS] = {"known", "answers never seen", "sentences never seen",
                                            "both never seen"};
 
-/* Half of the people of valid share their first or their last name with the one before, as many
- * of test do: those who choose a model by valid should see who is mistaken for whom. */
+/* Nearly half of the people of valid share their first or last name with the one before.  In test
+ * nearly all share one with somebody, and who chooses a model by valid should see mistakes. */
 static void draw_name(Person *p, Split split, Names *names, uint64_t *rng) {
     char last[WORD];
     do {
@@ -421,7 +421,7 @@ static void write_docs(FILE *f, Split split, int n, Names *names, uint64_t *rng)
         kind[i] = kind[k];
         kind[k] = i % N_KINDS;
     }
-    *names->first = *names->last = 0;
+    *names->first = *names->last = 0;                  /* no part goes from file to file      */
     for (int i = 0; i < n; i++) {
         Person p;
         int what = split == TEST ? kind[i] : KNOWN;

@@ -284,6 +284,7 @@ mutant data/people.c 's/{test_first, test_last, forms, /{fillers, fillers, forms
 mutant data/people.c 's/split == VALID ? rng_below(rng, 4) : 2/2/' "people: no namesakes in valid"
 mutant data/augment.c 's/int last = rng_chance(rng, 0.5);/int last = 1;/' "namesakes: only the last word"
 mutant mac.c 's/h + 1 < m->c.enc_H \&\& h < 7/h < 0/' "start: no head looks at a place"
+mutant mac.c 's/ \&\& h < 7; h++/ \&\& h < 15; h++/' "start: places of many tokens"
 mutant tensor.c 's/norm > (real)1e-15 ? x/norm > 0 ? x/' "muon: a gradient of nearly nothing"
 mutant data/people.c 's/held ? held_forms : forms/forms/' "people: no sentences of test's own"
 mutant run.c 's/kinds\[i == 2 ? 0 : i - 5\]/kinds[i == 2 ? 0 : 8 - i]/' "table: kinds of another memory"

@@ -1891,14 +1891,14 @@ static void test_config(void) {
     model_free(m);
 }
 
-/* At the start what attention draws arrives as it was, and the expansion makes of a state x, whose
- * numbers have mean 0 and variance 1, the keys and values W (g x + b) + c of an LM layer; where
- * pre_ff is less than 2d, of the first pre_ff/2 numbers of x, and the others are added. */
+/* At the start the expansion makes of a state x, whose numbers have mean 0 and variance 1, the keys
+ * and values W (g x + b) + c of an LM layer; where pre_ff is less than 2d, of the first pre_ff/2
+ * numbers of x, and the others are added. */
 static void test_start_reads(int pre_ff) {
     MacConfig c = mac_config_default();
     c.pre_ff = pre_ff;
     int d = c.d, n = c.P * 2 * c.L, passed = pre_ff / 2 < d ? pre_ff / 2 : d;
-    Model *m = model_new(&c, 3), *drawn = model_new(&c, 3);
+    Model *m = model_new(&c, 3);
     uint64_t r = 7;
     for (int i = 0; i < m->ps.n; i++)
         for (size_t j = 0; j < numel(&m->ps.p[i]->t) && !strncmp(m->ps.p[i]->name, "base", 4); j++)
@@ -1930,16 +1930,35 @@ static void test_start_reads(int pre_ff) {
                   want);
         }
     }
+    model_free(m);
+}
+
+/* The first seven heads of the encoders, but never the last, look at one place each. */
+static void test_start_places(int heads) {
+    MacConfig c = mac_config_default();
+    c.enc_H = heads;
+    Model *m = model_new(&c, 3), *drawn = model_new(&c, 3);
+    model_share_start(m, 2);
     static const char *const encoders[] = {"enc_decoder.", "aggregator.question_encoder."};
-    for (int e = 0; e < 2; e++) { /* each head but the last of a new model looks at one place */
-        const char *bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
-        const real *is = named(m, encoders[e], -1, bias), *was = named(drawn, encoders[0], -1, bias);
-        for (int i = 0; i < 32; i++)
-            for (int h = 0; h < c.enc_H; h++) {
-                real more = i == h + 1 && h + 1 < c.enc_H ? 5 : 0;
-                CHECK(is[i * c.enc_H + h] == was[i * c.enc_H + h] + more, "bias %d of head %d", i, h);
-            }
+    const char *bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+    const real *was = named(drawn, encoders[0], -1, bias);
+    for (int e = 0; e < 2; e++) {
+        const real *is = named(m, encoders[e], -1, bias);
+        for (int i = 0; i < 32 * heads; i++) {
+            int h = i % heads;
+            real more = i / heads == h + 1 && h + 1 < heads && h < 7 ? 5 : 0;
+            CHECK(is[i] == was[i] + more, "bias %d of head %d", i / heads, h);
+        }
     }
+    model_free(m), model_free(drawn);
+}
+
+/* What an attention draws arrives as it was: values and outputs are the identity as far as they are
+ * square, documents' and questions' decoders alike. */
+static void test_start_arrives(void) {
+    MacConfig c = mac_config_default();
+    Model *m = model_new(&c, 3), *drawn = model_new(&c, 3);
+    model_share_start(m, 2);
     static const char *const blocks[] = {
         "enc_decoder.decoder.block.%d.layer.1.EncDecAttention.v.weight",
         "enc_decoder.decoder.block.%d.layer.1.EncDecAttention.o.weight",
@@ -1956,13 +1975,12 @@ static void test_start_reads(int pre_ff) {
                 real want = square ? j / in == j % in : was->data[j];
                 CHECK(w->data[j] == want, "%s [%d] starts at %g", name, j, (double)w->data[j]);
             }
-            for (int j = 0; j < out * in && i < 2; j++) { /* blocks[i] without "enc_decoder." */
-                const real *copy = named(m, "aggregator.question_encoder.", -1, name + 12);
+            if (i > 1) continue;
+            const real *copy = named(m, "aggregator.question_encoder.", -1, name + 12);
+            for (int j = 0; j < out * in; j++) /* +12: without "enc_decoder." */
                 CHECK(w->data[j] == copy[j], "%s of a question [%d]", name, j);
-            }
         }
-    model_free(m);
-    model_free(drawn);
+    model_free(m), model_free(drawn);
 }
 
 /* Every limit of memory below what is needed ends in a message. */
@@ -2015,6 +2033,7 @@ int main(int argc, char **argv) {
     test_padding();
     test_config();
     test_start_reads(192), test_start_reads(200), test_start_reads(21), test_start_reads(1);
+    test_start_places(1), test_start_places(8), test_start_places(40), test_start_arrives();
     test_limits();
     tape_free(tp);
     return check_done("test_model");

@@ -1096,7 +1096,8 @@ static void muon_tiny(void) {
         adam_step(&ps, &o);
         double most = 0;
         for (int i = 0; i < 33 * 33; i++)
-            if (!(fabs((double)w->data[i]) <= most)) most = fabs((double)w->data[i]);
+            if (most == most && !(fabs((double)w->data[i]) <= most))
+                most = fabs((double)w->data[i]);
         CHECK(most < 1.2, "muon: a gradient of %g moves a weight by %g", size, most);
         moved += most > 0;
         CHECK(most > 0 || size < 1e-15, "muon: a gradient of %g moves nothing", size);
