@@ -67,7 +67,7 @@ $(B)/%: $(B)/%.o $(CORE) $(DATA)
 # ---- the main job; TRAIN= takes options of ./train
 CORPUS = people
 TRAIN  = $(TRAIN_$(CORPUS))
-# People need no more than a small model.  wnnames gets ten minutes here, other real text the
+# People need no more than a small model.  wnnames is trained shortly here, other real text by the
 # defaults of ./train (TRAIN= asks for them there too).
 TRAIN_people  = --d 64 --H 4 --e 64 --enc_ff 256 --agg_H 4 --pre_ff 128 \
     --steps-lm 3000 --steps 2400 --lr 6e-3 --made-names 0 --made-answers 0

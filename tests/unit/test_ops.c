@@ -1089,8 +1089,7 @@ static void muon_tiny(void) {
         Adam o = adam_default(1);
         o.muon = (real)0.95;
         for (int i = 0; i < 33 * 33; i++) {
-            w->data[i] = 0;
-            if (ps.p[0]->m) ps.p[0]->m[i] = 0;
+            w->data[i] = ps.p[0]->m[i] = 0;
             w->grad[i] = (real)(size * u[i / 33] * u[33 + i % 33]);
         }
         adam_step(&ps, &o);
