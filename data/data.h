@@ -116,8 +116,9 @@ void  bm25_free(Bm25 *b);
 
 /* ---- people.c ---- */
 /* Writes train.jsonl, valid.jsonl and test.jsonl into dir (made if absent).  No two documents are
- * of one name.  Names of valid are made up like those of training, but nearly half share a part with
- * the one before; names of test are real ones, and no part of one occurs in the others.  The kinds of test's questions are in people.c. */
+ * of one name.  Names of valid are made up like those of training, but nearly half share a part
+ * with the one before; names of test are real ones, and no part of one occurs in the others.  The
+ * kinds of test's questions are in people.c. */
 int  people_write(const char *dir, int n_train, uint64_t seed, char *err);
 
 /* ---- augment.c: one training document, perhaps under another name and with other answers ---- */
