@@ -683,6 +683,29 @@ static void expand_as_lm(const Model *m) {
     }
 }
 
+/* Does the LM begin with a head that looks back?  See lm_looks_back. */
+static int looks_back(const MacConfig *c) { return c->H > 1 && c->L > 1; }
+
+/* Where the LM looks back, the encoder hands on what its second layer would see of a token: to the
+ * token the first head adds what the LM's first head does, and all others add 0.  scale: how much
+ * larger embeddings are here than in the LM. */
+static void encode_as_lm(const Model *m, real scale) {
+    int d = m->c.d, dh = d / m->c.H, inner = m->c.enc_H * m->c.enc_dh;
+    const LmLayer *lm = &m->lm->layer[0];
+    T5Layer *layer = m->enc->encoder.layer;
+    if (!looks_back(&m->c) || m->c.e != d || m->c.enc_H == 1 || m->c.enc_only) return;
+    for (int l = 0; l < m->c.enc_L; l++) {
+        memset(layer[l].self.o.w->data, 0, tensor_size(layer[l].self.o.w) * sizeof(real));
+        memset(layer[l].wo.w->data, 0, tensor_size(layer[l].wo.w) * sizeof(real));
+    }
+    for (int i = 0; i < dh && i < m->c.enc_dh; i++)
+        for (int j = 0; j < d; j++) {
+            real v = lm->attn.w->data[j * 3 * d + 2 * d + i] * lm->ln1.w->data[j];
+            layer->self.v.w->data[i * d + j] = v;
+            layer->self.o.w->data[j * inner + i] = lm->attn_out.w->data[i * d + j] * scale;
+        }
+}
+
 /* The paper starts both encoders from one pretrained T5, which aligns a question with its document
  * and hands words on before any training.  From nothing, this stands in for it.
  *
@@ -704,11 +727,12 @@ void model_share_start(Model *m, real sharp) {
     size_t n = tensor_size(wte);
     real square = 0;
     for (size_t i = 0; i < n; i++) square += wte->data[i] * wte->data[i];
-    real scale = 1 / (real)sqrt(square / (real)n);
+    real scale = square > 0 ? 1 / (real)sqrt(square / (real)n) : 1;
     for (size_t i = 0; m->c.e == m->c.d && square > 0 && i < n; i++)
         m->enc->embed->data[i] = wte->data[i] * scale;
     for (int h = 0; h + 1 < m->c.enc_H && h < 7; h++) /* e^5: two thirds of a text's attention */
         m->enc->encoder.bias->data[(h + 1) * m->c.enc_H + h] += 5; /* h + 1 tokens before */
+    encode_as_lm(m, scale);
     for (int l = 0; l < m->c.enc_L && !m->c.enc_only; l++) {
         const T5Attn *cross = &m->enc->decoder.layer[l].cross;
         make_identity(cross->v.w), make_identity(cross->o.w);
@@ -1254,6 +1278,36 @@ static Affine linear_new(Builder *b, const char *prefix, const char *name, int g
     return affine(b, prefix, name, (real)sqrt(1.0 / (3.0 * in)), g, out, in, out);
 }
 
+/* An LM copies a word with two heads, one above the other (an induction head, arXiv 2209.11895).
+ * The lower one hands each token what stood before it.  So the upper one can find where the token
+ * at hand stood before, and say what followed it there.  Training finds the upper one soon if there
+ * is a lower one, but the lower one late or never, as chance has it.  So the first of several heads
+ * in the first of several layers begins by looking mostly at the token before.
+ *
+ * The first dh numbers of a position i are dh/2 points of a circle, (cos w_f i, sin w_f i).  The
+ * head's keys are these points and nothing else; its queries are the points of i - 1:
+ *     q_i . k_j ~ sum over f of cos(w_f (i - 1 - j)), which is largest at j = i - 1.
+ * Each w_f is smaller than the one before, so that no other j comes near in a long text. */
+static void lm_looks_back(const LmWeights *w, const MacConfig *c) {
+    int d = c->d, dh = d / c->H;
+    real *q = w->layer[0].attn.w->data, *k = q + d; /* [d,3d]: columns of queries, of keys, .. */
+    real size = (real)(2.56 / sqrt(d)), gain = (real)sqrt(5.76 / sqrt(dh));
+    real circle = (real)6.283185307179586, turn = (real)0.43; /* w_f, in circles */
+    for (int j = 0; j < d; j++)
+        for (int x = 0; x < dh; x++) q[j * 3 * d + x] = k[j * 3 * d + x] = 0;
+    for (int f = 0; f + 1 < dh; f += 2, turn *= (real)dh / (real)(dh + 8)) {
+        real *wpe = w->wpe->data + f;
+        for (int i = 0; i < c->S; i++, wpe += d) {
+            real turns = turn * (real)i, angle = circle * (turns - (real)(int)turns);
+            wpe[0] = size * exact_cos(angle), wpe[1] = size * exact_sin(angle);
+        }
+        int even = f * 3 * d + f, odd = even + 3 * d; /* where number f becomes f, f + 1 does */
+        q[even] = q[odd + 1] = gain * exact_cos(circle * turn);
+        q[odd] = gain * exact_sin(circle * turn), q[even + 1] = -q[odd];
+        k[even] = k[odd + 1] = gain;
+    }
+}
+
 static LmWeights *lm_new(Builder *b, const MacConfig *c) {
     const char *pre = "base_lm.base_lm.transformer.";
     LmWeights *w = calloc(1, sizeof *w);
@@ -1275,6 +1329,7 @@ static LmWeights *lm_new(Builder *b, const MacConfig *c) {
         x->fc_out = affine(b, layer, "mlp.c_proj", out_std, 0, 4 * d, d, d);
     }
     w->ln_f = norm_new(b, pre, "ln_f", 0, d);
+    if (!b->failed && !b->blank && looks_back(c)) lm_looks_back(w, c);
     return w;
 }
 

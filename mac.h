@@ -205,18 +205,20 @@ typedef struct {
     T5Weights *enc, *qenc;                       /* theta_amort, theta_input                     */
     AggWeights *agg;                             /* psi, the per-token MLPs and the expansion    */
 } Model;
-Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory          */
+Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory; the LM's
+                                                    first head looks at the token before         */
 void     model_free(Model *m);
 int      model_save(const Model *m, StWriter *file, int moments); /* moments: Adam's too      */
 Model   *model_load(StFile *f, char *err);
-uint64_t model_fingerprint(const Model *m);      /* of sizes and weights                         */
+uint64_t model_fingerprint(const Model *m);      /* of sizes and weights: see bank_misfit        */
 void     model_copy_lm(Model *m, const Model *from);    /* of the same sizes d, L, H, S, V; its P
                                                     may be another                               */
 void     model_share_start(Model *m, real sharp);/* question encoder = document encoder, with the
                                                     LM's embeddings where e = d; the finder's keys
                                                     = its queries, sharp times what was drawn;
                                                     what attention draws arrives unchanged; the
-                                                    expansion = the LM's keys and values         */
+                                                    expansion = the LM's keys and values; heads of
+                                                    the encoders look at one place each          */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
@@ -271,7 +273,8 @@ Tensor  *mac_loss(Model *m, Tape *tp, const MacBatch *b, MacStats *stats);
 
 /* ==== mac.c: answers ========================================================================= */
 typedef struct {
-    int beams;                                   /* 0 or 1: greedy                               */
+    int beams;                                   /* 0 or 1: greedy; else the answer with the best
+                                                    mean of log p over tokens, EOS included      */
     int beam_groups;                             /* the beams search in so many groups, each by
                                                     itself; 0 or 1: plain beam search            */
     real penalty;                                /* of a token for each beam of an earlier group

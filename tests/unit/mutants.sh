@@ -283,6 +283,13 @@ mutant data/people.c 's/{test_first, test_last, forms, /{fillers, fillers, forms
     "people: names of test in training"
 mutant data/people.c 's/split == VALID ? rng_below(rng, 4) : 2/2/' "people: no namesakes in valid"
 mutant data/augment.c 's/int last = rng_chance(rng, 0.5);/int last = 1;/' "namesakes: only the last word"
+mutant mac.c 's/q\[odd\] = gain \* exact_sin/q[odd] = -gain * exact_sin/' "start: the LM looks ahead"
+mutant mac.c 's/turn \*= (real)dh \/ (real)(dh + 8)/turn *= 1/' "start: points that turn alike"
+mutant mac.c 's/return c->H > 1 \&\& c->L > 1;/return c->H > 1;/' "start: one layer looks back"
+mutant mac.c 's/j \* 3 \* d + 2 \* d + i\] \* lm->ln1/j * 3 * d + d + i] * lm->ln1/' "start: the LM's keys are handed on"
+mutant mac.c 's/lm->attn_out.w->data\[i \* d + j\] \* scale/lm->attn_out.w->data[i * d + j]/' \
+    "start: what the LM hands on is small"
+mutant mac.c 's/memset(layer\[l\].wo.w->data, 0,/memset(layer[0].wo.w->data, 0,/' "start: a layer adds"
 mutant mac.c 's/h + 1 < m->c.enc_H \&\& h < 7/h < 0/' "start: no head looks at a place"
 mutant mac.c 's/ \&\& h < 7; h++/ \&\& h < 15; h++/' "start: places of many tokens"
 mutant tensor.c 's/norm > (real)1e-15 ? x/norm > 0 ? x/' "muon: a gradient of nearly nothing"

@@ -1706,7 +1706,7 @@ static void test_received_parts(Model *m, const Ids *q) {
 }
 
 static void test_answers(void) {
-    Model *m = talking_model(13);
+    Model *m = talking_model(18);
     Bank *bank = full_bank(m, 5);
     Ids q[N_Q];
     int tok[N_Q][8];
@@ -1933,6 +1933,46 @@ static void test_start_reads(int pre_ff) {
     model_free(m);
 }
 
+/* The first head of the LM's first layer begins by looking at the token before, wherever a text
+ * stands in the window: it gets `least` of the attention, at a mean over all places. */
+static void test_looks_back(int d, int H, int S, double least) {
+    MacConfig c = mac_config_default();
+    c.d = d, c.H = H, c.S = S;
+    Model *m = model_new(&c, 3);
+    const char *lm = "base_lm.base_lm.transformer.";
+    const real *wte = named(m, lm, -1, "wte.weight"), *wpe = named(m, lm, -1, "wpe.weight");
+    const real *w = named(m, lm, -1, "h.0.attn.c_attn.weight");
+    int dh = d / H;
+    double *k = malloc((size_t)(S * dh) * sizeof *k), share = 0, x[768], q[768];
+    uint64_t r = 4;
+    for (int i = 0; i < S; i++) {
+        double mean = 0, square = 0, sum = 0, before = 0;
+        int id = rng_below(&r, c.V);
+        for (int j = 0; j < d; j++) {
+            x[j] = (double)wte[id * d + j] + (double)wpe[i * d + j];
+            mean += x[j] / d, square += x[j] * x[j] / d;
+        }
+        double scale = 1 / sqrt(square - mean * mean + 1e-5);
+        for (int y = 0; y < dh; y++) {
+            q[y] = k[i * dh + y] = 0;
+            for (int j = 0; j < d; j++) {
+                q[y] += (x[j] - mean) * scale * (double)w[j * 3 * d + y];
+                k[i * dh + y] += (x[j] - mean) * scale * (double)w[j * 3 * d + d + y];
+            }
+        }
+        for (int j = 0; j <= i; j++) {
+            double score = 0;
+            for (int y = 0; y < dh; y++) score += q[y] * k[j * dh + y];
+            sum += exp(score / sqrt(dh));
+            if (j == i - 1) before = exp(score / sqrt(dh));
+        }
+        share += before / sum / (S - 1);
+    }
+    CHECK(share >= least, "d %d, %d heads: the token before gets %g", d, H, share);
+    free(k);
+    model_free(m);
+}
+
 /* The first seven heads of the encoders, but never the last, look at one place each. */
 static void test_start_places(int heads) {
     MacConfig c = mac_config_default();
@@ -1949,6 +1989,46 @@ static void test_start_places(int heads) {
             real more = i / heads == h + 1 && h + 1 < heads && h < 7 ? 5 : 0;
             CHECK(is[i] == was[i] + more, "bias %d of head %d", i / heads, h);
         }
+    }
+    model_free(m), model_free(drawn);
+}
+
+/* The encoder's first head hands on what the LM's first head does, and nothing else is added to a
+ * token at first.  Where the LM has no head that looks back, or widths differ: as drawn. */
+static void test_start_encodes(int L, int H, int e, int enc_H, int enc_dh) {
+    MacConfig c = mac_config_default();
+    c.L = L, c.H = H, c.e = e, c.enc_H = enc_H, c.enc_dh = enc_dh;
+    Model *m = model_new(&c, 3), *drawn = model_new(&c, 3);
+    const char *lm = "base_lm.base_lm.transformer.", *enc = "enc_decoder.encoder.block.";
+    real *gain = param_find(&m->ps, "base_lm.base_lm.transformer.h.0.ln_1.weight")->data;
+    for (int i = 0; i < c.d; i++) gain[i] = (real)(1 + 0.01 * i);
+    model_share_start(m, 2);
+    int same = L > 1 && H > 1 && e == c.d && enc_H > 1, inner = enc_H * enc_dh, dh = c.d / H;
+    const real *w = named(m, lm, -1, "h.0.attn.c_attn.weight"), *wte = named(m, lm, -1, "wte.weight");
+    const real *out = named(m, lm, -1, "h.0.attn.c_proj.weight");
+    double square = 0;
+    for (int i = 0; i < c.V * c.d; i++) square += (double)wte[i] * (double)wte[i];
+    double scale = sqrt(c.V * c.d / square);
+    for (int l = 0; l < c.enc_L; l++) {
+        const char *of = "layer.0.SelfAttention.o.weight", *vf = "layer.0.SelfAttention.v.weight";
+        const real *o = named(m, enc, l, of), *o_was = named(drawn, enc, l, of);
+        const real *v = named(m, enc, l, vf), *v_was = named(drawn, enc, l, vf);
+        const real *ff = named(m, enc, l, "layer.1.DenseReluDense.wo.weight");
+        const real *ff_was = named(drawn, enc, l, "layer.1.DenseReluDense.wo.weight");
+        int from_lm = same && l == 0 ? dh < enc_dh ? dh : enc_dh : 0;
+        for (int i = 0; i < inner; i++)
+            for (int j = 0; j < e; j++) {
+                double want_o = same ? 0 : (double)o_was[j * inner + i];
+                double want_v = (double)v_was[i * e + j];
+                if (i < from_lm) {
+                    want_o = (double)out[i * c.d + j] * scale;
+                    want_v = (double)w[j * 3 * c.d + 2 * c.d + i] * (double)gain[j];
+                }
+                CHECK(fabs((double)o[j * inner + i] - want_o) <= 1e-4 * fabs(want_o), "output %d of layer %d: %g, not %g", i, l, (double)o[j * inner + i], want_o);
+                CHECK(fabs((double)v[i * e + j] - want_v) < 1e-6, "value %d of layer %d", i, l);
+            }
+        for (int i = 0; i < e * c.enc_ff; i++)
+            CHECK(ff[i] == (same ? 0 : ff_was[i]), "wo[%d] of layer %d", i, l);
     }
     model_free(m), model_free(drawn);
 }
@@ -2033,6 +2113,12 @@ int main(int argc, char **argv) {
     test_padding();
     test_config();
     test_start_reads(192), test_start_reads(200), test_start_reads(21), test_start_reads(1);
+    test_looks_back(96, 6, 264, 0.9), test_looks_back(64, 4, 264, 0.9);
+    test_looks_back(768, 12, 1024, 0.98), test_looks_back(24, 2, 64, 0.85), test_looks_back(9, 3, 9, 0);
+    test_start_encodes(3, 6, 96, 8, 16), test_start_encodes(2, 6, 96, 2, 10);
+    test_start_encodes(2, 12, 96, 2, 16), test_start_encodes(1, 6, 96, 8, 16);
+    test_start_encodes(2, 1, 96, 2, 16), test_start_encodes(2, 6, 48, 2, 16);
+    test_start_encodes(2, 6, 96, 1, 16);
     test_start_places(1), test_start_places(8), test_start_places(40), test_start_arrives();
     test_limits();
     tape_free(tp);
