@@ -111,23 +111,7 @@ static void spell_syllables(char *word, int most, uint64_t *rng) {
     }
 }
 
-/* The letters of another script, which names of training must have seen: Greek, Cyrillic, Hebrew,
- * Arabic, Devanagari, Kana, Chinese, Korean. */
-static void spell_foreign(char *word, uint64_t *rng) {
-    static const struct { int first, n, longest; } scripts[] = {
-        {0x3b1, 25, 8}, {0x430, 32, 8}, {0x5d0, 27, 8}, {0x627, 36, 8}, {0x905, 53, 5},
-        {0x3041, 86, 5}, {0x4e00, 20902, 4}, {0xac00, 11172, 4}};
-    int script = rng_below(rng, 8), n = 2 + rng_below(rng, scripts[script].longest - 1);
-    for (; n > 0; n--) {
-        int c = scripts[script].first + rng_below(rng, scripts[script].n);
-        if (c < 0x800) *word++ = (char)(0xc0 | c >> 6);
-        else *word++ = (char)(0xe0 | c >> 12), *word++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *word++ = (char)(0x80 | (c & 0x3f));
-    }
-    *word = 0;
-}
-
-typedef enum { SYLLABLES, LETTERS_ONLY, GLUED, FOREIGN } Spelling;
+typedef enum { SYLLABLES, LETTERS_ONLY, GLUED } Spelling;
 
 /* Makes up a word that this split may use.  A part of a name has no list; an answer has that of
  * its relation, and may be the start of one listed value and the end of another. */
@@ -137,7 +121,6 @@ static void make_word(char *word, Spelling how, const char *const *list, int acc
     do {
         *word = 0;
         if (how == SYLLABLES) spell_syllables(word, 3, rng);
-        if (how == FOREIGN) spell_foreign(word, rng);
         if (how == LETTERS_ONLY) {
             n = least + rng_below(rng, (list ? 7 : 9) - least);
             for (int i = 0; i < n; i++) word[i] = (char)('a' + rng_below(rng, 26));
@@ -155,17 +138,12 @@ static void make_word(char *word, Spelling how, const char *const *list, int acc
 
 /* ---- names ---- */
 
-/* Of a hundred parts fifteen are listed, five of another script, the others made up: of a hundred of
- * these four have an accent, three an apostrophe, three a hyphen. */
+/* Of a hundred made-up parts four have an accent, three an apostrophe, three a hyphen. */
 static void draw_part(char *part, const char *const *list, Split home, uint64_t *rng) {
     char word[WORD];
     int how = rng_below(rng, 100), more = rng_below(rng, 100);
     if (how < 15) {
         strcpy(part, any(list, rng));
-        return;
-    }
-    if (how < 20) {
-        make_word(part, FOREIGN, NULL, 0, home, rng);
         return;
     }
     make_word(word, how < 70 ? SYLLABLES : LETTERS_ONLY, NULL, more < 4, home, rng);

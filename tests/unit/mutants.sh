@@ -283,8 +283,6 @@ mutant data/people.c 's/{test_first, test_last, forms, /{fillers, fillers, forms
     "people: names of test in training"
 mutant data/people.c 's/split == VALID ? rng_below(rng, 4) : 2/2/' "people: no namesakes in valid"
 mutant data/augment.c 's/int last = rng_chance(rng, 0.5);/int last = 1;/' "namesakes: only the last word"
-mutant data/people.c 's/if (how < 20) {/if (how < 0) {/' "people: one script"
-mutant data/people.c 's/{0x430, 32, 8}/{0x3b1, 24, 8}/' "people: no Cyrillic letters"
 mutant mac.c 's/q\[odd\] = gain \* exact_sin/q[odd] = -gain * exact_sin/' "start: the LM looks ahead"
 mutant mac.c 's/turn \*= (real)dh \/ (real)(dh + 8)/turn *= 1/' "start: points that turn alike"
 mutant mac.c 's/return c->H > 1 \&\& c->L > 1;/return c->H > 1;/' "start: one layer looks back"

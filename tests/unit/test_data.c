@@ -888,25 +888,6 @@ static void check_kinds(const Corpus *c, const char *seen) {
     }
 }
 
-/* Of a hundred names of training nine have letters of one of eight other scripts, so that somebody
- * called so is no surprise.  Their first bytes in UTF-8; Latin letters begin with C3 to C6 or E1. */
-static void check_scripts(const Corpus *c) {
-    int with[256] = {0}, n = 0;
-    for (int k = 0; k < c->n_docs; k++) {
-        int foreign = 0;
-        for (const char *p = c->docs[k].title; *p; p++) {
-            int first = (unsigned char)*p;
-            if (first < 0xce || first == 0xe1) continue;
-            foreign = 1, with[first]++;
-        }
-        n += foreign;
-    }
-    CHECK(n > c->n_docs / 13 && n < c->n_docs / 9, "%d of %d names are foreign", n, c->n_docs);
-    static const unsigned char firsts[] = {0xce, 0xcf, 0xd0, 0xd1, 0xd7, 0xd8, 0xd9, 0xe0, 0xe3,
-                                           0xe4, 0xe9, 0xea, 0xec, 0xed};
-    for (size_t i = 0; i < sizeof firsts; i++) CHECK(with[firsts[i]], "no letter %x..", firsts[i]);
-}
-
 /* No name comes twice, and none of test has a part that was seen. */
 static void check_names(const Corpus *c, const char *seen) {
     int single = 0;
@@ -985,7 +966,6 @@ static void test_people(Corpus *train) {
             CHECK(!has_word(seen, relations[i].real[v]), "%s was seen", relations[i].real[v]);
     check_kinds(c, seen);
     check_names(c, seen);
-    check_scripts(&c[0]);
     free(seen);
     CHECK(people_write("tests/unit/test_data.c", 5, 1, err) != 0 && *err, "a file as a folder");
     *train = c[0];
