@@ -218,7 +218,8 @@ void     model_share_start(Model *m, real sharp);/* question encoder = document 
                                                     = its queries, sharp times what was drawn;
                                                     what attention draws arrives unchanged; the
                                                     expansion = the LM's keys and values; heads of
-                                                    the encoders look at one place each          */
+                                                    the encoders look at one place each, the first
+                                                    adds what the LM's first adds, others nothing */
 
 /* ---- the base LM, frozen after pretraining [E5] ---- */
 typedef struct LmCache LmCache;                  /* keys and values of what was read so far      */
