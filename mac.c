@@ -128,20 +128,25 @@ static Tensor *t5_encoder(const Model *m, Tape *tp, const T5Stack *w, Tensor *h,
 }
 
 /* The encoder's states h [N,e] -> T states of each text, [B*T,e].  Of the T learned vectors each
- * attends to those before it, then to all states of the text. */
+ * attends to those before it, then to all states of the text.  Until then no text has had a part in
+ * them: what the first layer's vectors make of each other is the same for all, and is made once. */
 static Tensor *t5_decoder(const Model *m, Tape *tp, const T5Weights *w, Tensor *h,
                           const Ragged *all) {
-    Ragged out;
-    int T = m->c.T, n = all->B * T, *prompt = int_array(tp, n);
-    if (!h || !prompt || even(tp, &out, all->B, T) != 0) return NULL;
-    for (int i = 0; i < n; i++) prompt[i] = i % T;
-    Attention self = attention(m->c.enc_H, 1, &out, &out);
+    Ragged one, out;
+    int T = m->c.T, n = all->B * T, *prompt = int_array(tp, n + T);
+    if (!h || !prompt || even(tp, &one, 1, T) != 0 || even(tp, &out, all->B, T) != 0) return NULL;
+    for (int i = 0; i < n + T; i++) prompt[i] = i % T;
+    Attention self = attention(m->c.enc_H, 1, &one, &one);
     Attention cross = attention(m->c.enc_H, 1, &out, all);
     self.bias = w->decoder.bias, self.causal = 1;
-    Tensor *y = op_rows(tp, w->prompts, NULL, prompt, n);
+    Tensor *y = op_rows(tp, w->prompts, NULL, prompt, T);
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *layer = &w->decoder.layer[l];
         y = t5_attention(tp, &layer->self, y, NULL, &self);
+        if (l == 0) {
+            y = op_rows(tp, y, NULL, prompt, n);
+            self.B = out.B, self.q0 = self.k0 = out.first, self.qn = self.kn = out.n;
+        }
         y = t5_attention(tp, &layer->cross, y, h, &cross);
         y = t5_feed_forward(tp, layer, y);
     }

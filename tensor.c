@@ -284,10 +284,12 @@ static real row_max(const real *x, int n) {
 }
 
 /* e^x of a softmax, where the largest x is 0: what is too small for the sum to notice is exactly 0.
- * Products with it would be denormal numbers, which take a processor ten times as long. */
+ * Products with it would be denormal numbers, which take a processor ten times as long.  Of
+ * real_exp only what such an x needs. */
 INLINE real weight_exp(real x) {
-    real y = real_exp(x < WEIGHT_MIN ? WEIGHT_MIN : x);
-    return x < WEIGHT_MIN ? 0 : y;
+    rbits k;
+    real p = exp_reduced(x > WEIGHT_MIN ? x : WEIGHT_MIN, &k), y = (1 + p) * power_of_two(k);
+    return x >= WEIGHT_MIN ? y : x == x ? 0 : x;
 }
 
 /* y = softmax(x); y may be x. */

@@ -44,7 +44,7 @@ if ! $TEST > log 2>&1; then
 fi
 
 # exact math and random numbers
-mutant tensor.c 's/y = (1 + p) \*/y = (1 - p) */' "exp: a sign"
+mutant tensor.c 's/y = (1 + p) \* power_of_two(k \//y = (1 - p) * power_of_two(k \//' "exp: a sign"
 mutant tensor.c 's/ef \* LN2_HI + (2 \* s/ef * LN2_LO + (2 * s/' "log: the wrong half of ln 2"
 mutant tensor.c 's/tiny ? MANTISSA + 2 : 0/tiny ? MANTISSA + 1 : 0/' "log: subnormals"
 mutant tensor.c 's/em1 \/ (em1 + 2)/em1 \/ (em1 + 1)/' "tanh: a constant"
@@ -53,7 +53,7 @@ mutant tensor.c 's/return q & 2 ? -y : y/return q \& 1 ? -y : y/' "sin: the wron
 mutant tensor.c 's/real_sqrt(-2 \* real_log/real_sqrt(-1 * real_log/' "normal: its variance"
 mutant data/base.h 's/z ^ (z >> 27)/z ^ (z >> 26)/' "splitmix64: a shift"
 mutant tensor.c 's/m\[l + w\] > m\[l\] ? m/m[l + w] < m[l] ? m/' "softmax: the minimum"
-mutant tensor.c 's/return x < WEIGHT_MIN ? 0 : y/return y/' "softmax: denormal numbers to come"
+mutant tensor.c 's/return x >= WEIGHT_MIN ? y : /return y; return /' "softmax: denormal numbers to come"
 
 # threads, tape
 mutant tensor.c 's/? end : lo + pool.grain, t)/? end : lo + pool.grain - 1, t)/' \
@@ -168,6 +168,9 @@ mutant mac.c 's/cache->read\[b\] += x\[b\].n/cache->read[b] = x[b].n/' "cache: t
 mutant mac.c 's/self.causal = 1/self.causal = 0/' \
     "T5: the decoder sees ahead"
 mutant mac.c 's/h, &all, &text)/h, \&all, \&all)/' "padding: the encoder reads it"
+mutant mac.c 's/self.qn = self.kn = out.n;/self.qn = out.n;/' "T5: later layers see one text"
+mutant mac.c 's/y = op_rows(tp, y, NULL, prompt, n)/y = op_rows(tp, w->prompts, NULL, prompt, n)/' \
+    "T5: the first layer looks at no vector before"
 mutant mac.c 's/t5_decoder(m, tp, w, h, &all)/t5_decoder(m, tp, w, h, \&text)/' "padding: the decoder does not"
 mutant tensor.c '/^static void attn_forward_head/,/^}/s/ahead = a->causal ? kn - qn : 0/ahead = kn - qn/' \
     "attention: where the positions of padded queries begin"
