@@ -691,23 +691,19 @@ static void expand_as_lm(const Model *m) {
 /* Does the LM begin with a head that looks back?  See lm_looks_back. */
 static int looks_back(const MacConfig *c) { return c->H > 1 && c->L > 1; }
 
-/* Where the LM looks back, the encoder hands on what its second layer would see of a token: to the
- * token the first head adds what the LM's first head does, and all others add 0.  scale: how much
- * larger embeddings are here than in the LM. */
+/* Where the LM looks back, the encoder hands on what the LM's second layer would see of a token: to
+ * the token its first head adds what the LM's first head does.  scale: how much larger embeddings
+ * are here than in the LM. */
 static void encode_as_lm(const Model *m, real scale) {
     int d = m->c.d, dh = d / m->c.H, inner = m->c.enc_H * m->c.enc_dh;
     const LmLayer *lm = &m->lm->layer[0];
-    T5Layer *layer = m->enc->encoder.layer;
+    const T5Attn *self = &m->enc->encoder.layer->self;
     if (!looks_back(&m->c) || m->c.e != d || m->c.enc_H == 1 || m->c.enc_only) return;
-    for (int l = 0; l < m->c.enc_L; l++) {
-        memset(layer[l].self.o.w->data, 0, tensor_size(layer[l].self.o.w) * sizeof(real));
-        memset(layer[l].wo.w->data, 0, tensor_size(layer[l].wo.w) * sizeof(real));
-    }
     for (int i = 0; i < dh && i < m->c.enc_dh; i++)
         for (int j = 0; j < d; j++) {
             real v = lm->attn.w->data[j * 3 * d + 2 * d + i] * lm->ln1.w->data[j];
-            layer->self.v.w->data[i * d + j] = v;
-            layer->self.o.w->data[j * inner + i] = lm->attn_out.w->data[i * d + j] * scale;
+            self->v.w->data[i * d + j] = v;
+            self->o.w->data[j * inner + i] = lm->attn_out.w->data[i * d + j] * scale;
         }
 }
 

@@ -292,7 +292,6 @@ mutant mac.c 's/return c->H > 1 \&\& c->L > 1;/return c->H > 1;/' "start: one la
 mutant mac.c 's/j \* 3 \* d + 2 \* d + i\] \* lm->ln1/j * 3 * d + d + i] * lm->ln1/' "start: the LM's keys are handed on"
 mutant mac.c 's/lm->attn_out.w->data\[i \* d + j\] \* scale/lm->attn_out.w->data[i * d + j]/' \
     "start: what the LM hands on is small"
-mutant mac.c 's/memset(layer\[l\].wo.w->data, 0,/memset(layer[0].wo.w->data, 0,/' "start: a layer adds"
 mutant mac.c 's/h + 1 < m->c.enc_H \&\& h < 7/h < 0/' "start: no head looks at a place"
 mutant mac.c 's/ \&\& h < 7; h++/ \&\& h < 15; h++/' "start: places of many tokens"
 mutant tensor.c 's/norm > (real)1e-15 ? x/norm > 0 ? x/' "muon: a gradient of nearly nothing"
