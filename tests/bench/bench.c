@@ -106,6 +106,7 @@ typedef struct {
     double amount, scale;   /* units a call; the figure is printed divided by this */
     const char *unit;
     enum { PEAK_NONE, PEAK_FLOPS, PEAK_BYTES } peak;
+    double operations;      /* of a call, for the share, where the amount is not these */
 } Item;
 static Item item;
 
@@ -291,6 +292,37 @@ static void work_step_mac(void) {
     finish_step(mac_loss(model, tape, &batch, &stats));
 }
 
+/* Additions and multiplications of an op's products, forward and backward; all else is not counted,
+ * as it would be none if it took no time. */
+static double node_operations(const Node *nd) {
+    const Tensor *x = nd->in[0], *k = nd->in[1], *v = nd->in[2];
+    if (!strcmp(nd->op, "linear")) {
+        int products = 1 + (x->grad != NULL) + (k->grad != NULL);
+        double matrix = (double)tensor_size(k) / (k->ndim > 2 ? k->shape[0] : 1);
+        return 2 * matrix * rows_of(x) * products;
+    }
+    if (strcmp(nd->op, "attention")) return 0;
+    const AttnSaved *s = nd->saved;
+    int back = x->grad || k->grad || (nd->in[3] && nd->in[3]->grad); /* the weights' gradient */
+    int products = 2 + back + (x->grad != NULL) + (k->grad != NULL) + (v->grad != NULL);
+    double pairs = 0;
+    for (int b = 0; b < s->a.B; b++) pairs += (double)s->a.qn[b] * s->a.kn[b];
+    return 2 * pairs * s->width * products;
+}
+
+/* Those of Muon, for matrices that are stepped. */
+static double muon_operations(void) {
+    double sum = 0;
+    for (int i = 0; i < model->ps.n; i++) {
+        const Tensor *t = &model->ps.p[i]->t;
+        double R = t->shape[t->ndim - 2], C = t->shape[t->ndim - 1], r = R < C ? R : C;
+        if (!model->ps.p[i]->matrix || !t->grad || adam.muon <= 0) continue;
+        double each = R * C, matrices = (double)tensor_size(t) / each; /* X X^T, A A, B X */
+        sum += matrices * 5 * 2 * (r * each + r * r * r + r * each);
+    }
+    return sum;
+}
+
 static int open_step(const char *what) {
     char kind[8], size[8];
     if (sscanf(what, "step %7s %7s", kind, size) != 2) return 0;
@@ -298,7 +330,10 @@ static int open_step(const char *what) {
     int mac = !strcmp(kind, "mac");
     param_freeze(&model->ps, mac ? "base_lm." : "", 1);
     param_freeze(&model->ps, "base_lm.", mac);
-    item = (Item){mac ? work_step_mac : work_step_lm, 1, 1, "steps/s", PEAK_NONE};
+    item = (Item){mac ? work_step_mac : work_step_lm, 1, 1, "steps/s", PEAK_FLOPS};
+    item.work();
+    item.operations = muon_operations();
+    for (int i = 0; i < tape->n_nodes; i++) item.operations += node_operations(&tape->node[i]);
     return 1;
 }
 
@@ -438,7 +473,8 @@ static void run_item(int threads, const char *what) {
 #endif
     } else if (item.peak == PEAK_BYTES) peak = bandwidth();
     double figure = item.amount / best;
-    if (item.peak != PEAK_NONE) snprintf(share, sizeof share, "%5.2f of peak", figure / peak);
+    double counted = item.operations > 0 ? item.operations / best : figure;
+    if (item.peak != PEAK_NONE) snprintf(share, sizeof share, "%5.2f of peak", counted / peak);
     printf("%-32s %d  best %10.4g  median %10.4g %-11s %7.1f MB %s\n", what, threads,
            figure / item.scale, item.amount / median / item.scale, item.unit,
            (double)mac_peak_memory() / 1e6, share);
