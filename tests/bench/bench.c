@@ -504,6 +504,26 @@ static void serve(void) {
     }
 }
 
+/* The first line of a file that has `format`, into to[200]. */
+static void machine_says(const char *path, const char *format, char *to) {
+    char line[256];
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, format, to) == 1) break;
+    if (f) fclose(f);
+}
+
+/* Figures mean nothing without it.  Only Linux tells. */
+static void print_machine(void) {
+    char chip[200] = "a processor without a name", l2[200] = "unknown";
+    machine_says("/proc/cpuinfo", "model name : %199[^\n]", chip);
+    machine_says("/sys/devices/system/cpu/cpu0/cache/index2/size", "%199s", l2);
+#ifndef __VERSION__
+#define __VERSION__ "unknown"
+#endif
+    printf("%s, L2 cache %s, vectors of %d numbers, compiler %s\n", chip, l2, VL, __VERSION__);
+}
+
 /* Each item runs in a process of its own, so that its peak memory is its own too. */
 static void run_all(const char *program) {
     static const char *const items[] = {
@@ -525,6 +545,7 @@ static void run_all(const char *program) {
         "2 answer toy", "2 answer small", "2 learn toy", "2 learn small", "2 tokenizer",
         "2 tokenizer train", "2 ask1 100", "2 ask1 1000", "2 ask1 10000", "2 ask1 100000",
         "2 ask1 1000000", "2 ask1 1000000 half", "2 ask100 10000", "2 ask100 100000", NULL};
+    print_machine();
     for (int i = 0; items[i]; i++) {
         char command[600];
         snprintf(command, sizeof command, "%.400s %c '%s'", program, items[i][0], items[i] + 2);
