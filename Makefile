@@ -70,7 +70,7 @@ TRAIN  = $(TRAIN_$(CORPUS))
 # People need no more than a small model.  wnnames is trained shortly here, other real text by the
 # defaults of ./train (TRAIN= asks for them there too).
 TRAIN_people  = --d 64 --L 2 --H 4 --e 64 --enc_ff 256 --T 32 --agg_H 4 --pre_ff 128 \
-    --steps-lm 1200 --steps 1300 --lr 6e-3 --made-names 0 --made-answers 0
+    --steps-lm 1500 --steps 1300 --lr 6e-3 --made-answers 0.5
 TRAIN_wnnames = --steps-lm 1300 --steps 1400
 # What a person types in the demo, to be learned and asked about.
 TYPED_people    = Lena Moser works as a baker in Oslo. She keeps a pet parrot and plays the cello.
