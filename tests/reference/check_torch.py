@@ -294,7 +294,7 @@ def check(folders):
 
 
 # ==== vectors of the twin's own ==================================================================
-SIZES = dict(V=17, d=6, L=1, H=3, e=4, enc_L=2, enc_H=2, enc_dh=3, enc_ff=5, T=5, P=3, agg_B=1,
+SIZES = dict(V=17, d=6, L=1, H=3, e=4, enc_L=2, enc_H=2, enc_dh=3, enc_ff=5, T=5, P=1, agg_B=1,
              agg_H=3, agg_dh=3, pre_ff=8, D=19, Q=5, A=4)
 
 

@@ -216,6 +216,7 @@ static const Attend attends[] = {
     {"causal_behind_keys", 2, 2, 3, 5, 11, 1, 0, 0, {0, 3}, {3, 2}, {0, 6}, {6, 5}, {0}, {0}},
     {"bias", 2, 2, 3, 7, 7, 0, 1, 0, {0, 3}, {3, 4}, {0, 3}, {3, 4}, {0}, {0}},
     {"bias_causal", 2, 2, 3, 7, 7, 1, 1, 0, {0, 3}, {3, 4}, {0, 3}, {3, 4}, {0}, {0}},
+    {"bias_causal_behind_keys", 2, 2, 3, 5, 11, 1, 1, 0, {0, 3}, {3, 2}, {0, 6}, {6, 5}, {0}, {0}},
     {"bias_more_queries", 2, 2, 3, 7, 5, 0, 1, 0, {0, 4}, {4, 3}, {0, 2}, {2, 3}, {0}, {0}},
     {"bias_far", 1, 2, 1, 140, 140, 0, 1, 0, {0}, {140}, {0}, {140}, {0}, {0}},
     {"bias_causal_far", 1, 2, 1, 140, 140, 1, 1, 0, {0}, {140}, {0}, {140}, {0}, {0}},
@@ -290,13 +291,15 @@ static const int doc_n[] = {5, 1, 13, 2, 7, 4}, q_n[] = {3, 1, 4, 2, 1, 3},
                  a_n[] = {1, 2, 1, 3, 1, 2};
 
 /* Of the loss: documents of the four questions, and where the answers of the first three stand in
- * them: the whole document, far inside, before its last token.  The fourth stands nowhere. */
+ * them: the whole document, far inside and once more later, before its last token.  The fourth
+ * stands nowhere. */
 static const int doc_of[] = {1, 2, 3, 1}, answer_at[] = {0, 7, 0};
 
 static void texts(Texts *t, const MacConfig *c, uint64_t r) {
     for (int i = 0; i < DOCS; i++)
         for (int k = 0; k < 3; k++)
             for (int j = 0; j < 32; j++) t->tok[k][i][j] = 1 + rng_below(&r, c->V - 2);
+    memcpy(t->tok[0][2] + 10, t->tok[0][2] + answer_at[1], (size_t)a_n[1] * sizeof(int));
     for (int i = 0; i < DOCS; i++) {
         memcpy(t->tok[2][i], t->tok[1][i], (size_t)q_n[i] * sizeof(int));
         if (i < 3)
@@ -326,6 +329,9 @@ static void lm(Model *m, const Texts *t) {
     x = begin("lm_loss", "answers", m);
     draw(&x, "prefix", rows, c->d, 0), sequence(&x, "ids", 3, t->qa);
     constants(&x, "asked", at, asked), end(&x);
+    x = begin("lm_loss", "first_asked", m); /* what stands first is never predicted */
+    for (int b = 0, first = 0; b < 3; first += t->qa[b++].n) asked[first] = 1;
+    sequence(&x, "ids", 3, t->qa), constants(&x, "asked", at, asked), end(&x);
     x = begin("lm_loss", "answers_alike", m);
     draw(&x, "prefix", rows, c->d, 0), sequence(&x, "ids", 3, t->qa);
     constants(&x, "asked", at, asked), constant(&x, "alike", 1);
@@ -427,7 +433,7 @@ int main(int argc, char **argv) {
     dir = argv[1], wide = argc == 3 && !strcmp(argv[2], "F64");
     tp = need(tape_new(0));
     ops();
-    model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 22);
+    model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 32);
     tape_free(tp);
     free(kept);
     return 0;
