@@ -754,8 +754,8 @@ static void test_score_python(void) {
 /* ---- people ---- */
 
 static const char *const splits[3] = {"train", "valid", "test"};
-/* With this seed chance would call somebody in train Nino, as somebody in test is called. */
-enum { SEED = 4, PEOPLE = 2000, VALID = 300, KIND = 150 };
+/* With this seed chance would call somebody in train Choi, as somebody in test is called. */
+enum { SEED = 2, PEOPLE = 2000, VALID = 300, KIND = 150 };
 
 static int in_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
