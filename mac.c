@@ -136,14 +136,14 @@ static Tensor *t5_decoder(const Model *m, Tape *tp, const T5Weights *w, Tensor *
     int T = m->c.T, n = all->B * T, *prompt = int_array(tp, n + T);
     if (!h || !prompt || even(tp, &one, 1, T) != 0 || even(tp, &out, all->B, T) != 0) return NULL;
     for (int i = 0; i < n + T; i++) prompt[i] = i % T;
-    Attention first = attention(m->c.enc_H, 1, &one, &one);
+    Attention once = attention(m->c.enc_H, 1, &one, &one);
     Attention self = attention(m->c.enc_H, 1, &out, &out);
     Attention cross = attention(m->c.enc_H, 1, &out, all);
-    first.bias = self.bias = w->decoder.bias, first.causal = self.causal = 1;
+    once.bias = self.bias = w->decoder.bias, once.causal = self.causal = 1;
     Tensor *y = op_rows(tp, w->prompts, NULL, prompt, T);
     for (int l = 0; l < m->c.enc_L; l++) {
         const T5Layer *layer = &w->decoder.layer[l];
-        y = t5_attention(tp, &layer->self, y, NULL, l > 0 ? &self : &first);
+        y = t5_attention(tp, &layer->self, y, NULL, l > 0 ? &self : &once);
         if (l == 0) y = op_rows(tp, y, NULL, prompt, n);
         y = t5_attention(tp, &layer->cross, y, h, &cross);
         y = t5_feed_forward(tp, layer, y);

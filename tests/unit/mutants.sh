@@ -168,7 +168,7 @@ mutant mac.c 's/cache->read\[b\] += x\[b\].n/cache->read[b] = x[b].n/' "cache: t
 mutant mac.c 's/self.causal = 1/self.causal = 0/' \
     "T5: the decoder sees ahead"
 mutant mac.c 's/h, &all, &text)/h, \&all, \&all)/' "padding: the encoder reads it"
-mutant mac.c 's/l > 0 ? &self : &first/\&first/' "T5: later layers see one text"
+mutant mac.c 's/l > 0 ? &self : &once/\&once/' "T5: later layers see one text"
 mutant mac.c 's/y = op_rows(tp, y, NULL, prompt, n)/y = op_rows(tp, w->prompts, NULL, prompt, n)/' \
     "T5: the first layer looks at no vector before"
 mutant mac.c 's/t5_decoder(m, tp, w, h, &all)/t5_decoder(m, tp, w, h, \&text)/' "padding: the decoder does not"
