@@ -83,7 +83,7 @@ platforms:
 
 bench: $(B)/tests/bench/bench
 	@mkdir -p out; rm -f out/bench.jsonl
-	@$(if $(filter 1,$(PEER)),/usr/bin/python3 -B tests/bench/bench_peer.py) $<
+	@$(if $(filter 1,$(PEER)),/usr/bin/python3 -B tests/bench/bench_peer.py --only '$(ONLY)') $<
 
 # ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people, one seed, small,
 # into out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS=: at a time.  Stopped, it goes on

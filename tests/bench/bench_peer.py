@@ -34,15 +34,16 @@ import torch
 sys.path.append("tests/reference")  # run from the top
 import mac_torch
 
-RUNS, RUN_SECONDS = 7, 0.02   # as in tests/bench/bench.c
+RUNS, ENOUGH, RUN_SECONDS = 7, 2.0, 0.02   # as in tests/bench/bench.c
 IDLE = 0.05                   # seconds until nobody spins: OpenBLAS's workers do for 30 ms
 
 
 def seconds(repeat):
-    """Seconds a call where repeat(n) makes n calls: best of RUNS runs of one call at least."""
+    """Seconds a call where repeat(n) makes n calls: best of RUNS runs of one call at least, or of
+    as many as begin within ENOUGH seconds."""
     repeat(1)
-    calls, times = 1, []
-    while len(times) < RUNS:
+    calls, times, start = 1, [], time.perf_counter()
+    while len(times) < RUNS and (not times or time.perf_counter() - start < ENOUGH):
         began = time.perf_counter()
         repeat(calls)
         took = time.perf_counter() - began
