@@ -280,20 +280,44 @@ static const Size *open_size(const char *name) {
     return s;
 }
 
-static void finish_step(Tensor *loss) {
-    if (tape_backward(tape, loss) != 0) stop(tape_error(tape));
+static int step_is_mac;
+
+static Tensor *step_loss(void) {
+    MacStats stats;
+    tape_reset(tape);
+    return step_is_mac ? mac_loss(model, tape, &batch, &stats)
+                       : lm_loss(model, tape, seq, NULL, n_seq, NULL, 0);
+}
+
+static void work_step(void) {
+    if (tape_backward(tape, step_loss()) != 0) stop(tape_error(tape));
     adam_step(&model->ps, &adam);
 }
 
-static void work_step_lm(void) {
-    tape_reset(tape);
-    finish_step(lm_loss(model, tape, seq, NULL, n_seq, NULL, 0));
-}
-
-static void work_step_mac(void) {
-    MacStats stats;
-    tape_reset(tape);
-    finish_step(mac_loss(model, tape, &batch, &stats));
+/* Where the time of a step goes: forward, backward by op, the optimizer. */
+static void print_parts(void) {
+    enum { MOST = 32 };
+    const char *op[MOST] = {"forward", "optimizer"};
+    double took[MOST] = {0}, all = 0, began = mac_seconds(), now;
+    int n = 2, k;
+    Tensor *loss = step_loss();
+    if (!loss) stop(tape_error(tape));
+    took[0] = (now = mac_seconds()) - began, began = now;
+    loss->grad[0] = 1;
+    for (int i = tape->n_nodes - 1; i >= 0; i--) {
+        Node *node = &tape->node[i];
+        for (k = 2; k < n && strcmp(op[k], node->op); k++) {}
+        if (k == n && n < MOST) op[n++] = node->op;
+        node->backward(node);
+        if (k < MOST) took[k] += (now = mac_seconds()) - began, began = now;
+    }
+    adam_step(&model->ps, &adam);
+    took[1] = mac_seconds() - began;
+    for (k = 0; k < n; k++) all += took[k];
+    printf("  %s %.2f, %s %.2f, backward:", op[0], took[0] / all, op[1], took[1] / all);
+    for (k = 2; k < n; k++)
+        if (took[k] / all >= 0.005) printf(" %s %.2f", op[k], took[k] / all);
+    puts("");
 }
 
 /* Additions and multiplications of an op's products, forward and backward; all else is not counted,
@@ -334,7 +358,8 @@ static int open_step(const char *what) {
     int mac = !strcmp(kind, "mac");
     param_freeze(&model->ps, mac ? "base_lm." : "", 1);
     param_freeze(&model->ps, "base_lm.", mac);
-    item = (Item){mac ? work_step_mac : work_step_lm, 1, 1, "steps/s", PEAK_FLOPS};
+    step_is_mac = mac;
+    item = (Item){work_step, 1, 1, "steps/s", PEAK_FLOPS};
     item.work();
     item.operations = muon_operations();
     for (int i = 0; i < tape->n_nodes; i++) item.operations += node_operations(&tape->node[i]);
@@ -482,6 +507,7 @@ static void run_item(int threads, const char *what) {
     printf("%-32s %d  best %10.4g  median %10.4g %-11s %7.1f MB %s\n", what, threads,
            figure / item.scale, item.amount / median / item.scale, item.unit,
            (double)mac_peak_memory() / 1e6, share);
+    if (item.work == work_step) print_parts();
     FILE *f = fopen("out/bench.jsonl", "a");
     if (!f) return;
     fprintf(f, "{\"item\": \"%s\", \"threads\": %d, \"unit\": \"%s\", \"best\": %.6g, \"median\": "
