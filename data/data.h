@@ -84,7 +84,8 @@ void  tok_free(Tokenizer *t);
 /* ---- prompt.c: what the model reads.  ids[cap]; the number of ids, -1: out of memory; what is
  * longer is cut at its end, and *cut counted up ---- */
 int   prompt_document(Tokenizer *t, const char *text, int *ids, int cap, int *cut); /* ends in \n */
-int   prompt_question(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
+int   prompt_question(Tokenizer *t, const char *text, int *ids, int cap, int *cut); /* a capital
+                                                 first, "?" after a last word, as corpora do    */
 int   prompt_answer(Tokenizer *t, const char *text, int *ids, int cap, int *cut);   /* " ", EOS  */
 typedef int (*Prompt)(Tokenizer *t, const char *text, int *ids, int cap, int *cut);
 

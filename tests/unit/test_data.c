@@ -646,6 +646,27 @@ static void test_chunks(void) {
     tok_free(t);
 }
 
+/* However a question is typed, the model reads it as corpora write it. */
+static void test_prompts(Tokenizer *t) {
+    static const char *const cases[][2] = {
+        {"Who is Ada?", "Who is Ada?"}, {"who is Ada", "Who is Ada?"}, {" ada\t?\n", "Ada\t?"},
+        {"Name Ada's home.", "Name Ada's home."}, {"x", "X?"}, {"in 1998", "In 1998?"}, {"", ""},
+        {"  ", ""}, {"?", "?"}, {"\xc3\xa9lan of Bo", "\xc3\xa9lan of Bo?"},
+        {"wo ist Jos\xc3\xa9", "Wo ist Jos\xc3\xa9?"}, {"Ada's JOB", "Ada's JOB?"},
+        {"\xc2\xbfqui\xc3\xa9n\xef\xbc\x9f", "\xc2\xbfqui\xc3\xa9n\xef\xbc\x9f"},
+        {"\xd9\x85\xd9\x86 \xd8\x9f", "\xd9\x85\xd9\x86 \xd8\x9f"}};
+    int ids[64], cut = 0;
+    size_t len;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int n = prompt_question(t, cases[i][0], ids, 64, &cut);
+        char *back = tok_decode(t, ids, n, &len);
+        CHECK(back && len == strlen(cases[i][1]) && !memcmp(back, cases[i][1], len),
+              "'%s' is read as '%.*s'", cases[i][0], (int)len, back);
+        free(back);
+    }
+    CHECK(prompt_question(t, "who is Ada", ids, 2, &cut) == 2 && cut == 1, "a long question");
+}
+
 static void test_tokenizer(const Corpus *c) {
     static const char *const hostile[] = {"x", "1", "1 ", "1 2", "1  2\n", " 1 2\n", "1 2 \n",
         "256 1\n", "1 256\n", "1 2\n257 1\n", "1 2\n1 2\n", "-1 2\n", "01 2\n", "1 2\n\n",
@@ -667,6 +688,7 @@ static void test_tokenizer(const Corpus *c) {
         CHECK(!tok_load(hostile[i], err) && strstr(err, "tokenizer"), "took '%s'", hostile[i]);
     }
     test_restores(t, dump);
+    test_prompts(t);
     tok_free(t);
     tok_free(u);
     int ids[3] = {0, 0, 0}; /* the earlier merge goes first: ab c, not a bc */
