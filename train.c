@@ -430,6 +430,7 @@ static void draw(Training *t, const char *like, AugDoc *out) {
         name = aug_namesake(name, like, &t->rng, shared, sizeof shared);
     if (aug_draw(t->aug, doc, name, opt.rename, opt.reanswer, opt.made_answers, &t->rng, out) != 0)
         die("out of memory");
+    aug_careless(out, &t->rng);
 }
 
 /* One LM sequence.  kind 0: a question and its answer alone; kind 1: after their document, every

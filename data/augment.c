@@ -393,6 +393,12 @@ int aug_draw(const Augment *g, int doc, const char *title, double p_name, double
     return block ? 0 : -1;
 }
 
+void aug_careless(AugDoc *d, uint64_t *rng) {
+    for (int i = 0; i < d->n; i++)
+        if (rng_chance(rng, 0.2))
+            for (char *q = d->q[i]; *q; q++) *q = (char)to_small((unsigned char)*q);
+}
+
 void aug_drop(AugDoc *d) {
     free(d->block);
     memset(d, 0, sizeof *d);

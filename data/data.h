@@ -137,6 +137,8 @@ typedef struct {
  * rng_next, the caller's.  p_name = p_answer = 0 returns the document as it is. */
 int  aug_draw(const Augment *g, int doc, const char *title, double p_name, double p_answer,
               double p_made, uint64_t *rng, AugDoc *out);        /* 0, or -1 out of memory   */
+/* Every fifth question in small letters, names too, as many people type. */
+void aug_careless(AugDoc *d, uint64_t *rng);
 void aug_drop(AugDoc *d);
 /* A title to give to aug_draw: one of the corpus, or, of `made` of them, one that is made up in
  * room[n]: a quarter of these are a capitalised mention from a text, the others one title's

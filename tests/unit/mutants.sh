@@ -310,6 +310,7 @@ mutant mac.c 's/first = (1 + g % 2) \* d;/first = (2 - g % 2) * d;/' "start: key
 mutant data/augment.c 's/if (is_digit(\*s)) \*s = .*/if (0) {}/' "invented: numbers keep their digits"
 mutant data/augment.c 's/rng_chance(&own, p_made)/0/' "invented: no answer is made up"
 mutant data/augment.c 's/rng_chance(rng, 0.5)) respell/1) respell/' "names: all are respelled"
+mutant data/augment.c 's/rng_chance(rng, 0.2)/rng_chance(rng, 0.1)/' "careless: too seldom"
 mutant data/prompt.c 's/is_small(\*q)) \*q = .*/0) {}/' "question: small as it was typed"
 mutant data/prompt.c "s/if (ends_in_word(q, n)).*//" "question: without its mark"
 echo "mutants: $tried tried, $caught caught"

@@ -1098,6 +1098,26 @@ static void test_augment_cases(void) {
     corpus_free(&c);
 }
 
+/* Every fifth question comes in small letters, all of it, and the others as they are. */
+static void test_augment_careless(void) {
+    static const char was[] = "Who is \xc3\x85sa Lee?", small[] = "who is \xc3\x85sa lee?";
+    char q[2][sizeof was], *qs[] = {q[0], q[1]};
+    int n = 0, both = 0;
+    uint64_t rng = 5;
+    for (int i = 0; i < 2000; i++) {
+        AugDoc d = {.q = qs, .n = 2};
+        int is_one[2];
+        for (int k = 0; k < 2; k++) strcpy(q[k], was);
+        aug_careless(&d, &rng);
+        for (int k = 0; k < 2; k++) {
+            is_one[k] = strcmp(q[k], small) == 0;
+            CHECK(is_one[k] || strcmp(q[k], was) == 0, "question %s", q[k]);
+        }
+        n += is_one[0] + is_one[1], both += is_one[0] && is_one[1];
+    }
+    CHECK(n > 720 && n < 880 && both > 50 && both < 110, "%d of 4000, %d of 2000", n, both);
+}
+
 /* Whether a is b with some lower-case letters exchanged, vowels for vowels, and other digits. */
 static int is_respelled(const char *a, const char *b) {
     for (; *a && *b; a++, b++) {
@@ -1393,6 +1413,7 @@ int main(int argc, char **argv) {
     test_tokenizer(&elements);
     test_people(&people);
     test_augment_cases();
+    test_augment_careless();
     test_augment_names();
     test_augment_namesakes();
     test_augment_answers();
