@@ -213,6 +213,9 @@ def main():
             print(json.dumps(values), file=out, flush=True)
 
     ratios = {}  # (group, threads): ratios to OpenBLAS
+    # An OpenBLAS older than the chip takes slow kernels: OPENBLAS_CORETYPE=SkylakeX helps it out.
+    blas.openblas_get_corename.restype = ctypes.c_char_p
+    print(f"OpenBLAS' kernels are those of {blas.openblas_get_corename().decode()}")
     print(f"{'item':<28} threads {'ours':>11} {'theirs':>11} ratio")
     for group, shapes in {"cubes": CUBES, **TRAINING}.items():
         for M, N, K, kind in shapes:
