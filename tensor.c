@@ -779,7 +779,7 @@ static Mat mat_col(Mat a, int j) { return (Mat){a.p + (size_t)j * a.cs, a.rs, a.
 
 #define TILE_COLS (2 * VL)            /* a tile of C: TILE_ROWS x TILE_COLS sums in registers */
 #define PANEL_K 384                   /* rows of B in a packed panel, about an L1 cache of them */
-#define BLOCK_ROWS 256                /* rows of A to a panel: together they fit any L2 cache   */
+#define BLOCK_ROWS 256                /* rows of A to a panel: most L2 caches hold as many */
 #define LARGE_B 100000                /* numbers of a B that does not stay in the L2 cache */
 
 /* C[rows, vecs*VL] = F + A[rows, K] B[K, vecs*VL], with rows of F ldf apart and of B ldb; F may be

@@ -294,28 +294,38 @@ static void work_step(void) {
     adam_step(&model->ps, &adam);
 }
 
-/* Where the time of a step goes: forward, backward by op, the optimizer. */
+/* Seconds since *from, which becomes now. */
+static double lap(double *from) {
+    double before = *from;
+    *from = mac_seconds();
+    return *from - before;
+}
+
+/* Where the time of a step goes: forward, the optimizer, and backward by op. */
 static void print_parts(void) {
     enum { MOST = 32 };
-    const char *op[MOST] = {"forward", "optimizer"};
-    double took[MOST] = {0}, all = 0, began = mac_seconds(), now;
-    int n = 2, k;
+    const char *op[MOST];
+    double took[MOST] = {0}, all, from = mac_seconds();
+    int n = 0;
     Tensor *loss = step_loss();
     if (!loss) stop(tape_error(tape));
-    took[0] = (now = mac_seconds()) - began, began = now;
+    double forward = lap(&from), back = 0;
     loss->grad[0] = 1;
     for (int i = tape->n_nodes - 1; i >= 0; i--) {
         Node *node = &tape->node[i];
-        for (k = 2; k < n && strcmp(op[k], node->op); k++) {}
-        if (k == n && n < MOST) op[n++] = node->op;
+        int k = 0;
+        while (k < n && strcmp(op[k], node->op)) k++;
+        if (k == MOST) stop("a step has more kinds of ops than its table has rows");
+        if (k == n) op[n++] = node->op;
         node->backward(node);
-        if (k < MOST) took[k] += (now = mac_seconds()) - began, began = now;
+        double seconds_of_op = lap(&from);
+        took[k] += seconds_of_op, back += seconds_of_op;
     }
     adam_step(&model->ps, &adam);
-    took[1] = mac_seconds() - began;
-    for (k = 0; k < n; k++) all += took[k];
-    printf("  %s %.2f, %s %.2f, backward:", op[0], took[0] / all, op[1], took[1] / all);
-    for (k = 2; k < n; k++)
+    double optimizer = lap(&from);
+    all = forward + back + optimizer;
+    printf("  forward %.2f, optimizer %.2f, backward:", forward / all, optimizer / all);
+    for (int k = 0; k < n; k++)
         if (took[k] / all >= 0.005) printf(" %s %.2f", op[k], took[k] / all);
     puts("");
 }
