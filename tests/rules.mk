@@ -94,8 +94,7 @@ SEEDS   = 1 2 3
 JOBS    = 2
 PAPER_people   = $(TRAIN_people)
 PAPER_wnnames  = $(TRAIN_wnnames)
-PAPER_factbook = --d 64 --H 4 --e 64 --enc_ff 256 --agg_H 4 --T 8 --P 4 \
-    --steps-lm 2000 --steps 500
+PAPER_factbook = $(TRAIN_wnnames)
 PAPER_PAIRS  = $(foreach c,$(CORPORA),$(foreach s,$(SEEDS),paper-$(c)-$(s)))
 PAPER_MORE   = $(if $(filter people,$(CORPORA)),paper-designs)
 PAPER_OUT    = out/paper
