@@ -858,39 +858,82 @@ static Tensor *select_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank
     return agg_blocks(m, tp, q, B, phi, &r);
 }
 
+/* ---- the gate: is it in the memory? ---- */
+/* A softmax gives away all of its weight: in a bank of one, that one receives 1 whatever is asked.
+ * So where somebody wants to know how sure an answer is, the finder is given somewhere else to
+ * look: documents of the training, the strangers, stand behind those of the bank.  They are never
+ * read.  What the best document of the bank receives beside them is its share.  It is near 1 if it
+ * answers much better than any stranger, in a bank of any size.
+ *     sure = 1 / (1 + e^-(slope logit(share) + shift)),   logit(p) = log p - log(1 - p)
+ * mac_gate chooses slope and shift such that sure is the probability that the bank holds the
+ * document which was asked about (Platt's scaling). */
+#define MOST_STRANGERS 4096
+static real logit(real p) { return exact_log(p) - exact_log(1 - p); }
+
+static real gate_sure(const Gate *g, real share) {
+    const real edge = (real)1e-6;
+    real p = share > edge ? share < 1 - edge ? share : 1 - edge : edge;
+    return 1 / (1 + exact_exp(-(g->fit[GATE_SLOPE] * logit(p) + g->fit[GATE_SHIFT])));
+}
+
+typedef struct { const Bank *bank; const real *strangers; } Beside; /* a bank and those behind it */
+
+static const real *beside_chunk(void *ctx, int first, int n, real *to) {
+    const Beside *s = ctx;
+    int T = s->bank->T, k = first / T, left = s->bank->K - k, docs = n / T;
+    int own = left < 0 ? 0 : left < docs ? left : docs;
+    size_t per = (size_t)T * (size_t)s->bank->d;
+    if (own == docs) return bank_chunk((void *)(uintptr_t)s->bank, first, n, to);
+    bank_read(s->bank, k, own, to);
+    memcpy(to + (size_t)own * per, s->strangers + (size_t)(k + own - s->bank->K) * per,
+           (size_t)(docs - own) * per * sizeof *to);
+    return to;
+}
+
 /* The finder's attention on each document of the bank, received [B][K]: the mean over its heads.
- * Its queries are carried to the documents, as bank_attention does it for few. */
+ * Where sure [B] is asked, strangers stand behind them.  Its queries are carried to the documents,
+ * as bank_attention does it for few. */
 static int finder_stream(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank, real *received,
-                         size_t memory) {
+                         real *sure, size_t memory) {
     const AggBlock *w = &m->agg->block[0];
-    int F = finder_heads(m), dh = m->c.agg_dh, d = m->c.d;
+    int F = finder_heads(m), dh = m->c.agg_dh, d = m->c.d, K = bank->K;
+    int all = K + (sure ? m->gate.R : 0);
+    Beside rows = {bank, m->gate.strangers};
     Tensor *query = finder_query(m, tp, q, B);
     real *Wk = scaled_columns(tp, w->k.w, w->norm_c.w);
-    if (!query || !Wk) return -1;
+    size_t n = (size_t)B * (size_t)all * sizeof *received;
+    real *got = sure ? tape_alloc(tp, n) : memset(received, 0, n);
+    if (!query || !Wk || !got) return -1;
     for (int i = 0; i < B * F * dh; i++) query->data[i] *= agg_scale(m);
-    Tensor rows = {2, {B * F, dh, 1}, query->data, NULL};     /* query [B, F*dh] as [B*F, dh] */
+    Tensor heads = {2, {B * F, dh, 1}, query->data, NULL};    /* query [B, F*dh] as [B*F, dh] */
     Tensor k = {3, {F, dh, d}, Wk, NULL};                     /* its heads' rows of Wk */
-    Tensor *x = conv1d(tp, transpose_rows(tp, &rows, B, F), (Affine){&k, NULL}); /* [F*B, d] */
-    Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
-                .ctx = (void *)(uintptr_t)bank, .B = B, .received = received, .memory = memory,
-                .G = 1, .R = B * F, .by_head = F};
-    size_t n = (size_t)B * (size_t)bank->K;
-    memset(received, 0, n * sizeof *received);
+    Tensor *x = conv1d(tp, transpose_rows(tp, &heads, B, F), (Affine){&k, NULL}); /* [F*B, d] */
+    Stream s = {.N = all * bank->T, .D = d, .T = bank->T, .read = beside_chunk, .ctx = &rows, .B = B,
+                .received = got, .memory = memory, .G = 1, .R = B * F, .by_head = F};
     if (!op_stream_attention(tp, x, &s)) return -1;
-    for (size_t i = 0; i < n; i++) received[i] /= (real)F;
+    for (int b = 0; b < B; b++, got += all, received += K) {
+        real most = 0;
+        for (int i = 0; i < K; i++) {
+            received[i] = got[i] / (real)F;
+            if (received[i] > most) most = received[i];
+        }
+        if (sure) sure[b] = gate_sure(&m->gate, most);
+    }
     return 0;
 }
 
 /* Selects, then reads.  Until a question has seen the whole bank, each row of its queries keeps a
- * number for every document: F rows to select, T*H to aggregate.  Where this would take more than
- * o->memory, some questions read the bank, then the next ones.  Nothing stays of them but phi_star
- * and what documents received. */
+ * number for every document: F rows for the finder, T*H to aggregate.  Where this would take more
+ * than o->memory, some questions read the bank, then the next ones.  Nothing stays of them but
+ * phi_star, what documents received, and how sure they are. */
 static Tensor *bank_select(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
                            const AnswerOptions *o) {
     int K = bank->K, T = m->c.T, N = o->select > 0 && o->select < K ? o->select : 0;
-    if (K == 0 || (!N && !o->received)) return bank_aggregate(m, tp, q, B, bank, NULL, 0);
+    int find = N || o->sure;
+    for (int b = 0; o->sure && K == 0 && b < B; b++) o->sure[b] = gate_sure(&m->gate, 0);
+    if (K == 0 || (!find && !o->received)) return bank_aggregate(m, tp, q, B, bank, NULL, 0);
     size_t memory = o->memory ? o->memory : (size_t)1 << 27, k = (size_t)K, d = (size_t)bank->d;
-    uint64_t rows = N ? (uint64_t)finder_heads(m) : (uint64_t)T * (uint64_t)m->c.agg_H;
+    uint64_t rows = find ? (uint64_t)finder_heads(m) : (uint64_t)T * (uint64_t)m->c.agg_H;
     uint64_t fit = memory / sizeof(real) / ((uint64_t)K * rows);
     int most = fit < 1 ? 1 : fit < (uint64_t)B ? (int)fit : B, bad = 0;
     Tensor *phi_star = q ? tape_tensor(tp, B * T, bank->d) : NULL;
@@ -901,10 +944,12 @@ static Tensor *bank_select(Model *m, Tape *tp, Tensor *q, int B, const Bank *ban
         Tensor some = {2, {n * T, bank->d, 1}, q->data + begin, NULL}, *drawn; /* of q [B*T,d] */
         real *received = o->received ? o->received + (size_t)b * k
                                      : tape_alloc(tp, (size_t)n * k * sizeof *received);
+        real *sure = o->sure ? o->sure + b : NULL;
         if (!received) return NULL;
-        if (N) bad = finder_stream(m, tp, &some, n, bank, received, memory);
+        if (find) bad = finder_stream(m, tp, &some, n, bank, received, sure, memory);
         drawn = bad ? NULL : N ? select_aggregate(m, tp, &some, n, bank, N, received)
-                               : bank_aggregate(m, tp, &some, n, bank, received, memory);
+                               : bank_aggregate(m, tp, &some, n, bank, find ? NULL : received,
+                                                memory);
         if (!drawn) return NULL;
         memcpy(phi_star->data + begin, drawn->data, (size_t)(n * T) * d * sizeof(real));
         tape_release(tp, mark);
@@ -944,6 +989,7 @@ Tensor *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
     if (bank->T != m->c.T || bank->d != m->c.d)
         return tape_fail(tp, "the bank holds %d vectors of %d a document, the model makes %d of %d",
                          bank->T, bank->d, m->c.T, m->c.d);
+    if (o->sure && m->gate.R == 0) return tape_fail(tp, "the model has no gate: see mac_gate");
     int M = o->hierarchy, was = tape_record(tp, 0);
     Tensor *query = encode_question(m, tp, q, B);
     Tensor *phi_star = M > 0 && M < bank->K ? bank_hierarchy(m, tp, query, B, bank, M)
@@ -1166,6 +1212,146 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     }
     tape_record(tp, was);
     return bad ? -1 : 0;
+}
+
+/* ==== the gate is fitted ===================================================================== */
+/* What encode makes of n texts, few at a time: [n*T,d]. */
+static Tensor *encode_all(Model *m, Tape *tp, const Ids *x, int n,
+                          Tensor *(*encode)(Model *m, Tape *tp, const Ids *x, int B)) {
+    size_t per = (size_t)(m->c.T * m->c.d);
+    Tensor *all = tape_tensor(tp, n * m->c.T, m->c.d);
+    for (int at = 0, some; all && at < n; at += some) {
+        some = n - at < 64 ? n - at : 64;
+        TapeMark mark = tape_mark(tp);
+        Tensor *part = encode(m, tp, x + at, some);
+        if (!part) return NULL;
+        memcpy(all->data + (size_t)at * per, part->data, (size_t)some * per * sizeof(real));
+        tape_release(tp, mark);
+    }
+    return all;
+}
+
+/* Questions of which we know whether the bank holds their document, and its best one's share. */
+typedef struct { real *share[2]; int n[2]; } GateCases; /* 0: it does not, 1: it does */
+
+/* Documents are dealt into G banks, document i into bank deal[i] % G.  Bank g is asked the questions
+ * about its own documents, and those about the documents of the next bank, which it lacks. */
+static int gate_ask(Model *m, Tape *tp, const MacBatch *b, const Tensor *phi, const Tensor *query,
+                    const int *deal, int G, int g, GateCases *cases) {
+    int T = m->c.T, d = m->c.d;
+    size_t per = (size_t)(T * d), bytes = per * sizeof(real);
+    Bank bank = {.T = T, .d = d, .phi = tape_alloc(tp, ((size_t)b->n_docs / (size_t)G + 1) * bytes)};
+    Tensor *q = tape_tensor(tp, b->n_q * T, d);
+    if (!bank.phi || !q) return -1;
+    for (int i = 0; i < b->n_docs; i++)
+        if (deal[i] % G == g)
+            memcpy(bank.phi + (size_t)bank.K++ * per, phi->data + (size_t)i * per, bytes);
+    for (int held = 0; held < 2; held++) {
+        int n = 0, of = held ? g : (g + 1) % G;
+        for (int i = 0; i < b->n_q; i++)
+            if (deal[b->doc[i]] % G == of)
+                memcpy(q->data + (size_t)n++ * per, query->data + (size_t)i * per, bytes);
+        real *received = tape_alloc(tp, (size_t)n * (size_t)bank.K * sizeof *received);
+        real *to = cases->share[held] + cases->n[held];
+        q->shape[0] = n * T;
+        if (!received || (n && finder_stream(m, tp, q, n, &bank, received, to, 0) != 0)) return -1;
+        cases->n[held] += n;
+    }
+    return 0;
+}
+
+/* Slope and shift of logistic regression: the least  -sum log p(held or not) + slope^2/200.  Each
+ * step goes to the minimum of a parabola that lies above this, since a logistic's second derivative
+ * is at most 1/4, and so never too far. */
+static void gate_fit(Gate *gate, const GateCases *c) {
+    double xx = 0.01, x1 = 0, n = 0, slope = 1, shift = 0;
+    for (int held = 0; held < 2; held++)
+        for (int i = 0; i < c->n[held]; i++) {
+            double x = logit(c->share[held][i]);
+            xx += x * x / 4, x1 += x / 4, n += 0.25;
+        }
+    for (int step = 0; step < 300; step++) {
+        double dx = 0.01 * slope, d1 = 0, det = xx * n - x1 * x1;
+        for (int held = 0; held < 2; held++)
+            for (int i = 0; i < c->n[held]; i++) {
+                double x = logit(c->share[held][i]);
+                double p = 1 / (1 + exact_exp((real)-(slope * x + shift)));
+                dx += (p - held) * x, d1 += p - held;
+            }
+        slope -= (n * dx - x1 * d1) / det, shift -= (xx * d1 - x1 * dx) / det;
+    }
+    gate->fit[GATE_SLOPE] = (real)slope, gate->fit[GATE_SHIFT] = (real)shift;
+}
+
+static int by_size(const void *a, const void *b) {
+    real x = *(const real *)a, y = *(const real *)b;
+    return (x > y) - (x < y);
+}
+
+/* A finder's head attends to one vector, whatever the document: with all heads to F of the T.  So
+ * of n strangers, phi [n*T,d], only the F vectors are kept that receive most from questions.  They
+ * stand behind a bank as R documents. */
+static int gate_strangers(Model *m, Tape *tp, const Tensor *phi, int n, Tensor *query, int n_q) {
+    int T = m->c.T, F = finder_heads(m) < T ? finder_heads(m) : T, some = n_q < 64 ? n_q : 64;
+    size_t d = (size_t)m->c.d;
+    Gate *g = &m->gate;
+    Bank each = {.K = n * T, .T = 1, .d = m->c.d, .phi = phi->data};
+    Tensor few = {2, {some * T, m->c.d, 1}, query->data, NULL};
+    real *received = tape_alloc(tp, (size_t)some * (size_t)each.K * sizeof *received);
+    real *all = tape_alloc(tp, (size_t)T * sizeof *all);
+    int *kept = int_array(tp, F);
+    if (!received || !all || !kept
+        || finder_stream(m, tp, &few, some, &each, received, NULL, 0) != 0) return -1;
+    for (int i = 0; i < some * each.K; i++) all[i % T] += received[i];
+    select_documents(all, T, F, kept);
+    g->R = (n * F + T - 1) / T;
+    g->strangers = malloc((size_t)g->R * (size_t)T * d * sizeof(real));
+    for (int i = 0; g->strangers && i < g->R * T; i++) { /* the last ones may be the first again */
+        int doc = i / F % n, t = kept[i % F];
+        memcpy(g->strangers + (size_t)i * d, phi->data + (size_t)(doc * T + t) * d,
+               d * sizeof(real));
+    }
+    return g->strangers ? 0 : -1;
+}
+
+/* Banks of one, of sixteen, and of half of the documents count alike. */
+static int gate_measure(Model *m, Tape *tp, const MacBatch *b, const Tensor *strangers, int n) {
+    size_t most = 3 * (size_t)b->n_q * sizeof(real);
+    Tensor *phi = encode_all(m, tp, b->docs, b->n_docs, mac_encode);
+    Tensor *query = encode_all(m, tp, b->q, b->n_q, encode_question);
+    GateCases c = {{tape_alloc(tp, most), tape_alloc(tp, most)}, {0, 0}};
+    const int banks[] = {b->n_docs, b->n_docs / 16, 2};
+    int *deal = int_array(tp, b->n_docs);
+    uint64_t rng = 1;
+    if (!strangers || !phi || !query || !c.share[0] || !c.share[1] || !deal
+        || gate_strangers(m, tp, strangers, n, query, b->n_q) != 0) return -1;
+    for (int i = 0; i < b->n_docs; i++) { /* 0 to n_docs - 1, shuffled */
+        int j = rng_below(&rng, i + 1);
+        deal[i] = deal[j], deal[j] = i;
+    }
+    m->gate.fit[GATE_SLOPE] = 1, m->gate.fit[GATE_SHIFT] = 0; /* sure is the share itself */
+    for (int i = 0; i < 3; i++)
+        for (int g = 0; banks[i] > 1 && g < banks[i]; g++) {
+            TapeMark mark = tape_mark(tp);
+            if (gate_ask(m, tp, b, phi, query, deal, banks[i], g, &c) != 0) return -1;
+            tape_release(tp, mark);
+        }
+    gate_fit(&m->gate, &c);
+    qsort(c.share[1], (size_t)c.n[1], sizeof(real), by_size);
+    m->gate.fit[GATE_THRESHOLD] = gate_sure(&m->gate, c.share[1][c.n[1] / 20]);
+    return 0;
+}
+
+int mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b) {
+    int was = tape_record(tp, 0), bad = 0;
+    free(m->gate.strangers);
+    m->gate = (Gate){0};
+    if (n < 1 || b->n_docs < 2 || b->n_q < 1)
+        tape_fail(tp, "a gate needs a stranger, two documents and a question");
+    else bad = gate_measure(m, tp, b, encode_all(m, tp, strangers, n, mac_encode), n);
+    if (bad) m->gate.R = 0, tape_fail(tp, "out of memory"); /* if nothing was said before */
+    tape_record(tp, was);
+    return m->gate.R ? 0 : -1;
 }
 
 /* ==== the model: its sizes =================================================================== */
@@ -1468,6 +1654,7 @@ void model_free(Model *m) {
     t5_free(m->enc), t5_free(m->qenc);
     free(m->lm), free(m->agg);
     params_free(&m->ps);
+    free(m->gate.strangers);
     free(m);
 }
 
@@ -1480,7 +1667,25 @@ int model_save(const Model *m, StWriter *file, int moments) {
         snprintf(number, sizeof number, "%d", *config_at(&c, f));
         st_add_meta(file, f->name, number);
     }
+    const Gate *g = &m->gate;
+    if (g->R) {
+        st_add(file, "gate.strangers", g->strangers, 3, (int[]){g->R, c.T, c.d});
+        st_add(file, "gate.fit", g->fit, 1, (int[]){3});
+    }
     return params_save(&m->ps, file, moments);
+}
+
+/* The gate, where the file has one. */
+static int gate_load(Gate *g, const MacConfig *c, StFile *f, char *err) {
+    int64_t n = st_size(f, "gate.strangers"), per = (int64_t)c->T * c->d;
+    if (n < 0 && st_find(f, "gate.fit") < 0) return 0;
+    if (n < per || n % per || n / per > MOST_STRANGERS)
+        return st_fail(f, err, "its gate has %lld numbers: one to %d times %lld were expected",
+                       (long long)n, MOST_STRANGERS, (long long)per);
+    *g = (Gate){.R = (int)(n / per), .strangers = malloc((size_t)n * sizeof(real))};
+    if (!g->strangers) return st_fail(f, err, "out of memory");
+    return st_read_shaped(f, "gate.strangers", g->strangers, 3, (int[]){g->R, c->T, c->d}, err)
+                   || st_read_shaped(f, "gate.fit", g->fit, 1, (int[]){3}, err) ? -1 : 0;
 }
 
 Model *model_load(StFile *f, char *err) {
@@ -1524,7 +1729,7 @@ Model *model_load(StFile *f, char *err) {
         st_fail(f, err, b.failed == TOO_MANY
                             ? "the sizes in the file ask for more weights than it holds"
                             : "out of memory");
-    if (m && params_load(&m->ps, f, 0, err) == 0) return m;
+    if (m && params_load(&m->ps, f, 0, err) == 0 && gate_load(&m->gate, &c, f, err) == 0) return m;
     model_free(m);
     return NULL;
 }

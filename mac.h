@@ -198,12 +198,20 @@ int  mac_config_check(const MacConfig *c, char *err);            /* -1: sizes th
 typedef struct LmWeights LmWeights;
 typedef struct T5Weights T5Weights;
 typedef struct AggWeights AggWeights;
+typedef struct {                                 /* is it in the memory?  See AnswerOptions.sure  */
+    int R;                                       /* 0: there is no gate                          */
+    real *strangers;                             /* [R,T,d] vectors of training documents        */
+    real fit[3];                                 /* slope and shift of sure; how sure 19 of 20
+                                                    questions at least are whose document is held */
+} Gate;
+enum { GATE_SLOPE, GATE_SHIFT, GATE_THRESHOLD };        /* of Gate.fit */
 typedef struct {
     MacConfig c;
     Params ps;                                   /* all weights, under their official names      */
     LmWeights *lm;                               /* theta_base                                   */
     T5Weights *enc, *qenc;                       /* theta_amort, theta_input                     */
     AggWeights *agg;                             /* psi, the per-token MLPs and the expansion    */
+    Gate gate;                                   /* beside the weights: no part of the fingerprint */
 } Model;
 Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory; the LM's
                                                     first head looks at the token before         */
@@ -288,9 +296,14 @@ typedef struct {
                                                     K or a hierarchy is used                     */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
     real *received;                              /* out [B,K] attention on each document: the
-                                                    finder's where N are selected, else the mean
-                                                    of all; not written where a hierarchy is
-                                                    used; NULL: not asked                        */
+                                                    finder's where N are selected or sure is
+                                                    asked, else the mean of all; not written
+                                                    where a hierarchy is used; NULL: not asked   */
+    real *sure;                                  /* out [B] the probability, 0 to 1, that the bank
+                                                    holds the document asked about, if the model
+                                                    has a gate; what documents receive is then
+                                                    what its strangers leave them; not written
+                                                    where a hierarchy is used; NULL: not asked   */
     size_t memory;                               /* bytes for what documents receive, about: as
                                                     many questions as fit, at least a row of one,
                                                     read the bank at a time; 0: 128 MB           */
@@ -302,4 +315,7 @@ Tensor  *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
  * alone.  0, or -1: see tape_error. */
 int      mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap,
                     int *out, int *n, const AnswerOptions *o);
+/* Gives the model a gate, of n documents of its training and of documents with questions that it
+ * has not seen, of which docs, q and doc count.  0, or -1: see tape_error, no gate is left. */
+int      mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b);
 #endif

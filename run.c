@@ -30,7 +30,7 @@ static void flush(void) { /* a result must have reached somebody */
 
 /* ==== options ================================================================================ */
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
-                  *penalty = "0", *text_format;
+                  *penalty = "0", *text_format, *sure_text, *else_path;
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
                  paragraphs, relations, half, whole, selected = -1; /* -1: as the model file says */
 static const char **data_files; /* every --data; data_path is the last of them */
@@ -46,7 +46,9 @@ static const Option options[] = {
     {"model", LEARN | ANSWER, .text = &model_path},
     {"bank", LEARN | ASK | LIST | FORGET | CHAT, .text = &bank_path},
     {"data", ASK | EVAL | TABLE, .text = &data_path},
-    {"out", TABLE | PEOPLE, .text = &out_path},
+    {"sure", ANSWER, .text = &sure_text},
+    {"else", ASK | CHAT, .text = &else_path},
+    {"out", EVAL | TABLE | PEOPLE, .text = &out_path},
     {"train", EVAL, .text = &train_path},
     {"format", LEARN | ASK | EVAL | TABLE, .text = &text_format},
     {"memory", EVAL, .text = &memory},
@@ -79,6 +81,8 @@ static void help(void) {
          "tokens\n"
          "          [--data FILE --limit N]         N questions of a corpus, with the right "
          "answers\n"
+         "          [--else FILE]                   what is not in the memory is read in the\n"
+         "                                          document of FILE that BM25 finds\n"
          "  list    --bank B                        what the bank holds\n"
          "  forget  --bank B ID...                  as if it had never been learned\n"
          "  chat    --model M --bank B              paste documents, ask with a question mark\n"
@@ -87,6 +91,7 @@ static void help(void) {
          "          [--relations]   a line for each relation\n"
          "          [--train FILE]  closed and open relations, unseen answers, each apart\n"
          "          [--half]        with a bank in half precision\n"
+         "          [--out FILE.svg] how often the surest answers are wrong, by share answered\n"
          "  table   --model M --data FILE           the same for every memory and several banks,\n"
          "                                          and for each kind of questions\n"
          "          [--out FILE.svg]                and as a bar chart\n"
@@ -97,6 +102,8 @@ static void help(void) {
          "also:     [--seed N] [--threads N]  where something is drawn or a model runs\n"
          "          [--select N]    answers from the N documents attended to most, 0: from all;\n"
          "                          without it as many as the model's training chose\n"
+         "          [--sure X]      an answer less sure than X, 0 to 1, is not in the memory;\n"
+         "                          without it X is what the model's training chose\n"
          "          [--json]        one object a line; not inspect and people\n"
          "          --name=value, and --: what follows is no option; a command refuses\n"
          "          options that it has no use for");
@@ -147,6 +154,25 @@ static Model *model;
 static Tape *tape;
 static Reader reader;
 static uint64_t made_by, tokens; /* the model's fingerprint, the hash of its tokenizer */
+static int gated;                /* does it tell how sure its answers are? */
+static double threshold;         /* at least so sure is what it knows */
+static Corpus elsewhere;         /* --else: what is read where the memory does not know */
+static Bm25 *elsewhere_index;
+
+/* A hierarchy has no place for the gate. */
+static void open_gate(void) {
+    gated = model->gate.R > 0 && hierarchy == 0;
+    threshold = model->gate.fit[GATE_THRESHOLD];
+    if (sure_text && !is_number(sure_text, 0, 1, &threshold))
+        usage("--sure %s is not a number from 0 to 1", sure_text);
+    if ((sure_text || else_path) && !gated)
+        die(hierarchy ? "with --hierarchy nothing tells how sure an answer is"
+                      : "%s cannot tell how sure it is: ./train --resume --out %s adds a gate to it",
+            model_path, model_path);
+    if (!else_path) return;
+    need_corpus(&elsewhere, else_path, text_format);
+    elsewhere_index = need(bm25_new(&elsewhere));
+}
 
 static void open_model(void) {
     char err[MAC_ERR];
@@ -165,6 +191,7 @@ static void open_model(void) {
     if (selected < 0) selected = n ? atoi(n) : 0;
     made_by = model_fingerprint(model), tokens = text_hash(st_meta(f, "tokenizer"));
     st_close(f);
+    open_gate();
     pool_start(threads);
 }
 
@@ -350,30 +377,66 @@ static AnswerOptions answer_options(void) {
                            .select = selected};
 }
 
+/* What the LM reads about the question in that document of --else which BM25 finds; NULL: none of
+ * them shares a word with it. */
+static char *read_elsewhere(const Ids *q, const char *question, const Doc **found) {
+    int cap = model->c.A, n, doc = -1, *out = reader_room(&reader, cap, sizeof *out);
+    if (bm25_top(elsewhere_index, question, 1, &doc) < 0) die("out of memory");
+    if (doc < 0) return NULL;
+    *found = &elsewhere.docs[doc];
+    Ids context = reader_document(&reader, (*found)->text);
+    AnswerOptions o = answer_options();
+    o.context = &context;
+    if (mac_answer(model, tape, q, 1, NULL, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
+    return answer_text(out, n);
+}
+
+static void show_elsewhere(const Ids *q, const char *question) {
+    const Doc *d = NULL;
+    char *text = read_elsewhere(q, question, &d);
+    if (json) put_text(", \"else\": {\"answer\": ", text ? text : "");
+    else show("  in ", else_path);
+    if (json && text) put_text(", \"id\": ", d->id), put_text(", \"title\": ", d->title);
+    if (json) putchar('}');
+    else if (text) show(": ", text), show("  (", d->title), puts(")");
+    else puts(": nothing");
+    free(text);
+}
+
+/* The answer, or, where the memory does not know, that it is a guess. */
+static void show_answer(const char *text, double sure, int known) {
+    if (json) {
+        put_text(", \"answer\": ", text);
+        if (gated) printf(", \"sure\": %.4f, \"known\": %s", sure, known ? "true" : "false");
+        return;
+    }
+    show(known ? "" : "not in the memory; a guess: ", text);
+    if (gated) printf("\n  sure %.1f%%", 100 * sure);
+    putchar('\n');
+}
+
 /* With the right answer, or NULL; a hierarchy does not tell its sources. */
 static void ask(const Bank *b, const char *question, const char *right) {
     int cap = model->c.A, n, sources = !(hierarchy > 0 && hierarchy < b->K);
+    real sure = 1;
     tape_reset(tape);
     int *out = reader_room(&reader, cap, sizeof *out);
     real *received = reader_room(&reader, b->K, sizeof *received);
     Ids q = reader_question(&reader, question);
     AnswerOptions o = answer_options();
     o.received = received;
+    o.sure = gated ? &sure : NULL;
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     check_answer(b, received, sources);
     char *text = answer_text(out, n);
-    if (json) {
-        put_text("{\"question\": ", question);
-        put_text(", \"answer\": ", text);
-        if (right) put_text(", \"right\": ", right);
-        printf(", \"documents\": [");
-        if (sources) show_sources(b, received);
-        puts("]}");
-    } else {
-        show("", text);
-        putchar('\n');
-        if (sources) show_sources(b, received);
-    }
+    int known = !gated || (double)sure >= threshold;
+    if (json) put_text("{\"question\": ", question);
+    show_answer(text, (double)sure, known);
+    if (!known && else_path) show_elsewhere(&q, question);
+    if (json && right) put_text(", \"right\": ", right);
+    if (json) printf(", \"documents\": [");
+    if (sources) show_sources(b, received);
+    if (json) puts("]}");
     flush();
     free(text);
     warn_cut();
@@ -492,6 +555,15 @@ static void split_questions(void) {
     corpus_free(&train);
 }
 
+static SureCase *cases;         /* of each question asked of a bank, how sure the answer is */
+static int n_cases;
+
+static void add_case(const Qa *x, real sure, int known, int right) {
+    if ((n_cases & (n_cases - 1)) == 0)
+        cases = need(realloc(cases, (size_t)(2 * n_cases + 1) * sizeof *cases));
+    cases[n_cases++] = (SureCase){x->rel, (double)sure, known, right};
+}
+
 #define ANSWER_BATCH 64
 
 static Bm25 *bm25;              /* of the whole corpus, where it is asked */
@@ -507,9 +579,24 @@ static int context_of(int qa) {
     return doc;
 }
 
+static int ask_others; /* is a bank's gate also asked what only the next bank knows? */
+
+/* How sure the bank is of questions about documents that it does not hold. */
+static void ask_in_vain(const int *qa, int n, const Bank *bank) {
+    tape_reset(tape);
+    Ids *q = reader_room(&reader, n, sizeof *q);
+    int *len = reader_room(&reader, n, sizeof *len);
+    AnswerOptions o = answer_options();
+    o.sure = reader_room(&reader, n, sizeof *o.sure);
+    for (int i = 0; i < n; i++) q[i] = reader_question(&reader, corpus.qas[qa[i]].q);
+    if (mac_answer(model, tape, q, n, bank, 0, len, len, &o) != 0) die("%s", tape_error(tape));
+    for (int i = 0; i < n; i++) add_case(&corpus.qas[qa[i]], o.sure[i], 0, 0);
+}
+
 /* Questions qa[0..n) against the bank (NULL: none), each after the document, if any, that
- * context_of gives it. */
-static void answer_batch(const int *qa, int n, const Bank *bank, Score *total) {
+ * context_of gives it; `others`, if not NULL, is asked them too, in vain. */
+static void answer_batch(const int *qa, int n, const Bank *bank, const Bank *others,
+                         Score *total) {
     int cap = model->c.A;
     double began = mac_seconds();
     tape_reset(tape);
@@ -523,10 +610,13 @@ static void answer_batch(const int *qa, int n, const Bank *bank, Score *total) {
     }
     AnswerOptions o = answer_options();
     o.context = context;
+    o.sure = bank && gated ? reader_room(&reader, n, sizeof *o.sure) : NULL;
     if (mac_answer(model, tape, q, n, bank, cap, out, len, &o) != 0) die("%s", tape_error(tape));
     for (int i = 0; i < n; i++) {
         const Qa *x = &corpus.qas[qa[i]];
         char *text = answer_text(out + i * cap, len[i]);
+        if (o.sure)
+            add_case(x, o.sure[i], !strcmp(memory, "mac"), score_em(text, x->a, x->n_a));
         score_add(total, x, text);
         score_add(need(score_rel(&by_rel, x->rel)), x, text);
         if (*x->kind) score_add(need(score_rel(&by_kind, x->kind)), x, text);
@@ -535,32 +625,40 @@ static void answer_batch(const int *qa, int n, const Bank *bank, Score *total) {
         free(text);
     }
     answer_seconds += mac_seconds() - began;
+    if (others) ask_in_vain(qa, n, others);
 }
 
-/* The documents of one round: they are learned into a bank of their own, and their questions asked
- * of it; `shuffled` asks them of the documents `other` instead. */
-static void eval_round(const Bank *all, const int *doc, const int *other, int K, Score *total) {
+/* The documents `from` of all, as a bank of their own. */
+static Bank bank_of(const Bank *all, const int *from, int K) {
     size_t per = (size_t)model->c.T * (size_t)model->c.d * (all->half ? 2 : sizeof(real));
-    int none = strcmp(memory, "mac") && strcmp(memory, "shuffled");
-    const int *from = !strcmp(memory, "shuffled") ? other : doc;
     Bank bank = *all;
     bank.K = K;
     bank.phi = need(malloc((size_t)K * per));
     for (int k = 0; k < K; k++)
         memcpy((char *)bank.phi + (size_t)k * per,
                (const char *)all->phi + (size_t)from[k] * per, per);
+    return bank;
+}
+
+/* The documents of one round: they are learned into a bank of their own, and their questions asked
+ * of it; `shuffled` asks them of the documents `other` instead. */
+static void eval_round(const Bank *all, const int *doc, const int *other, int K, Score *total) {
+    int none = strcmp(memory, "mac") && strcmp(memory, "shuffled");
+    int vain = ask_others && gated && !strcmp(memory, "mac") && 2 * K <= corpus.n_docs;
+    Bank bank = bank_of(all, strcmp(memory, "shuffled") ? doc : other, K);
+    Bank others = vain ? bank_of(all, other, K) : (Bank){0};
     int batch[ANSWER_BATCH], n = 0;
     for (int k = 0; k < K; k++) {
         const Doc *d = &corpus.docs[doc[k]];
         for (int i = 0; i < d->n_qas && (!limit || total->n + n < limit); i++) {
             batch[n++] = d->qas[i];
             if (n < ANSWER_BATCH) continue;
-            answer_batch(batch, n, none ? NULL : &bank, total);
+            answer_batch(batch, n, none ? NULL : &bank, vain ? &others : NULL, total);
             n = 0;
         }
     }
-    if (n) answer_batch(batch, n, none ? NULL : &bank, total);
-    free(bank.phi);
+    if (n) answer_batch(batch, n, none ? NULL : &bank, vain ? &others : NULL, total);
+    free(bank.phi), free(others.phi);
 }
 
 static void print_score(const char *what, const Score *s) {
@@ -577,10 +675,55 @@ static void print_score(const char *what, const Score *s) {
     }
 }
 
+/* Of the cases that the bank holds, or does not, the share that is refused; -1: there is none. */
+static double refused(int known) {
+    int n = 0, below = 0;
+    for (int i = 0; i < n_cases; i++)
+        if (cases[i].known == known) n++, below += cases[i].sure < threshold;
+    return n ? (double)below / n : -1;
+}
+
+static void print_refused(int known) {
+    double share = refused(known);
+    if (share >= 0) printf(json ? ", \"refused\": %.4f" : "  refused %.3f", share);
+}
+
+/* How well the gate tells what the bank holds from what it does not. */
+static void print_gate(void) {
+    double all = score_auroc(cases, n_cases, 0);
+    if (!(all >= 0)) return; /* nothing was asked in vain */
+    double within = score_auroc(cases, n_cases, 1);
+    printf(json ? "{\"what\": \"gate\", \"questions\": %d, \"auroc\": %.4f, "
+                  "\"auroc_within\": %.4f, \"threshold\": %.4f, \"refused\": %.4f, "
+                  "\"refused_unknown\": %.4f}\n"
+                : "gate, also asked of another bank       %6d questions  AUROC %.3f, within "
+                  "relations %.3f; less than %.3f sure: %.3f of the known, %.3f of the unknown\n",
+           n_cases, all, within, threshold, refused(1), refused(0));
+}
+
+/* --out: of the answers that are surest, how many are wrong; half are about what no bank holds. */
+static void draw_gate(void) {
+    double *x = need(malloc(2 * (size_t)(n_cases + 1) * sizeof *x)), *y = x + n_cases;
+    char err[MAC_ERR];
+    int wrong = 0;
+    score_auroc(cases, n_cases, 0); /* sorts them, the surest last */
+    for (int i = 0; i < n_cases; i++) {
+        wrong += !cases[n_cases - 1 - i].right;
+        x[i] = (i + 1) / (double)n_cases, y[i] = wrong / (i + 1.0);
+    }
+    SvgLine line = {"wrong answers", x, y, n_cases};
+    if (n_cases < 2) die("--out %s: there are no answers to draw", out_path);
+    if (svg_lines(out_path, "Risk by coverage", "share answered, the surest first", "share wrong",
+                  &line, 1, err) != 0)
+        die("%s", err);
+    free(x);
+}
+
 static void print_eval(int K, int rounds, const Score *total) {
     char what[64];
     snprintf(what, sizeof what, "%s, bank of %d", memory, K);
     print_score(what, total);
+    print_refused(!strcmp(memory, "mac"));
     if (json)
         printf(", \"memory\": \"%s\", \"docs\": %d, \"banks\": %d, \"seed\": %d, "
                "\"adapt_seconds\": %.3f, "
@@ -598,6 +741,7 @@ static void print_eval(int K, int rounds, const Score *total) {
         print_score(split[i], score[i]);
         puts(json ? "}" : "");
     }
+    print_gate();
     for (int i = 0; relations && i < by_rel.n; i++) {
         const RelScore *x = &by_rel.of[i];
         print_score(x->rel[0] ? x->rel : "(no relation)", &x->s);
@@ -635,7 +779,7 @@ static void eval_open(void) {
 static int evaluate(int K, Score *total) {
     int n = corpus.n_docs, rounds = n / K;
     *total = (Score){0, 0, 0, 0};
-    by_rel.n = by_kind.n = 0;
+    by_rel.n = by_kind.n = n_cases = 0;
     for (int i = 0; i < corpus.n_qas; i++) /* kinds in the corpus' order, whatever the banks are */
         if (*corpus.qas[i].kind) need(score_rel(&by_kind, corpus.qas[i].kind));
     if (!bm25 && !strcmp(memory, "bm25")) bm25 = need(bm25_new(&corpus));
@@ -653,7 +797,7 @@ static int evaluate(int K, Score *total) {
 
 static void eval_close(void) {
     warn_cut();
-    free(data_files), free(eval_order), free(by_rel.of), free(by_kind.of), free(qa_kind);
+    free(data_files), free(eval_order), free(by_rel.of), free(by_kind.of), free(qa_kind), free(cases);
     bank_free(eval_bank);
     bm25_free(bm25);
     corpus_free(&corpus);
@@ -668,8 +812,10 @@ static void command_eval(void) {
     if (train_path) split_questions();
     Score total;
     int K = docs > 0 && docs < corpus.n_docs ? docs : corpus.n_docs;
+    ask_others = 1;
     int rounds = evaluate(K, &total);
     print_eval(K, rounds, &total);
+    if (out_path) draw_gate();
     eval_close();
 }
 
@@ -707,6 +853,7 @@ static void command_table(void) {
         memory = rows[i].memory;
         evaluate(K, &total);
         print_score(rows[i].what, &total);
+        print_refused(!strcmp(memory, "mac"));
         puts(json ? "}" : "");
         flush();
         if (i == 2 || i == 6 || i == 7) {

@@ -1968,10 +1968,6 @@ static int params_each(const Params *ps, int moments, StWriter *w, StFile *f, ch
                 param_file_name(name, before[k], p, g);
                 if (!f) st_add(w, name, at, ndim, shape);
                 else if (st_read_shaped(f, name, at, ndim, shape, err) != 0) return -1;
-                for (size_t j = 0; f && j < part; j++)
-                    if (at[j] - at[j] != 0)
-                        return st_fail(f, err, "is damaged: tensor \"%.100s\" holds what is no "
-                                               "number (NaN or infinity)", name);
             }
     }
     return 0;

@@ -752,6 +752,52 @@ static void save_first(const Training *t) {
     if (f) fclose(f);
 }
 
+/* ==== the gate =============================================================================== */
+#define STRANGERS 256
+#define GATE_DOCS 512 /* of valid, at most */
+
+/* Documents of c, n of them spread over it. */
+static Ids *spread_documents(Training *t, const Corpus *c, int n) {
+    Ids *x = reader_room(&t->reader, n, sizeof *x);
+    for (int i = 0; i < n; i++)
+        x[i] = reader_document(&t->reader, c->docs[(int64_t)i * c->n_docs / n].text);
+    return x;
+}
+
+static void fit_gate(Training *t) {
+    const Corpus *c = &t->valid;
+    int n = c->n_docs < GATE_DOCS ? c->n_docs : GATE_DOCS;
+    int R = t->train.n_docs < STRANGERS ? t->train.n_docs : STRANGERS;
+    tape_reset(t->tape);
+    Ids *q = reader_room(&t->reader, c->n_qas, sizeof *q);
+    int *doc = reader_room(&t->reader, c->n_qas, sizeof *doc), n_q = 0;
+    for (int i = 0; i < n; i++) {
+        const Doc *d = &c->docs[(int64_t)i * c->n_docs / n];
+        for (int k = 0; k < d->n_qas && k < opt.questions; k++, n_q++) {
+            q[n_q] = reader_question(&t->reader, c->qas[d->qas[k]].q);
+            doc[n_q] = i;
+        }
+    }
+    MacBatch b = {.docs = spread_documents(t, c, n), .n_docs = n, .q = q, .n_q = n_q, .doc = doc};
+    if (mac_gate(t->model, t->tape, spread_documents(t, &t->train, R), R, &b) != 0)
+        die("the gate: %s", tape_error(t->tape));
+}
+
+/* The best model is read again and gets its gate.  So a finished training that is resumed gives one
+ * to a model of an older version. */
+static void add_gate(Training *t) {
+    char err[MAC_ERR];
+    if (t->valid.n_docs < 2 || t->valid.n_qas < 2) return;
+    StFile *f = need_file(opt.out);
+    model_free(t->model);
+    t->model = model_load(f, err);
+    if (!t->model) die("%s", err);
+    t->select = st_meta(f, "select") ? (int)get_number(f, "select", 0, 1e9) : 0;
+    st_close(f);
+    fit_gate(t);
+    save_model(t);
+}
+
 static void report(const Training *t) {
     const Params *ps = &t->model->ps;
     note("%d documents and %d questions to train on, %d and %d to validate", t->train.n_docs,
@@ -804,6 +850,7 @@ int main(int argc, char **argv) {
     }
     run_stage(&t, "mac", opt.steps, opt.lr, step_mac);
     if (t.best < 0) save_model(&t); /* untrained but for its LM: for --lm */
+    else add_gate(&t);
     if (t.reader.cut)
         note("%d times a text was longer than D, Q or A tokens and cut", t.reader.cut);
     note("best model: %s; peak memory %.0f MB", opt.out, (double)mac_peak_memory() / 1e6);

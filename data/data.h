@@ -96,6 +96,10 @@ int   score_em(const char *pred, char *const *a, int n_a);         /* 1: equal w
 int   score_em_prefix(const char *pred, const char *target);       /* MAC's, see NOTES.md     */
 double score_f1(const char *pred, char *const *a, int n_a);
 typedef struct { int n, em, prefix; double f1; } Score;            /* sums over n questions   */
+typedef struct { const char *rel; double sure; int known, right; } SureCase;
+/* The share of pairs of a known and an unknown case (within: of one relation) whose known one is
+ * surer, ties count half; NaN: there is no pair.  Sorts the cases, the surest last. */
+double score_auroc(SureCase *c, int n, int within);
 typedef struct { const char *rel; Score s; } RelScore;
 typedef struct { RelScore *of; int n; } RelScores;                  /* of is malloc'd          */
 void  score_add(Score *s, const Qa *qa, const char *pred);

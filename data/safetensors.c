@@ -436,9 +436,15 @@ int st_read_shaped(StFile *f, const char *name, real *to, int ndim, const int *s
         n *= shape[i];
         fits = fits && (at < 0 || f->entry[at].shape[i] == shape[i]);
     }
-    if (fits) return st_read(f, name, to, n, err);
-    return st_fail(f, err, "tensor \"%.100s\" does not have the shape that the sizes in the file "
-                           "ask for", name);
+    if (!fits)
+        return st_fail(f, err, "tensor \"%.100s\" does not have the shape that the sizes in the "
+                               "file ask for", name);
+    if (st_read(f, name, to, n, err) != 0) return -1;
+    for (int64_t i = 0; i < n; i++)
+        if (to[i] - to[i] != 0)
+            return st_fail(f, err, "is damaged: tensor \"%.100s\" holds what is no number (NaN or "
+                                   "infinity)", name);
+    return 0;
 }
 
 int st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err) {

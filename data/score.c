@@ -152,6 +152,35 @@ double score_f1(const char *pred, char *const *a, int n_a) {
     return best;
 }
 
+/* ---- how well known cases are told from others ---- */
+static int by_sure(const void *a, const void *b) {
+    const SureCase *x = a, *y = b;
+    return (x->sure > y->sure) - (x->sure < y->sure);
+}
+
+static int by_relation(const void *a, const void *b) {
+    int order = strcmp(((const SureCase *)a)->rel, ((const SureCase *)b)->rel);
+    return order ? order : by_sure(a, b);
+}
+
+double score_auroc(SureCase *c, int n, int within) {
+    double above = 0, pairs = 0;
+    qsort(c, (size_t)n, sizeof *c, within ? by_relation : by_sure);
+    for (int first = 0, end; first < n; first = end) { /* cases of one relation, or all */
+        double known = 0, unknown = 0;
+        for (end = first; end < n && (!within || !strcmp(c[end].rel, c[first].rel));) {
+            int tie[2] = {0, 0}, at = end;
+            for (; end < n && c[end].sure <= c[at].sure
+                   && (!within || !strcmp(c[end].rel, c[first].rel)); end++)
+                tie[c[end].known]++;
+            above += tie[1] * (unknown + tie[0] / 2.0);
+            known += tie[1], unknown += tie[0];
+        }
+        pairs += known * unknown;
+    }
+    return above / pairs;
+}
+
 /* ---- sums over questions ---- */
 void score_add(Score *s, const Qa *qa, const char *pred) {
     s->n++;

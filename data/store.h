@@ -18,7 +18,7 @@ int64_t st_size(const StFile *f, const char *name);              /* numbers in i
 int     st_read(StFile *f, const char *name, real *to, int64_t n, char *err);    /* F32 and F64  */
 int     st_read_bytes(StFile *f, const char *name, void *to, int64_t n, char *err); /* U8, F16  */
 int     st_read_shaped(StFile *f, const char *name, real *to, int ndim, const int *shape,
-                       char *err);
+                       char *err);               /* NaN and infinity are refused                 */
 void   *st_map(StFile *f, const char *name);     /* its bytes in place, until st_close; what is
                                                     written there does not reach the file.  NULL:
                                                     they are not as this machine has them, or it

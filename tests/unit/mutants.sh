@@ -151,7 +151,7 @@ mutant data/safetensors.c 's/return strcmp(said, text) ?/return 0 ?/' "files: an
 mutant data/bank.c 's/if (b->T != T || b->d != d)/if (0)/' "bank: its sizes are not compared"
 mutant data/bank.c 's/if (b->weak) return text_hash(text);/return text_hash(text);/' "bank: its hash is FNV-1a"
 mutant tensor.c 's/if (!freeze && !(p->t.grad && p->m && p->v)) bad = -1;//' "freeze: no memory, no word"
-mutant tensor.c 's/if (at\[j\] - at\[j\] != 0)/if (0)/' "files: NaN in a model"
+mutant data/safetensors.c 's/if (to\[i\] - to\[i\] != 0)/if (0)/' "files: NaN in a model"
 
 # the model
 mutant mac.c 's/: P + read + i - doc;/: read + i - doc;/' "LM: positions do not begin at P"
@@ -200,8 +200,10 @@ mutant mac.c '/^static Tensor \*finder_mass/,/^}/s/tp, phi, w->norm_c)/tp, phi, 
 mutant mac.c 's/op_neglog(tp, term), b->guidance)/op_neglog(tp, term), 1)/' "guidance: its weight"
 mutant mac.c 's/op_neglog(tp, term), b->guidance)/op_neglog(tp, term), -b->guidance)/' "guidance: its sign"
 mutant mac.c 's/phi, b->n_docs, answer.gold/phi, b->bank_size, answer.gold/' "guidance: not among all documents"
-mutant mac.c 's/if (N) bad = finder_stream(/if (N) bad = !bank_aggregate(/' "select: by all heads"
-mutant mac.c 's/received\[i\] \/= (real)F;/received[i] \/= 1;/' "select: the sum of the finder's heads"
+mutant mac.c 's/if (find) bad = finder_stream(m, tp, &some, n, bank, received, sure/if (find) bad = !bank_aggregate(m, tp, \&some, n, bank, received/' \
+    "select: by all heads"
+mutant mac.c 's/received\[i\] = got\[i\] \/ (real)F;/received[i] = got[i];/' \
+    "select: the sum of the finder's heads"
 mutant mac.c 's/(n + 1 < m->c.P ? n + 1 :/(n < m->c.P ? n :/' "distill: not the token after the answer"
 mutant mac.c 's/longest + before\[i\] + p)/longest + p)/' "distill: what stands before the answer"
 mutant mac.c 's/(p \* n + k) \* B + i;/(p * n + k) * B;/' "distill: all rows of the first question"
@@ -225,6 +227,21 @@ mutant tensor.c 's/s.slab = slab > 4 \* s.chunk/s.slab = pool_size() > 1/' "stre
 mutant tensor.c 's/real scale = real_exp(slab\[at\] - m)/real scale = real_exp(m - slab[at])/' \
     "stream: slabs weighed upside down"
 mutant tensor.c 's/R = (end_g < last ? end_g : last) - r/R = last - r/' "stream: turns cross groups"
+mutant mac.c 's/int all = K + (sure ? m->gate.R : 0)/int all = K + 0 * m->gate.R/' "gate: no strangers"
+mutant mac.c 's/(size_t)(k + own - s->bank->K) \* per/(size_t)(own == 0) * per/' \
+    "gate: the first strangers in every chunk"
+mutant mac.c 's/of = held ? g : (g + 1) % G/of = held ? g : g/' "gate: nothing is asked in vain"
+mutant mac.c 's/(real)-(slope \* x + shift)/(real)-(slope * x - shift)/' "gate: the shift's sign"
+mutant mac.c 's/select_documents(all, T, F, kept);/for (int i = 0; i < F; i++) kept[i] = i;/' \
+    "gate: the first vectors of strangers"
+mutant mac.c 's/c.share\[1\]\[c.n\[1\] \/ 20\]/c.share[1][c.n[1] \/ 10]/' "gate: a tenth is refused"
+mutant mac.c 's/st_size(f, "gate.strangers"), per/st_size(f, "gate.stranger"), per/' "gate: not loaded"
+mutant run.c 's/known = !gated || (double)sure >= threshold/known = !gated || (double)sure <= threshold/' \
+    "run: sure of the unknown"
+mutant run.c 's/if (others) ask_in_vain/if (0) ask_in_vain/' "eval: nothing is asked in vain"
+mutant run.c 's/if (cases\[i\].known == known) n++, below/if (cases[i].known != known) n++, below/' \
+    "eval: refused of the others"
+mutant data/score.c 's/(unknown + tie\[0\] \/ 2.0)/(unknown + tie[0])/' "AUROC: ties count"
 mutant mac.c 's/bank_read(bank, doc\[i\], 1/bank_read(bank, i, 1/' "select: the first documents"
 mutant mac.c '/^static void select_documents/,/^}/s/!(received\[k\] > received/!(received[k] >= received/' \
     "select: the later of two alike"

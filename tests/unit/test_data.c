@@ -5,6 +5,7 @@
 #include "data/people_words.h"
 #include "check.h"
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -1365,6 +1366,34 @@ static void test_svg(void) {
 
 /* Of four questions of "colour" one, of two of "size" one has an answer that train has not: a
  * quarter keeps a relation closed, a half opens it.  An answer of another relation is no help. */
+/* Every pair, one by one. */
+static void test_auroc(void) {
+    static const char *const rels[] = {"city", "job", "pet"};
+    uint64_t rng = 3;
+    for (int round = 0; round < 60; round++) {
+        SureCase c[40];
+        int n = round % 40 + 1;
+        for (int i = 0; i < n; i++) { /* few values: many ties */
+            uint64_t x = rng_next(&rng) >> 40;
+            c[i] = (SureCase){rels[x % 3], (double)(x / 3 % 7) / 8 + (x / 64 % 3 ? 0 : x % 5 * 0.1),
+                              (int)(x / 1024 % 2), 0};
+        }
+        for (int within = 0; within < 2; within++) {
+            double above = 0, pairs = 0;
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < n; j++) {
+                    if (!c[i].known || c[j].known || (within && strcmp(c[i].rel, c[j].rel))) continue;
+                    pairs++, above += c[i].sure > c[j].sure ? 1 : c[i].sure < c[j].sure ? 0 : 0.5;
+                }
+            double is = score_auroc(c, n, within);
+            CHECK(pairs > 0 ? fabs(is - above / pairs) < 1e-12 : is != is,
+                  "AUROC of %d cases, within %d: %g, not %g of %g", n, within, is, above, pairs);
+            for (int i = 1; i < n && !within; i++)
+                CHECK(c[i - 1].sure <= c[i].sure, "the surest are not last");
+        }
+    }
+}
+
 static void test_split(void) {
     static char *rel[] = {"colour", "colour", "size", "colour", "colour", "size"};
     static char *answer[] = {"red", "blue", "big", "red", "big", "small"};
@@ -1408,6 +1437,7 @@ int main(int argc, char **argv) {
     test_score();
     test_score_python();
     test_split();
+    test_auroc();
     CHECK(corpus_read(&elements, "data/elements/train.jsonl", err) == 0, "%s", err);
     CHECK(corpus_read(&factbook, "data/factbook/valid.jsonl", err) == 0, "%s", err);
     test_tokenizer(&elements);

@@ -704,6 +704,35 @@ static void test_model_file(void) {
     model_free(back), st_close(f), model_free(m);
 }
 
+/* Gates that are no gates. */
+static void test_gate_file(void) {
+    static const struct { const char *what, *says; int ndim, R, T, d, fit, odd; } gates[] = {
+        {"right", "", 3, 2, 2, 4, 3, 0},          {"other vectors", "shape", 3, 2, 4, 2, 3, 0},
+        {"flat", "shape", 1, 16, 1, 1, 3, 0},     {"half a stranger", "expected", 3, 1, 1, 4, 3, 0},
+        {"no stranger", "expected", 3, 0, 2, 4, 3, 0}, {"no strangers", "expected", 0, 0, 0, 0, 3, 0},
+        {"no fit", "gate.fit", 3, 2, 2, 4, 0, 0}, {"too long a fit", "shape", 3, 2, 2, 4, 4, 0},
+        {"NaN", "is damaged", 3, 2, 2, 4, 3, 1},  {"NaN as threshold", "is damaged", 3, 2, 2, 4, 3, 2}};
+    MacConfig c = tiny();
+    Model *m = model_new(&c, 1);
+    CHECK(m->c.T == 2 && m->c.d == 4, "sizes of the test");
+    for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
+        real phi[16] = {1, 2, 3}, fit[4] = {1, 0, (real)0.5, 1};
+        if (gates[i].odd == 1) phi[5] = (real)NAN;
+        if (gates[i].odd == 2) fit[2] = (real)NAN;
+        StWriter *w = st_new();
+        model_save(m, w, 0);
+        if (gates[i].ndim)
+            st_add(w, "gate.strangers", phi, gates[i].ndim,
+                   (int[]){gates[i].R, gates[i].T, gates[i].d});
+        if (gates[i].fit) st_add(w, "gate.fit", fit, 1, (int[]){gates[i].fit});
+        CHECK(st_write(w, path, err) == 0, "write: %s", err);
+        err[0] = 0;
+        CHECK(model_refused() == (i > 0) && (i == 0 || sentence(gates[i].says)), "a gate, %s: \"%s\"",
+              gates[i].what, err);
+    }
+    model_free(m);
+}
+
 static void bank_refused(const char *what) {
     err[0] = 0;
     Bank *b = bank_load(path, err);
@@ -1057,6 +1086,7 @@ int main(int argc, char **argv) {
 #endif
     test_params();
     test_model_file();
+    test_gate_file();
     test_absurd_model();
     test_bank_file();
     test_every_field();

@@ -1705,6 +1705,208 @@ static void test_received_parts(Model *m, const Ids *q) {
     bank_free(bank);
 }
 
+/* ---- the gate ---- */
+#define N_S 3 /* strangers */
+
+/* A gate as a file might bring it. */
+static void give_gate(Model *m, real slope, real shift) {
+    size_t n = (size_t)(N_S * m->c.T * m->c.d);
+    m->gate = (Gate){.R = N_S, .strangers = malloc(n * sizeof(real)), .fit = {slope, shift, 0}};
+    fill_phi(m->gate.strangers, n, 99);
+}
+
+static double squash(double share, double slope, double shift) {
+    return 1 / (1 + exp(-(slope * log(share / (1 - share)) + shift)));
+}
+
+/* What documents receive is the finder's attention in a bank that ends in the strangers; how sure
+ * an answer is comes from the most of it.  A chunk has 256 rows at most; strangers begin within one,
+ * and end in the next. */
+static void test_sure(int which) {
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 19);
+    Bank *bank = full_bank(m, 256);
+    Ids q[N_Q];
+    int tok[N_Q][8];
+    const int sizes[] = {1, 14, 256 / c.T - 1, 256 / c.T};
+    size_t per = (size_t)(c.T * c.d);
+    static real received[N_Q * 256];
+    static double found[256], given[2 * 259];
+    real sure[N_Q];
+    double z[ROOM];
+    questions(q, tok, &c, 3);
+    give_gate(m, (real)0.7, (real)-0.3);
+    for (int i = 0, K; i < 4; i++) {
+        K = sizes[i];
+        tape_reset(tp);
+        real *phi = tape_tensor(tp, (K + N_S) * c.T, c.d)->data;
+        memcpy(phi, bank->phi, (size_t)K * per * sizeof *phi);
+        memcpy(phi + (size_t)K * per, m->gate.strangers, N_S * per * sizeof *phi);
+        Bank few = *bank;
+        few.K = K;
+        AnswerOptions o = {.select = K % 2, .received = received, .sure = sure};
+        CHECK(mac_prefix(m, tp, q, N_Q, &few, &o), "sure: %s", tape_error(tp));
+        for (int b = 0; b < N_Q; b++) {
+            double most = 0;
+            naive_question(m, &q[b], z);
+            int heads = naive_finder(m, z, phi, K + N_S, given);
+            for (int k = 0; k < K; k++) {
+                found[k] = 0;
+                for (int f = 0; f < heads; f++) found[k] += given[f * (K + N_S) + k] / heads;
+            }
+            for (int k = 0; k < K; k++) most = found[k] > most ? found[k] : most;
+            near_all("received beside strangers", b, received + b * K, found, K);
+            near_all("sure", b, sure + b, (double[]){squash(most, 0.7, -0.3)}, 1);
+        }
+    }
+    bank_free(bank);
+    model_free(m);
+}
+
+/* Who asks how sure an answer is gets the same answer, from a bank in half precision too; with many
+ * threads, and in little memory, the same certainty.  An empty bank knows nothing. */
+static void test_sure_edges(Model *m, const Bank *bank, const Ids *q) {
+    real sure[4][N_Q], received[N_Q * 5];
+    tape_reset(tp);
+    CHECK(!mac_prefix(m, tp, q, N_Q, bank, &(AnswerOptions){.sure = sure[0]})
+              && strstr(tape_error(tp), "no gate"), "sure without a gate: %s", tape_error(tp));
+    give_gate(m, 1, 0);
+    Bank *half = bank_new(m->c.T, m->c.d, 0);
+    half->half = 1;
+    for (int k = 0; k < bank->K; k++)
+        bank_add(half, "x", "y", (uint64_t)k, bank->phi + k * m->c.T * m->c.d);
+    for (int i = 0; i < 6; i++) {
+        const Bank *of = i < 3 ? bank : half;
+        AnswerOptions o = {.select = i % 3, .sure = sure[0]}, without = {.select = i % 3};
+        tape_reset(tp);
+        CHECK(same_bits(mac_prefix(m, tp, q, N_Q, of, &o), mac_prefix(m, tp, q, N_Q, of, &without)),
+              "sure changes what is drawn, case %d", i);
+        pool_start(3);
+        o = (AnswerOptions){.select = i % 3, .sure = sure[1], .received = received, .memory = 1};
+        CHECK(mac_prefix(m, tp, q, N_Q, of, &o), "sure: %s", tape_error(tp));
+        pool_start(1);
+        for (int b = 0; b < N_Q; b++)
+            CHECK(fabs((double)(sure[0][b] - sure[1][b])) < 1e-5, "one question is as sure as many");
+    }
+    bank_free(half);
+    half = bank_new(m->c.T, m->c.d, 0);
+    CHECK(mac_prefix(m, tp, q, N_Q, half, &(AnswerOptions){.select = 1, .sure = sure[0]}),
+          "an empty bank: %s", tape_error(tp));
+    for (int b = 0; b < N_Q; b++)
+        CHECK(sure[0][b] >= 0 && (double)sure[0][b] < 1e-5, "sure of nothing: %g", (double)sure[0][b]);
+    bank_free(half);
+    free(m->gate.strangers);
+    m->gate = (Gate){0};
+}
+
+/* Each question's document is the one that it finds, mostly: every seventh question has another. */
+static void found_documents(Model *m, const Ids *q, int n, const Ids *docs, int K, int *of) {
+    tape_reset(tp);
+    Bank all = {.T = m->c.T, .d = m->c.d, .K = K, .phi = mac_encode(m, tp, docs, K)->data};
+    real *received = tape_tensor(tp, n, K)->data;
+    mac_prefix(m, tp, q, n, &all, &(AnswerOptions){.select = 1, .received = received});
+    for (int i = 0; i < n; i++) {
+        of[i] = i % 7 ? 0 : i % K;
+        for (int k = 0; k < K && i % 7; k++)
+            if (received[i * K + k] > received[i * K + of[i]]) of[i] = k;
+    }
+}
+
+/* Of each stranger the vectors t are kept that the finder gives most, in their order. */
+static void check_strangers(Model *m, const Ids *strangers, const Ids *q, int n) {
+    int T = m->c.T, d = m->c.d, K = N_S * T, F = m->c.agg_H - m->c.agg_H / 2, at = 0;
+    double all[8] = {0}, given[64], z[ROOM];
+    tape_reset(tp);
+    const Tensor *phi = mac_encode(m, tp, strangers, N_S);
+    for (int b = 0; b < n; b++) {
+        naive_question(m, &q[b], z);
+        m->c.T = 1; /* each vector a document */
+        naive_finder(m, z, phi->data, K, given);
+        m->c.T = T;
+        for (int i = 0; i < F * K; i++) all[i % T] += given[i];
+    }
+    CHECK(m->gate.R == (N_S * F + T - 1) / T && F < T, "%d strangers", m->gate.R);
+    for (int t = 0; t < T; t++) {
+        int more = 0;
+        for (int u = 0; u < T; u++) more += all[u] > all[t];
+        if (more >= F) continue;
+        for (int i = at++; i < m->gate.R * T; i += F)
+            CHECK(!memcmp(m->gate.strangers + i * d, phi->data + (i / F % N_S * T + t) * d,
+                          (size_t)d * sizeof(real)), "stranger %d, vector %d", i, t);
+    }
+}
+
+/* The fit, against Newton's method on the shares of the same banks, which are dealt here as they
+ * are there; the 20th part of the known is less sure than the threshold. */
+static void test_gate_fit(void) {
+    enum { K = 34, N = 60 };
+    MacConfig c = config(0);
+    Model *m = noisy_model(&c, 23);
+    Ids doc[K], q[N], strangers[N_S];
+    static int tok[K + N + N_S][8];
+    int of[N], deal[K], n[2] = {0, 0}, below = 0;
+    static double x[2][3 * N];
+    uint64_t rng = 5, draw = 1;
+    for (int i = 0; i < K + N + N_S; i++) {
+        Ids *to = i < K ? &doc[i] : i < K + N ? &q[i - K] : &strangers[i - K - N];
+        *to = (Ids){tok[i], 1 + rng_below(&rng, 5)};
+        for (int j = 0; j < 8; j++) tok[i][j] = rng_below(&rng, c.V - 1);
+    }
+    Tensor *ask = param_find(&m->ps, "aggregator.cross_attention_list.0.attn.to_q.weight");
+    for (size_t i = 0; i < numel(ask); i++) ask->data[i] *= 20;
+    found_documents(m, q, N, doc, K, of);
+    MacBatch b = {.docs = doc, .n_docs = K, .q = q, .n_q = N, .doc = of};
+    tape_reset(tp);
+    CHECK(mac_gate(m, tp, strangers, N_S, &b) == 0, "mac_gate: %s", tape_error(tp));
+    check_strangers(m, strangers, q, N);
+    Gate fitted = m->gate;
+    m->gate.fit[GATE_SLOPE] = 1, m->gate.fit[GATE_SHIFT] = 0;
+    for (int i = 0; i < K; i++) {
+        int j = rng_below(&draw, i + 1);
+        deal[i] = deal[j], deal[j] = i;
+    }
+    tape_reset(tp);
+    const Tensor *phi = mac_encode(m, tp, doc, K);
+    for (int size = 0; size < 3; size++) {
+        int G = size == 0 ? K : 2; /* banks of 16 are two here, too */
+        for (int i = 0; i < N; i++)
+            for (int held = 0; held < 2; held++) {
+                real sure;
+                Bank *own = bank_new(c.T, c.d, 0);
+                for (int k = 0; k < K; k++)
+                    if ((deal[k] % G + 1 - held) % G == deal[of[i]] % G)
+                        bank_add(own, "x", "y", (uint64_t)k + 1, phi->data + k * c.T * c.d);
+                CHECK(mac_prefix(m, tp, &q[i], 1, own, &(AnswerOptions){.sure = &sure}), "fit");
+                x[held][n[held]++] = log((double)sure / (1 - (double)sure));
+                bank_free(own);
+            }
+    }
+    double w[2] = {0, 0};
+    for (int step = 0; step < 30; step++) {
+        double g[2] = {0.01 * w[0], 0}, h[3] = {0.01, 0, 0};
+        for (int held = 0; held < 2; held++)
+            for (int i = 0; i < n[held]; i++) {
+                double v = x[held][i], p = 1 / (1 + exp(-(w[0] * v + w[1])));
+                g[0] += (p - held) * v, g[1] += p - held;
+                h[0] += p * (1 - p) * v * v, h[1] += p * (1 - p) * v, h[2] += p * (1 - p);
+            }
+        double det = h[0] * h[2] - h[1] * h[1];
+        w[0] -= (h[2] * g[0] - h[1] * g[1]) / det, w[1] -= (h[0] * g[1] - h[1] * g[0]) / det;
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK(fabs((double)fitted.fit[i] - w[i]) <= 2e-3 * (1 + fabs(w[i])),
+              "gate: %d is %g, not %g", i, (double)fitted.fit[i], w[i]);
+    CHECK(fabs(w[0]) > 0.2, "a slope of %g proves little", w[0]);
+    for (int i = 0; i < n[1]; i++) {
+        double share = 1 / (1 + exp(-x[1][i]));
+        below += squash(share, (double)fitted.fit[0], (double)fitted.fit[1])
+                 < (double)fitted.fit[GATE_THRESHOLD] - 1e-5;
+    }
+    CHECK(n[1] == 3 * N && below >= 8 && below <= 9, "%d of %d known are refused", below, n[1]);
+    CHECK(mac_gate(m, tp, strangers, 0, &b) == -1 && m->gate.R == 0, "a gate without strangers");
+    model_free(m);
+}
+
 static void test_answers(void) {
     Model *m = talking_model(18);
     Bank *bank = full_bank(m, 5);
@@ -1725,6 +1927,9 @@ static void test_answers(void) {
     test_select_ties(bank, q);
     test_select_parts(m, q);
     test_received_parts(m, q);
+    for (int which = 0; which < 3; which++) test_sure(which);
+    test_sure_edges(m, bank, q);
+    test_gate_fit();
     bank_free(bank);
     model_free(m);
 }
@@ -1787,15 +1992,20 @@ static void test_fingerprint(int pad) {
     MacConfig c = config(0);
     c.pad = pad;
     Model *m = noisy_model(&c, 15);
+    uint64_t own = model_fingerprint(m);
     char path[300], err[MAC_ERR] = "";
+    give_gate(m, (real)0.5, (real)-1.5);
     snprintf(path, sizeof path, "%s/test_model.safetensors", scratch);
     StWriter *w = st_new();
     CHECK(model_save(m, w, 0) == 0 && st_write(w, path, err) == 0, "save: %s", err);
     StFile *f = st_open(path, err);
     Model *back = f ? model_load(f, err) : NULL;
     CHECK(back != NULL, "load: %s", err);
-    uint64_t own = model_fingerprint(m);
     if (back) {
+        CHECK(own == model_fingerprint(m), "a gate is part of the fingerprint");
+        CHECK(back->gate.R == N_S && !memcmp(back->gate.fit, m->gate.fit, sizeof m->gate.fit)
+                  && !memcmp(back->gate.strangers, m->gate.strangers,
+                             (size_t)(N_S * c.T * c.d) * sizeof(real)), "save and load the gate");
         CHECK(own == model_fingerprint(back), "save and load change the fingerprint");
         CHECK(params_hash(&m->ps, "", 0) == params_hash(&back->ps, "", 0), "or the weights");
         CHECK(!memcmp(&m->c, &back->c, sizeof m->c), "or the sizes");
