@@ -1304,14 +1304,17 @@ static int gate_strangers(Model *m, Tape *tp, const Tensor *phi, int n, Tensor *
         || finder_stream(m, tp, &few, some, &each, received, NULL, 0) != 0) return -1;
     for (int i = 0; i < some * each.K; i++) all[i % T] += received[i];
     select_documents(all, T, F, kept);
-    g->R = (n * F + T - 1) / T;
+    g->R = (n * F + T - 1) / T, g->F = F;
     g->strangers = malloc((size_t)g->R * (size_t)T * d * sizeof(real));
-    for (int i = 0; g->strangers && i < g->R * T; i++) { /* the last ones may be the first again */
+    g->t = malloc((size_t)F * sizeof *g->t);
+    if (!g->strangers || !g->t) return -1;
+    for (int f = 0; f < F; f++) g->t[f] = (real)kept[f];
+    for (int i = 0; i < g->R * T; i++) { /* the last ones may be the first again */
         int doc = i / F % n, t = kept[i % F];
         memcpy(g->strangers + (size_t)i * d, phi->data + (size_t)(doc * T + t) * d,
                d * sizeof(real));
     }
-    return g->strangers ? 0 : -1;
+    return 0;
 }
 
 /* Banks of one, of sixteen, and of half of the documents count alike. */
@@ -1344,7 +1347,7 @@ static int gate_measure(Model *m, Tape *tp, const MacBatch *b, const Tensor *str
 
 int mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b) {
     int was = tape_record(tp, 0), bad = 0;
-    free(m->gate.strangers);
+    free(m->gate.strangers), free(m->gate.t);
     m->gate = (Gate){0};
     if (n < 1 || b->n_docs < 2 || b->n_q < 1)
         tape_fail(tp, "a gate needs a stranger, two documents and a question");
@@ -1352,6 +1355,49 @@ int mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b)
     if (bad) m->gate.R = 0, tape_fail(tp, "out of memory"); /* if nothing was said before */
     tape_record(tp, was);
     return m->gate.R ? 0 : -1;
+}
+
+/* ---- two versions of a document ---- */
+/* Most of phi says what a text says, and moves when a fact changes.  The finder's vectors say what
+ * it is about.  So these are compared, normalised as its attention sees them. */
+static void about(const Gate *g, const real *phi, int d, int in_place, real *to) {
+    for (int f = 0; f < g->F; f++, to += d) {
+        const real *row = phi + (in_place ? f : (int)g->t[f]) * d;
+        real mu = 0, square = 0;
+        for (int i = 0; i < d; i++) mu += row[i] / (real)d;
+        for (int i = 0; i < d; i++) to[i] = row[i] - mu, square += to[i] * to[i] / (real)d;
+        for (int i = 0; i < d; i++) to[i] /= (real)sqrt(square + (real)1e-5);
+    }
+}
+
+static real apart(const real *a, const real *b, int n) {
+    real sum = 0;
+    for (int i = 0; i < n; i++) sum += (a[i] - b[i]) * (a[i] - b[i]);
+    return (real)sqrt(sum);
+}
+
+int mac_versions(const Model *m, Tape *tp, const Bank *bank, int n, const real *phi, real *ratio) {
+    const Gate *g = &m->gate;
+    int d = m->c.d, size = g->F * d, strangers = g->R ? g->R * m->c.T / g->F : 0;
+    TapeMark mark = tape_mark(tp);
+    real *own = tape_alloc(tp, (size_t)size * sizeof *own), nearest = INFINITY;
+    real *other = tape_alloc(tp, (size_t)size * sizeof *other);
+    real *held = tape_alloc(tp, (size_t)(m->c.T * d) * sizeof *held);
+    if (!strangers) tape_fail(tp, "the model has no gate: see mac_gate");
+    if (!strangers || !own || !other || !held) return -1;
+    about(g, phi, d, 0, own);
+    for (int i = 0; i < strangers; i++) {
+        about(g, g->strangers + (size_t)i * (size_t)size, d, 1, other);
+        real is = apart(own, other, size);
+        nearest = is < nearest ? is : nearest;
+    }
+    for (int k = 0; k < n; k++) {
+        bank_read(bank, k, 1, held);
+        about(g, held, d, 0, other);
+        ratio[k] = apart(own, other, size) / (nearest + (real)1e-6);
+    }
+    tape_release(tp, mark);
+    return 0;
 }
 
 /* ==== the model: its sizes =================================================================== */
@@ -1654,7 +1700,7 @@ void model_free(Model *m) {
     t5_free(m->enc), t5_free(m->qenc);
     free(m->lm), free(m->agg);
     params_free(&m->ps);
-    free(m->gate.strangers);
+    free(m->gate.strangers), free(m->gate.t);
     free(m);
 }
 
@@ -1670,6 +1716,7 @@ int model_save(const Model *m, StWriter *file, int moments) {
     const Gate *g = &m->gate;
     if (g->R) {
         st_add(file, "gate.strangers", g->strangers, 3, (int[]){g->R, c.T, c.d});
+        st_add(file, "gate.vectors", g->t, 1, (int[]){g->F});
         st_add(file, "gate.fit", g->fit, 1, (int[]){3});
     }
     return params_save(&m->ps, file, moments);
@@ -1682,10 +1729,20 @@ static int gate_load(Gate *g, const MacConfig *c, StFile *f, char *err) {
     if (n < per || n % per || n / per > MOST_STRANGERS)
         return st_fail(f, err, "its gate has %lld numbers: one to %d times %lld were expected",
                        (long long)n, MOST_STRANGERS, (long long)per);
-    *g = (Gate){.R = (int)(n / per), .strangers = malloc((size_t)n * sizeof(real))};
-    if (!g->strangers) return st_fail(f, err, "out of memory");
-    return st_read_shaped(f, "gate.strangers", g->strangers, 3, (int[]){g->R, c->T, c->d}, err)
-                   || st_read_shaped(f, "gate.fit", g->fit, 1, (int[]){3}, err) ? -1 : 0;
+    *g = (Gate){.R = (int)(n / per), .F = (int)st_size(f, "gate.vectors"),
+                .strangers = malloc((size_t)n * sizeof(real)),
+                .t = malloc((size_t)c->T * sizeof(real))};
+    if (!g->strangers || !g->t) return st_fail(f, err, "out of memory");
+    if (g->F < 1 || g->F > c->T)
+        return st_fail(f, err, "its gate has %d of %d vectors of a document", g->F, c->T);
+    if (st_read_shaped(f, "gate.strangers", g->strangers, 3, (int[]){g->R, c->T, c->d}, err) != 0
+        || st_read_shaped(f, "gate.vectors", g->t, 1, (int[]){g->F}, err) != 0
+        || st_read_shaped(f, "gate.fit", g->fit, 1, (int[]){3}, err) != 0)
+        return -1;
+    for (int i = 0; i < g->F; i++)
+        if (!(g->t[i] >= 0 && g->t[i] < (real)c->T))
+            return st_fail(f, err, "its gate.vectors has a number that is not below T = %d", c->T);
+    return 0;
 }
 
 Model *model_load(StFile *f, char *err) {

@@ -200,7 +200,9 @@ typedef struct T5Weights T5Weights;
 typedef struct AggWeights AggWeights;
 typedef struct {                                 /* is it in the memory?  See AnswerOptions.sure  */
     int R;                                       /* 0: there is no gate                          */
-    real *strangers;                             /* [R,T,d] vectors of training documents        */
+    int F;                                       /* of each stranger F vectors are kept: those   */
+    real *t;                                     /* [F] that the finder reads, in order          */
+    real *strangers;                             /* [R,T,d] one stranger's after another's       */
     real fit[3];                                 /* slope and shift of sure; how sure 19 of 20
                                                     questions at least are whose document is held */
 } Gate;
@@ -315,6 +317,13 @@ Tensor  *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
  * alone.  0, or -1: see tape_error. */
 int      mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap,
                     int *out, int *n, const AnswerOptions *o);
+/* How far n documents of the bank are from one with the vectors phi [T,d], as a part of how far the
+ * nearest stranger is: ratio[n], without bounds.  What differs in facts alone is near, whatever else
+ * the two texts say; what is about something else is far.  0, or -1: see tape_error. */
+#define MAC_SAME ((real)1 / 3)                   /* below it, two versions of one document       */
+#define MAC_ALIKE ((real)0.5)                    /* below it, perhaps                            */
+int      mac_versions(const Model *m, Tape *tp, const Bank *bank, int n, const real *phi,
+                      real *ratio);
 /* Gives the model a gate, of n documents of its training and of documents with questions that it
  * has not seen, of which docs, q and doc count.  0, or -1: see tape_error, no gate is left. */
 int      mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b);

@@ -32,7 +32,8 @@ static void flush(void) { /* a result must have reached somebody */
 static const char *model_path, *bank_path, *data_path, *train_path, *out_path, *memory = "mac",
                   *penalty = "0", *text_format, *sure_text, *else_path;
 static int docs, seed = 1, threads = 2, beams = 1, groups, hierarchy, top = 3, limit, json,
-                 paragraphs, relations, half, whole, selected = -1; /* -1: as the model file says */
+                 paragraphs, relations, half, whole, selected = -1, /* -1: as the model file says */
+                 supersede, at_most;
 static const char **data_files; /* every --data; data_path is the last of them */
 static int n_data;
 static char **words; /* what is no option */
@@ -47,6 +48,8 @@ static const Option options[] = {
     {"bank", LEARN | ASK | LIST | FORGET | CHAT, .text = &bank_path},
     {"data", ASK | EVAL | TABLE, .text = &data_path},
     {"sure", ANSWER, .text = &sure_text},
+    {"supersede", LEARN | CHAT, .flag = &supersede},
+    {"at-most", LEARN, .number = &at_most},
     {"else", ASK | CHAT, .text = &else_path},
     {"out", EVAL | TABLE | PEOPLE, .text = &out_path},
     {"train", EVAL, .text = &train_path},
@@ -75,6 +78,9 @@ static void help(void) {
          "          [--format jsonl|json|csv|txt]   whatever its name; - is standard input\n"
          "          [--paragraphs]                  a document per paragraph of a text file\n"
          "          [--half]                        a new bank in half precision\n"
+         "          [--supersede]                   the newer of two versions replaces the older\n"
+         "          [--at-most N]                   of the nearest two documents the older goes,\n"
+         "                                          until N are left\n"
          "  ask     --model M --bank B \"question\"   [--top N] documents attended to\n"
          "          [--beams N] [--hierarchy M]     beam search; aggregation in groups of M\n"
          "          [--groups G --penalty X]        N beams in G groups, which avoid each other's "
@@ -165,10 +171,11 @@ static void open_gate(void) {
     threshold = model->gate.fit[GATE_THRESHOLD];
     if (sure_text && !is_number(sure_text, 0, 1, &threshold))
         usage("--sure %s is not a number from 0 to 1", sure_text);
-    if ((sure_text || else_path) && !gated)
-        die(hierarchy ? "with --hierarchy nothing tells how sure an answer is"
-                      : "%s cannot tell how sure it is: ./train --resume --out %s adds a gate to it",
-            model_path, model_path);
+    int asked = sure_text || else_path || supersede || at_most;
+    if (asked && !model->gate.R)
+        die("%s has no gate, which tells what is sure and what is alike: ./train --resume --out %s "
+            "adds one", model_path, model_path);
+    if (asked && !gated) die("with --hierarchy nothing tells how sure an answer is");
     if (!else_path) return;
     need_corpus(&elsewhere, else_path, text_format);
     elsewhere_index = need(bm25_new(&elsewhere));
@@ -240,6 +247,89 @@ static void put_text(const char *before, const char *text) { /* as JSON */
 
 /* ==== learn, list, forget ==================================================================== */
 #define LEARN_BATCH 64
+static int replaced;
+
+/* One line from stdin without its end, malloc'd, and its length; NULL at the end of input. */
+static char *read_line(size_t *length) {
+    size_t n = 0, cap = 256;
+    char *s = need(malloc(cap));
+    int ch;
+    while ((ch = getchar()) != EOF && ch != '\n') {
+        if (n + 2 > cap) s = need(realloc(s, cap *= 2));
+        s[n++] = (char)ch;
+    }
+    if (ch == EOF && n == 0) { free(s); return NULL; }
+    s[*length = n] = 0;
+    return s;
+}
+
+/* Asks the person at the terminal; where there is none, both documents stay. */
+static int is_newer(const Doc *d, const BankEntry *e) {
+    size_t n;
+    if (!mac_terminal(0) || !mac_terminal(2)) return 0;
+    note("is \"%s\" a newer version of %s, \"%s\"?  y: it replaces it", d->title, e->id, e->title);
+    char *line = read_line(&n);
+    int yes = line && (*line == 'y' || *line == 'Y');
+    free(line);
+    return yes;
+}
+
+/* d, the newest document of b, replaces what it is a newer version of: what has its id, and the one
+ * document that is near.  Two that are near are a doubt.  Of documents, the first `older` count: what
+ * is learned from one file stays together, since texts of a new kind are all alike at first. */
+static void replace_older(Bank *b, int older, const Doc *d, const real *phi) {
+    BankEntry e;
+    int i = 0, near = 0, before = replaced;
+    real *ratio = reader_room(&reader, older, sizeof *ratio);
+    char *gone = reader_room(&reader, b->K, 1);
+    if (mac_versions(model, tape, b, older, phi, ratio) != 0) die("%s", tape_error(tape));
+    for (int k = 0; k < older; k++) near += ratio[k] < MAC_SAME;
+    for (const char *at = NULL; i < older && (at = bank_next(b, at, &e)); i++) {
+        gone[i] = !strcmp(e.id, d->id) || (near == 1 && ratio[i] < MAC_SAME)
+                  || (ratio[i] < MAC_ALIKE && is_newer(d, &e));
+        if (!gone[i]) continue;
+        note("\"%s\" replaces %s, \"%s\", which is forgotten for good", d->title, e.id, e.title);
+        replaced++;
+    }
+    if (replaced > before) bank_cut(b, gone);
+}
+
+/* The older document that is nearest to document k, of those that are not gone, and how near. */
+static int nearest_older(const Bank *b, const char *gone, int k, real *how) {
+    TapeMark mark = tape_mark(tape);
+    real *phi = reader_room(&reader, b->T * b->d, sizeof *phi);
+    real *ratio = reader_room(&reader, k, sizeof *ratio);
+    int best = -1;
+    bank_read(b, k, 1, phi);
+    if (mac_versions(model, tape, b, k, phi, ratio) != 0) die("%s", tape_error(tape));
+    for (int i = 0; i < k; i++)
+        if (!gone[i] && (best < 0 || ratio[i] < ratio[best])) best = i;
+    *how = best < 0 ? 0 : ratio[best];
+    tape_release(tape, mark);
+    return best;
+}
+
+/* Of the nearest two documents the older is forgotten, until at_most are left. */
+static void drop_doubles(Bank *b) {
+    tape_reset(tape);
+    int K = b->K, *older = reader_room(&reader, K, sizeof *older);
+    real *how = reader_room(&reader, K, sizeof *how);
+    char *gone = reader_room(&reader, K, 1);
+    for (int k = 0; k < K && at_most < K; k++) older[k] = nearest_older(b, gone, k, &how[k]);
+    for (int left = K; left > at_most; left--) {
+        int best = -1;
+        for (int k = 0; k < K; k++)
+            if (!gone[k] && older[k] >= 0 && (best < 0 || how[k] < how[best])) best = k;
+        int drop = best < 0 ? K - 1 : older[best]; /* the last one has none beside it */
+        gone[drop] = 1;
+        for (int k = drop + 1; k < K; k++)
+            if (!gone[k] && older[k] == drop) older[k] = nearest_older(b, gone, k, &how[k]);
+    }
+    if (at_most < K) note("%d of %d documents are forgotten for good", K - at_most, K);
+    if (at_most < K) bank_cut(b, gone);
+}
+
+static int held_before; /* documents that the bank held before this file, or this line of a chat */
 
 /* Forward passes only: documents first..last-1 of c into the bank; how many were new. */
 static int learn(Bank *b, const Corpus *c, int first, int last) {
@@ -255,6 +345,9 @@ static int learn(Bank *b, const Corpus *c, int first, int last) {
         const Doc *d = &c->docs[first + i];
         int got = bank_add(b, d->id, d->title, bank_key(b, d->text), phi->data + (size_t)i * per);
         if (got < 0) die("out of memory");
+        int cut = replaced;
+        if (got && supersede) replace_older(b, held_before, d, phi->data + (size_t)i * per);
+        held_before -= replaced - cut;
         added += got;
     }
     tape_record(tape, 1);
@@ -268,13 +361,15 @@ static void command_learn(void) {
     Bank *b = open_bank(1, 1);
     if (half && b->K && !b->half) die("%s has full precision: --half is for a new bank", bank_path);
     b->half |= half;
-    if (bank_grow(b, bank_path, err) != 0) die("%s", err); /* its vectors are never in memory */
+    if (!supersede && !at_most && bank_grow(b, bank_path, err) != 0)
+        die("%s", err); /* else its vectors are never in memory */
     int seen = 0, added = 0;
     double began = mac_seconds(), shown = began;
     for (int i = 0; i < n_words; i++) { /* a batch at a time */
         Corpus c = {0};
         int n = 0;
         CorpusReader *r = corpus_open(words[i], text_format, why);
+        held_before = b->K;
         while (r && (n = corpus_next(r, &c, LEARN_BATCH, why)) > 0) {
             for (int at = 0; at < c.n_docs; at += LEARN_BATCH) { /* a whole file, if no .jsonl */
                 int last = at + LEARN_BATCH < c.n_docs ? at + LEARN_BATCH : c.n_docs;
@@ -291,16 +386,19 @@ static void command_learn(void) {
         corpus_close(r);
     }
     if (seen == 0) die("there is no document in %s: nothing was learned", words[0]);
+    if (at_most) drop_doubles(b);
     save_bank(b);
     double took = mac_seconds() - began;
     warn_cut();
     if (json)
-        printf("{\"documents\": %d, \"new\": %d, \"held\": %d, \"seconds\": %.3f}\n", seen, added,
-               b->K, took);
-    else
-        printf(
-            "learned %d documents, %d of them new, in %.2f s (%.0f a second); the bank holds %d\n",
-            seen, added, took, seen / (took + 1e-9), b->K);
+        printf("{\"documents\": %d, \"new\": %d, \"replaced\": %d, \"held\": %d, \"seconds\": "
+               "%.3f}\n", seen, added, replaced, b->K, took);
+    else {
+        printf("learned %d documents, %d of them new, in %.2f s (%.0f a second); ", seen, added,
+               took, seen / (took + 1e-9));
+        if (supersede) printf("they replace %d; ", replaced);
+        printf("the bank holds %d\n", b->K);
+    }
     bank_free(b);
 }
 
@@ -472,20 +570,6 @@ static void command_ask(void) {
     bank_free(b);
 }
 
-/* One line from stdin without its end, malloc'd, and its length; NULL at the end of input. */
-static char *read_line(size_t *length) {
-    size_t n = 0, cap = 256;
-    char *s = need(malloc(cap));
-    int ch;
-    while ((ch = getchar()) != EOF && ch != '\n') {
-        if (n + 2 > cap) s = need(realloc(s, cap *= 2));
-        s[n++] = (char)ch;
-    }
-    if (ch == EOF && n == 0) { free(s); return NULL; }
-    s[*length = n] = 0;
-    return s;
-}
-
 /* The line without the blanks around it, or without anything when it is no text. */
 static char *chat_text(char *line, size_t n) {
     const unsigned char *p = (unsigned char *)line, *end = p + n;
@@ -530,6 +614,7 @@ static void command_chat(void) {
         for (n = strlen(text); cut > 0 && (size_t)cut < n && (text[cut] & 0xC0) == 0x80;) cut--;
         snprintf(title, sizeof title, "%.*s", cut, text);
         if (corpus_add(&c, title, text) < 0) die("out of memory");
+        held_before = b->K;
         int new = learn(b, &c, 0, 1);
         save_bank(b);
         if (json) printf("{\"learned\": %d}\n", new);

@@ -372,17 +372,17 @@ static void resume_state(Training *t, StFile *f) {
 /* ==== progress =============================================================================== */
 static void progress(Training *t, const char *stage, int steps) {
     double now = mac_seconds(), took = now - t->began;
-    if (now - t->shown < (mac_terminal() ? 0.2 : 1.9)) return;
+    if (now - t->shown < (mac_terminal(2) ? 0.2 : 1.9)) return;
     t->shown = now;
     int done = t->step - t->first;
     double left = done > 0 ? took / done * (steps - t->step) : 0;
-    fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal() ? "\r\033[K" : "", stage, t->step,
+    fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal(2) ? "\r\033[K" : "", stage, t->step,
             steps, (double)t->loss);
     if (t->stage == STAGE_MAC)
         fprintf(stderr, "  answer %.3f  attention %.2f", (double)t->answer, (double)t->mass);
     if (t->best >= 0) fprintf(stderr, "  best EM %.3f", (double)t->best);
     fprintf(stderr, "  %.0f tokens/s  %d:%02d left%s", (double)t->tokens / (took + 1e-9),
-            (int)left / 60, (int)left % 60, mac_terminal() ? "" : "\n");
+            (int)left / 60, (int)left % 60, mac_terminal(2) ? "" : "\n");
     fflush(stderr);
 }
 
@@ -642,7 +642,7 @@ static int checkpoint(Training *t, const char *stage, int steps) {
     real em[MEMORIES] = {0}, *all = &em[MEMORIES - 1];
     int asked = t->stage == STAGE_LM ? 1 : MEMORIES; /* an LM can only be asked for the gold */
     if (asked > 1) t->select = best_select(t, all);
-    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid:", mac_terminal() ? "\r\033[K" : "", stage,
+    fprintf(stderr, "%s%s %d/%d  loss %.3f  EM on valid:", mac_terminal(2) ? "\r\033[K" : "", stage,
             t->step, steps, (double)t->loss);
     for (int i = 0; i < asked; i++) {
         if (memories[i].docs != ALL) em[i] = validate(t, memories[i].docs);

@@ -160,27 +160,15 @@ static const char **find_text(const char *text, const char **in, int n) { /* sor
     return bsearch(&text, in, (size_t)n, sizeof *in, text_order);
 }
 
-/* Two passes over the entries: are all ids held?  Then what stays moves up. */
-int bank_forget(Bank *b, const char **ids, int n, const char **absent) {
+/* What stays moves up. */
+void bank_cut(Bank *b, const char *gone) {
     BankEntry e;
-    int unique = 0;
-    char *held = calloc((size_t)n + 1, 1), *phi = (char *)b->phi, *text = b->text;
-    *absent = NULL;
-    if (!held || b->out) return free(held), -1;
-    qsort(ids, (size_t)n, sizeof *ids, text_order);
-    for (int k = 0; k < n; k++)
-        if (!k || strcmp(ids[unique - 1], ids[k])) ids[unique++] = ids[k];
-    for (const char *at = NULL, **found; (at = bank_next(b, at, &e));)
-        if ((found = find_text(e.id, ids, unique))) held[found - ids] = 1;
-    for (int k = 0; k < unique && !*absent; k++)
-        if (!held[k]) *absent = ids[k];
-    free(held);
-    if (*absent) return -1;
+    char *phi = (char *)b->phi, *text = b->text;
     size_t row = row_bytes(b), i = 0, stay = 0;
     const char *at = NULL;
     for (const char *from = b->text; (at = bank_next(b, at, &e)); from = at, i++) {
         size_t size = (size_t)(at - from);
-        if (find_text(e.id, ids, unique)) continue;
+        if (gone[i]) continue;
         if (stay < i) { /* a mapped file's pages become ours */
             memmove(text, from, size);
             memmove(phi + stay * row, phi + i * row, row);
@@ -191,7 +179,24 @@ int bank_forget(Bank *b, const char **ids, int n, const char **absent) {
     b->K = (int)stay;
     free(b->seen);
     b->seen = NULL;
-    return 0;
+}
+
+int bank_forget(Bank *b, const char **ids, int n, const char **absent) {
+    BankEntry e;
+    int unique = 0, i = 0;
+    char *held = calloc((size_t)n + (size_t)b->K + 1, 1), *gone = held + n;
+    *absent = NULL;
+    if (!held || b->out) return free(held), -1;
+    qsort(ids, (size_t)n, sizeof *ids, text_order);
+    for (int k = 0; k < n; k++)
+        if (!k || strcmp(ids[unique - 1], ids[k])) ids[unique++] = ids[k];
+    for (const char *at = NULL, **found; (at = bank_next(b, at, &e)); i++)
+        if ((found = find_text(e.id, ids, unique))) held[found - ids] = gone[i] = 1;
+    for (int k = 0; k < unique && !*absent; k++)
+        if (!held[k]) *absent = ids[k];
+    if (!*absent) bank_cut(b, gone);
+    free(held);
+    return *absent ? -1 : 0;
 }
 
 int bank_remove(Bank *b, const char *id) {

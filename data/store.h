@@ -74,6 +74,8 @@ int      bank_remove(Bank *b, const char *id);   /* all of that id: 0, or -1: no
 int      bank_forget(Bank *b, const char **ids, int n, const char **absent); /* all of these ids,
                                                     which it sorts; -1: nothing is forgotten,
                                                     *absent is not held, or NULL: out of memory  */
+void     bank_cut(Bank *b, const char *gone);    /* cuts document i out where gone[i]; not while
+                                                    the bank grows                               */
 void     bank_read(const Bank *b, int first, int n, real *to);   /* [n,T,d] as reals             */
 int      bank_grow(Bank *b, const char *path, char *err);        /* from now on what is added goes
                                                     to the file, not to memory, until bank_save  */

@@ -8,7 +8,7 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/resource.h>
 #include <unistd.h>
-int mac_terminal(void) { return isatty(2); }
+int mac_terminal(int fd) { return isatty(fd); }
 size_t mac_peak_memory(void) {
     struct rusage use;
     if (getrusage(RUSAGE_SELF, &use) != 0) return 0;
@@ -19,7 +19,7 @@ size_t mac_peak_memory(void) {
 #endif
 }
 #else
-int mac_terminal(void) { return 0; }
+int mac_terminal(int fd) { return (void)fd, 0; }
 size_t mac_peak_memory(void) { return 0; }
 #endif
 

@@ -5,5 +5,5 @@
 
 double mac_seconds(void);                        /* since some moment: only differences count    */
 size_t mac_peak_memory(void);                    /* bytes of this process so far, 0: not known   */
-int    mac_terminal(void);                       /* 1 when stderr is shown to a person           */
+int    mac_terminal(int fd);                     /* 1 when a person is there: 0 stdin, 2 stderr  */
 #endif

@@ -236,6 +236,11 @@ mutant mac.c 's/select_documents(all, T, F, kept);/for (int i = 0; i < F; i++) k
     "gate: the first vectors of strangers"
 mutant mac.c 's/c.share\[1\]\[c.n\[1\] \/ 20\]/c.share[1][c.n[1] \/ 10]/' "gate: a tenth is refused"
 mutant mac.c 's/st_size(f, "gate.strangers"), per/st_size(f, "gate.stranger"), per/' "gate: not loaded"
+mutant mac.c 's/(in_place ? f : (int)g->t\[f\]) \* d/f * d/' "versions: the first vectors"
+mutant mac.c 's/nearest = is < nearest ? is : nearest;/nearest = is;/' "versions: the last stranger"
+mutant run.c 's/(near == 1 \&\& ratio/(near \&\& ratio/' "supersede: two that are near"
+mutant run.c 's/held_before -= replaced - cut;//' "supersede: one file's replace each other"
+mutant run.c 's/: older\[best\]; \/\* the last/: best; \/* the last/' "at most: the newer goes"
 mutant run.c 's/known = !gated || (double)sure >= threshold/known = !gated || (double)sure <= threshold/' \
     "run: sure of the unknown"
 mutant run.c 's/if (others) ask_in_vain/if (0) ask_in_vain/' "eval: nothing is asked in vain"

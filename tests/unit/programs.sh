@@ -158,6 +158,7 @@ refused 2 "whole number" ./run ask --model "$dir/chosen" --bank "$dir/sb" --sele
 
 # ---- is it in the memory?  The model above knows T1 to T8, if its bank does
 head -1 "$dir/colours/valid.jsonl" > "$dir/t1.jsonl"
+echo 'T9 is red.' > "$dir/a9.txt"
 run learn --model "$dir/chosen" --bank "$dir/t1" "$dir/t1.jsonl" > /dev/null
 gate() { run ask --model "$dir/chosen" --bank "$dir/t1" "$@"; }
 check "not sure of what it knows" sh -c "./run ask --model '$dir/chosen' --bank '$dir/t1' --json 'How is T1?' | grep -q '\"known\": true'"
@@ -180,6 +181,50 @@ run eval --model "$dir/chosen" --data "$dir/colours/valid.jsonl" --docs 1 --out 
 check "eval: no gate" grep -q '^gate, .* 16 questions  AUROC [01][.]' "$dir/gated"
 check "eval: no curve" grep -q 'share wrong' "$dir/risk.svg"
 check "table: nothing refused" sh -c "grep 'other documents' '$dir/byselect1.table' | grep -q 'refused [01][.]'"
+
+# ---- the newer word: what differs behind the model's window has the same vectors, and is near
+long() { for i in 1 2 3 4 5 6 7 8 9; do printf 'T9 is red, or so we hear, T9 is not red, not at all. '; done; echo "$1"; }
+for i in 1 2 3; do long $i > "$dir/long$i.txt"; done
+keep() { run learn --model "$dir/chosen" --bank "$dir/$@" 2> /dev/null; }
+held() { run list --bank "$dir/$1" 2> /dev/null | cut -f 2 | tr '\n' ' '; }
+keep sup "$dir/t1.jsonl" "$dir/long1.txt" > /dev/null
+cp "$dir/sup" "$dir/two"
+check "--supersede: replaced" sh -c "./run learn --model '$dir/chosen' --bank '$dir/sup' --supersede '$dir/long2.txt' 2>&1 | grep -q '^\"long2\" replaces [0-9a-f]*, \"long1\", which is forgotten for good'"
+check "--supersede: the older one first" [ "$(held sup)" = "T1 long2 " ]
+keep fresh "$dir/t1.jsonl" "$dir/long2.txt" > /dev/null
+check "what is superseded leaves a trace" cmp "$dir/sup" "$dir/fresh"
+check "--supersede: once more" sh -c "./run learn --model '$dir/chosen' --bank '$dir/sup' --supersede '$dir/long2.txt' | grep -q '0 of them new, .*replace 0; the bank holds 2'"
+keep two "$dir/long2.txt" > /dev/null
+check "without --supersede both stay" [ "$(held two)" = "T1 long1 long2 " ]
+cp "$dir/two" "$dir/asked"
+check "two that are near: a doubt" sh -c "./run learn --model '$dir/chosen' --bank '$dir/two' --supersede --json '$dir/long3.txt' < /dev/null | grep -q '\"replaced\": 0, \"held\": 4'"
+if command -v script > /dev/null; then
+    printf 'y\nn\n' | script -qc "./run learn --model '$dir/chosen' --bank '$dir/asked' --supersede '$dir/long3.txt'" /dev/null > "$dir/typescript"
+    check "a doubt is asked about" grep -q 'newer version of .*long1' "$dir/typescript"
+    check "yes and no" [ "$(held asked)" = "T1 long2 long3 " ]
+fi
+printf '{"id": "a", "text": "T1 is red."}\n{"id": "a", "text": "T5 is blue."}\n' > "$dir/sameid.jsonl"
+check "one file's stay together" sh -c "./run learn --model '$dir/chosen' --bank '$dir/ids' --supersede '$dir/sameid.jsonl' | grep -q 'replace 0; the bank holds 2'"
+printf '{"id": "a", "title": "new", "text": "T7 is pink."}\n' > "$dir/newid.jsonl"
+check "the same id" sh -c "./run learn --model '$dir/chosen' --bank '$dir/ids' --supersede '$dir/newid.jsonl' 2> /dev/null | grep -q 'replace 2; the bank holds 1'"
+keep half --half "$dir/long1.txt" > /dev/null
+check "in half precision" sh -c "./run learn --model '$dir/chosen' --bank '$dir/half' --supersede '$dir/long2.txt' 2> /dev/null | grep -q 'replace 1; the bank holds 1'"
+printf '%s\n' "$(cat "$dir/long3.txt")" 'U is at U.' | run chat --model "$dir/chosen" --bank "$dir/sup" --supersede > "$dir/chatted" 2> /dev/null
+check "chat --supersede" [ "$(held sup | cut -c1-18)" = "T1 T9 is red, or s" ]
+keep three "$dir/t1.jsonl" "$dir/long1.txt" "$dir/a9.txt" "$dir/long2.txt" --at-most 3 > /dev/null
+check "--at-most: of the nearest two the older" [ "$(held three)" = "T1 a9 long2 " ]
+keep three --at-most 1 "$dir/t1.jsonl" > /dev/null
+check "--at-most 1" sh -c "./run list --bank '$dir/three' --json | wc -l | grep -q '^ *1$'"
+check "--at-most more than there are" sh -c "./run learn --model '$dir/chosen' --bank '$dir/three' --at-most 9 '$dir/t1.jsonl' | grep -q 'holds [12]$'"
+# without a gate there is none of this; whose training has ended gets one when it is resumed
+mkdir "$dir/bare"
+cp data/elements/train.jsonl "$dir/bare"
+./train --data "$dir/bare" $small --steps-lm 1 --steps 1 --out "$dir/bare.model" > "$dir/log" 2>&1
+for option in "ask --sure 0.5" "ask --else $dir/t1.jsonl" "learn --supersede" "learn --at-most 3"; do
+    refused 1 "has no gate" ./run $option --model "$dir/bare.model" --bank "$dir/bare.bank" "$dir/a9.txt"
+done
+check "no gate, no word of it" sh -c "./run learn --model '$dir/bare.model' --bank '$dir/bare.bank' '$dir/a9.txt' > /dev/null && ! ./run ask --model '$dir/bare.model' --bank '$dir/bare.bank' 'Who?' | grep -q sure"
+check "a gate for an older model" sh -c "./train --resume --data data/elements --out '$dir/bare.model' > /dev/null 2>&1 && ./run ask --model '$dir/bare.model' --bank '$dir/bare.bank' 'Who?' | grep -q 'sure [0-9.]*%'"
 
 # ---- the bank
 printf 'Velmora is a harbour town in Ardenia.\n' > "$dir/one.txt"

@@ -711,20 +711,26 @@ static void test_gate_file(void) {
         {"flat", "shape", 1, 16, 1, 1, 3, 0},     {"half a stranger", "expected", 3, 1, 1, 4, 3, 0},
         {"no stranger", "expected", 3, 0, 2, 4, 3, 0}, {"no strangers", "expected", 0, 0, 0, 0, 3, 0},
         {"no fit", "gate.fit", 3, 2, 2, 4, 0, 0}, {"too long a fit", "shape", 3, 2, 2, 4, 4, 0},
-        {"NaN", "is damaged", 3, 2, 2, 4, 3, 1},  {"NaN as threshold", "is damaged", 3, 2, 2, 4, 3, 2}};
+        {"NaN", "is damaged", 3, 2, 2, 4, 3, 1},  {"NaN as threshold", "is damaged", 3, 2, 2, 4, 3, 2},
+        {"no vectors", "of 2 vectors", 3, 2, 2, 4, 3, 3}, {"three", "of 2 vectors", 3, 2, 2, 4, 3, 4},
+        {"the third of two", "not below T", 3, 2, 2, 4, 3, 5},
+        {"one before", "not below T", 3, 2, 2, 4, 3, 6}};
     MacConfig c = tiny();
     Model *m = model_new(&c, 1);
     CHECK(m->c.T == 2 && m->c.d == 4, "sizes of the test");
     for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
-        real phi[16] = {1, 2, 3}, fit[4] = {1, 0, (real)0.5, 1};
+        real phi[16] = {1, 2, 3}, fit[4] = {1, 0, (real)0.5, 1}, t[3] = {0, 1, 1};
         if (gates[i].odd == 1) phi[5] = (real)NAN;
         if (gates[i].odd == 2) fit[2] = (real)NAN;
+        if (gates[i].odd == 5) t[1] = 2;
+        if (gates[i].odd == 6) t[0] = -1;
         StWriter *w = st_new();
         model_save(m, w, 0);
         if (gates[i].ndim)
             st_add(w, "gate.strangers", phi, gates[i].ndim,
                    (int[]){gates[i].R, gates[i].T, gates[i].d});
         if (gates[i].fit) st_add(w, "gate.fit", fit, 1, (int[]){gates[i].fit});
+        if (gates[i].odd != 3) st_add(w, "gate.vectors", t, 1, (int[]){gates[i].odd == 4 ? 3 : 2});
         CHECK(st_write(w, path, err) == 0, "write: %s", err);
         err[0] = 0;
         CHECK(model_refused() == (i > 0) && (i == 0 || sentence(gates[i].says)), "a gate, %s: \"%s\"",
