@@ -1394,7 +1394,7 @@ int mac_versions(const Model *m, Tape *tp, const Bank *bank, int n, const real *
     for (int k = 0; k < n; k++) {
         bank_read(bank, k, 1, held);
         about(g, held, d, 0, other);
-        ratio[k] = apart(own, other, size) / (nearest + (real)1e-6);
+        ratio[k] = apart(own, other, size) / nearest;
     }
     tape_release(tp, mark);
     return 0;
