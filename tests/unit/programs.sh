@@ -203,6 +203,10 @@ if command -v script > /dev/null; then
     check "a doubt is asked about" grep -q 'newer version of .*long1' "$dir/typescript"
     check "yes and no" [ "$(held asked)" = "T1 long2 long3 " ]
 fi
+for i in 2 3; do printf '{"id": "%s", "title": "long%s", "text": "%s"}\n' $i $i "$(long $i)"; done > "$dir/longer.jsonl"
+keep pair "$dir/long1.txt" "$dir/t1.jsonl" > /dev/null
+keep pair --supersede "$dir/longer.jsonl" > /dev/null
+check "who has replaced is replaced from the same file" [ "$(held pair)" = "T1 long2 long3 " ]
 printf '{"id": "a", "text": "T1 is red."}\n{"id": "a", "text": "T5 is blue."}\n' > "$dir/sameid.jsonl"
 check "one file's stay together" sh -c "./run learn --model '$dir/chosen' --bank '$dir/ids' --supersede '$dir/sameid.jsonl' | grep -q 'replace 0; the bank holds 2'"
 printf '{"id": "a", "title": "new", "text": "T7 is pink."}\n' > "$dir/newid.jsonl"
