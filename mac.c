@@ -1026,8 +1026,8 @@ static Tensor *last_logits(Model *m, Tape *tp, const Ids *x, int B, Tensor *pref
     return h && row ? lm_logits(m, tp, op_rows(tp, h, NULL, row, n)) : NULL;
 }
 
-static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCache *cache, int cap,
-                         int *out, int *n) {
+static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCache *cache,
+                         const AnswerOptions *o, int cap, int *out, int *n) {
     int V = m->c.V, running = B;
     memset(n, 0, (size_t)B * sizeof *n);
     for (int step = 0; step < cap && running; step++) {
@@ -1036,11 +1036,12 @@ static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCa
         for (int b = 0, row = 0; b < B; b++) {
             if (!x[b].n) continue; /* its answer has ended */
             const real *l = logits->data + (size_t)row++ * (size_t)V;
-            int best = 0;
-            for (int v = 1; v < V; v++)
-                if (l[v] > l[best]) best = v;
+            int best = -1;
+            for (int v = 0; v < V; v++)
+                if (best < 0 || l[v] > l[best])
+                    if (!o->allow || o->allow(o->ctx, b, out + b * cap, n[b], v)) best = v;
             x[b].n = x[b].doc = 0;
-            if (best == V - 1) { running--; continue; }
+            if (best < 0 || best == V - 1) { running--; continue; }
             out[b * cap + n[b]] = best;
             x[b] = (Ids){&out[b * cap + n[b]++], 1};
         }
@@ -1203,7 +1204,7 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     keys = cap < m->c.S - m->c.P - keys ? m->c.P + keys + cap : m->c.S;
     LmCache *cache = cache_new(m, tp, W > 1 ? W : B, keys);
     bad = !x || !cache || (bank && !prefix);
-    if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, cap, out, n) != 0;
+    if (!bad && W == 1) bad = answer_greedy(m, tp, x, B, prefix, cache, &o, cap, out, n) != 0;
     for (int b = 0; !bad && W > 1 && b < B; b++) { /* the cache serves one question after another */
         Tensor *own = prefix ? prefix_of(m, tp, prefix, B, b, W) : NULL;
         memset(cache->keys, 0, 2 * (size_t)W * sizeof(int)); /* and cache->read */

@@ -297,6 +297,10 @@ typedef struct {
                                                     from all, as in the paper, and so where N >=
                                                     K or a hierarchy is used                     */
     const Ids *context;                          /* [B] read by the LM before the question; NULL */
+    /* Greedy answers are made of tokens that this allows behind the n that question b's has so far,
+     * and end where none is; NULL: of any. */
+    int (*allow)(void *ctx, int b, const int *ids, int n, int token);
+    void *ctx;
     real *received;                              /* out [B,K] attention on each document: the
                                                     finder's where N are selected or sure is
                                                     asked, else the mean of all; not written

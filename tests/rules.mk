@@ -12,6 +12,7 @@ AGAIN    = $(MAKE) -s --no-print-directory
 $(patsubst %.c,$(B)/%.o,$(wildcard tests/*/*.c)): $(wildcard tests/*/*.h)
 # test_files has two of the readers in itself, so that it can count what they allocate.
 $(B)/tests/unit/test_files.o: data/json.c data/safetensors.c
+$(B)/tests/paper/test_paper.o: tests/paper/facts.c
 $(B)/tests/unit/test_files: WITHOUT = %/json.o %/safetensors.o
 $(B)/tests/bench/bench.o: tensor.c
 $(B)/tests/bench/bench: WITHOUT = %/tensor.o
@@ -107,7 +108,7 @@ endif
 PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' \
     PAPER_people='$(PAPER_people)' PAPER_wnnames='$(PAPER_wnnames)' \
     PAPER_factbook='$(PAPER_factbook)' sh tests/paper/paper.sh $(B)
-EXPERIMENTS := $(patsubst %,$(B)/tests/paper/%,adapt bank drop limit look retrieve page)
+EXPERIMENTS := $(patsubst %,$(B)/tests/paper/%,adapt bank drop facts limit look retrieve page)
 $(EXPERIMENTS) $(B)/tests/paper/test_paper: $(B)/tests/paper/lib.o $(B)/tests/paper/tune.o
 paper: $(B)/train $(B)/run $(EXPERIMENTS)
 	@$(PAPER_STEP) begin

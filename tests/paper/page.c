@@ -1002,6 +1002,43 @@ static void section_look(void) {
     }
 }
 
+/* ==== neighbours ============================================================================= */
+/* Not of the paper: an explicit memory on the same documents (facts.c). */
+static void section_facts(void) {
+    static const struct { const char *cell, *key, *what; } ways[] = {
+        {"adapt-mac", "em", "MAC"}, {"facts", "exact.em", "facts, the very subject"},
+        {"facts", "near.em", "facts, the subject that is spelled most alike"},
+        {"facts", "gold.em", "the document in the context of the LM that writes facts"}};
+    if (!there("facts")) return;
+    fputs("\n## 11. A neighbour: facts (MemLLM, RET-LLM)\n\nThe LM is taught to write what it "
+          "reads as rows, subject, relation, object, and to say which row a question asks for. "
+          "Subject and object are spans of words of the text. Neither titles nor answers of test "
+          "documents are used but for scores. *Right*: facts that a question of their document "
+          "confirms; *found*: questions whose fact was written. *Whose*: of each relation and "
+          "answer, all subjects, F1 of the sets. *Changed*: a newer version of each document is "
+          "written too, with some answers exchanged, and the last row written counts.\n", page);
+    for (int i = 0; i < n_corpora; i++) {
+        const char *c = corpora[i];
+        fprintf(page, "\n%s:\n\n| memory | EM |\n|---|---|\n", c);
+        for (int r = 0; r < 4; r++) {
+            fprintf(page, "| %s |", ways[r].what);
+            put_stat(stat_of(c, ways[r].cell, ways[r].key), 3, 1);
+            fputs("\n", page);
+        }
+        fputs("\n| bytes a document: MAC, facts, text | right | found | whose | changed: the new "
+              "answer, the old one | other facts |\n|---|---|---|---|---|---|\n", page);
+        fprintf(page, "| %.0f, %.0f, %.0f |", stat_of(c, "facts", "bytes.mac").mean,
+                stat_of(c, "facts", "bytes").mean, stat_of(c, "facts", "bytes.text").mean);
+        put_stat(stat_of(c, "facts", "precision"), 3, 1);
+        put_stat(stat_of(c, "facts", "recall"), 3, 1);
+        put_stat(stat_of(c, "facts", "reverse"), 3, 1);
+        fprintf(page, " %.3f, %.3f |", stat_of(c, "facts", "changed.new").mean,
+                stat_of(c, "facts", "changed.old").mean);
+        put_stat(stat_of(c, "facts", "others"), 3, 1);
+        fputs("\n", page);
+    }
+}
+
 static void put_head(void) {
     fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
@@ -1041,7 +1078,7 @@ int main(int argc, char **argv) {
     claim_unlearning(), claim_look();
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
     section_drop(), section_retrieve(), section_limited(), section_elsewhere();
-    section_unlearning(), section_look();
+    section_unlearning(), section_look(), section_facts();
     if (ferror(page) || fclose(page) != 0 || rename(beside, path) != 0)
         die("%s: cannot be written", path);
     printf("%s\n", path);

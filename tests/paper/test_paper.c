@@ -1,6 +1,9 @@
 /* test_paper.c - what `make paper` measures with, on models of a few weights: its cells, its rule
- * for salient tokens, CaMeLS' influence and weights.  Its argument is a scratch folder. */
-#include "paper.h"
+ * for salient tokens, CaMeLS' influence and weights, what a writer of facts may say.  Its argument
+ * is a scratch folder. */
+#define main facts_main
+#include "facts.c"
+#undef main
 #include "tests/unit/check.h"
 #include <math.h>
 #include <stdlib.h>
@@ -181,8 +184,38 @@ static void test_stream(void) {
     model_free(l.m);
 }
 
+/* Beginnings of a record can still become one; a record may end; whatever else is said can not. */
+static void test_records(void) {
+    static const char doc[] = "Ada O'Lee, a baker (b. 1954), is in New Oslo.";
+    static const struct { const char *text; int call, begins, ends; } says[] = {
+        {"", 0, 1, 0}, {" ", 0, 1, 0}, {"A", 0, 0, 0}, {" Ad", 0, 1, 0}, {" da", 0, 0, 0},
+        {" Ada O'Lee", 0, 1, 0}, {" Ada O'Lee\n", 0, 1, 1}, {" Ad\n", 0, 0, 0}, {" \n", 0, 0, 0},
+        {" Ada\ncit", 0, 1, 0}, {" Ada\nage", 0, 0, 0}, {" Ada\ncity:", 0, 1, 0},
+        {" Ada\ncity:O", 0, 0, 0}, {" Ada\ncity: New Os", 0, 1, 0}, {" Ada\ncity: Os", 0, 1, 0},
+        {" Ada\ncity: New Oslo", 0, 1, 0}, {" Ada\ncity: New Oslo\n", 0, 1, 1},
+        {" Ada\ncity: New Os\n", 0, 0, 0}, {" Ada\ncity: Rome", 0, 0, 0},
+        {" Ada\nyear: 1954\ncity: Oslo\n", 0, 1, 1}, {" Ada\nyear: 1954\nyear", 0, 1, 0},
+        {" Ada\nyear: 1954\nyear:", 0, 0, 0}, {" Ada\nyear: 1954\n\n", 0, 0, 0},
+        {" Ada\ncit", 1, 1, 0}, {" Ada\ncity", 1, 1, 1}, {" Ada\ncity:", 1, 0, 0},
+        {" Ada\n", 1, 1, 0}, {" Ada", 1, 1, 0}, {" Bob\ncity", 1, 0, 0}, {" Ada\ncity\n", 1, 0, 0}};
+    relation[0] = "city", relation[1] = "year", n_relations = 2;
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+        Grammar g = {.call = says[i].call};
+        CHECK(is_record(&g, doc, says[i].text, 0) == says[i].begins, "\"%s\" begins", says[i].text);
+        CHECK(is_record(&g, doc, says[i].text, 1) == says[i].ends, "\"%s\" ends", says[i].text);
+    }
+    CHECK(likeness("Ada Lee", "Ada Lee") == 1 && likeness("Ada Lee", "Ada Lea") < 1
+              && likeness("Ada Lee", "Ada Lea") > likeness("Ada Lee", "Bob Lee"), "likeness");
+    add_fact("Ada", "city", "Rome", 0), add_fact("Ada Lee", "city", "Bonn", 1);
+    add_fact("Ada", "city", "Oslo", 2);
+    CHECK(!strcmp(look_up("Ada", "city", 1)->o, "Oslo"), "the fact that was written last");
+    CHECK(!strcmp(look_up("Ada Lew", "city", 0)->o, "Bonn"), "the subject that is most alike");
+    CHECK(!look_up("Ada Lew", "city", 1) && !look_up("Ada", "year", 0), "what was never written");
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
+    test_records();
     test_cells();
     test_salient();
     test_influence();

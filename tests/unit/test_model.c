@@ -1472,6 +1472,45 @@ static void test_hierarchy(Model *m, const Bank *bank, const Ids *q) {
           "groups of one");
 }
 
+/* ---- answers of which only some are allowed ---- */
+typedef struct { int every, most; } Allowed; /* tokens divided by `every`; answers as long as that */
+static int is_allowed(void *ctx, int b, const int *ids, int n, int token) {
+    const Allowed *a = ctx;
+    int odd = b % 2; /* each question has its own rule */
+    for (int i = 0; i < n; i++)
+        if (ids[i] % a->every != odd % a->every) return 0;
+    return n < a->most && token % a->every == odd % a->every;
+}
+
+/* All tokens allowed: the answer as it is.  Every second: only these, and the best of them first.
+ * None: an end. */
+static void test_allow(Model *m, const Bank *bank, const Ids *q) {
+    static const Allowed rules[] = {{1, 99}, {2, 3}, {1, 0}};
+    int out[4][N_Q * CAP], n[4][N_Q], differ = 0;
+    tape_reset(tp);
+    for (int i = 0; i < 4; i++) {
+        AnswerOptions o = {.allow = i ? is_allowed : NULL, .ctx = (void *)(uintptr_t)&rules[i ? i - 1 : 0]};
+        CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[i], n[i], &o) == 0, "allow: %s", tape_error(tp));
+    }
+    for (int b = 0; b < N_Q; b++) {
+        CHECK(n[1][b] == n[0][b] && !memcmp(out[1] + b * CAP, out[0] + b * CAP,
+                                            (size_t)n[0][b] * sizeof(int)), "all are allowed, %d", b);
+        for (int i = 0; i < n[2][b]; i++)
+            CHECK(out[2][b * CAP + i] % 2 == b % 2, "answer %d has what is not allowed", b);
+        CHECK(n[2][b] <= 3 && n[3][b] == 0, "answers of %d and %d tokens", n[2][b], n[3][b]);
+        Tensor *own = prefix_of_bank(m, &q[b], bank);
+        Tensor *l = lm_logits(m, tp, op_rows(tp, lm_hidden(m, tp, &q[b], 1, own, NULL), NULL,
+                                             (int[]){q[b].n - 1}, 1));
+        int best = -1;
+        for (int v = 0; v < m->c.V; v++)
+            if (v % 2 == b % 2 && (best < 0 || l->data[v] > l->data[best])) best = v;
+        CHECK(best == m->c.V - 1 ? n[2][b] == 0 : n[2][b] > 0 && out[2][b * CAP] == best,
+              "answer %d does not begin with the best of what is allowed", b);
+        differ += n[2][b] != n[0][b] || out[2][b * CAP] != out[0][b * CAP];
+    }
+    CHECK(differ > 0, "every second token changes nothing");
+}
+
 /* ---- select, then read ---- */
 static int near_tensors(const Tensor *a, const real *b) {
     for (size_t i = 0; a && b && i < numel(a); i++)
@@ -1967,6 +2006,7 @@ static void test_answers(void) {
     test_order(m, bank, q);
     test_empty(m, q);
     test_hierarchy(m, bank, q);
+    test_allow(m, bank, q);
     for (int which = 0; which < 3; which++) test_received(which);
     test_select(m, bank, q);
     test_select_edges(m, bank, q);
