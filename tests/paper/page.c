@@ -1039,6 +1039,37 @@ static void section_facts(void) {
     }
 }
 
+/* gate.c: half of the documents are held, the least sure questions go to BM25. */
+static void section_gate(void) {
+    static const struct { const char *key, *what; } orders[] = {
+        {"sure", "by the gate"}, {"likely", "by the answer's probability, as UniWeb"},
+        {"oracle", "what is not held first"}};
+    if (!there("gate")) return;
+    fputs("\n## 12. A neighbour: when to look elsewhere (UniWeb)\n\nThe bank holds half of the "
+          "documents. Of all questions the share that the model is least sure of goes to the LM "
+          "with the document that BM25 finds among all. EM:\n", page);
+    for (int i = 0; i < n_corpora; i++) {
+        const char *c = corpora[i];
+        double none = stat_of(c, "gate", "sure.0").mean, all = stat_of(c, "gate", "sure.100").mean;
+        fprintf(page, "\n%s; told what is held from what is not, AUROC: the gate %.3f, the "
+                "answer's probability %.3f.\n\n| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |\n"
+                "|---|---|---|---|---|---|---|\n", c, stat_of(c, "gate", "auroc.sure").mean,
+                stat_of(c, "gate", "auroc.likely").mean);
+        for (int r = 0; r < 3; r++) {
+            fprintf(page, "| %s |", orders[r].what);
+            for (int percent = 0; percent <= 100; percent += 20) {
+                char key[40];
+                snprintf(key, sizeof key, "%s.%d", orders[r].key, percent);
+                put_stat(stat_of(c, "gate", key), 3, 1);
+            }
+            fputs("\n", page);
+        }
+        fputs("| at random |", page);
+        for (int k = 0; k <= 5; k++) fprintf(page, " %.3f |", none + (all - none) * k / 5);
+        fputs("\n", page);
+    }
+}
+
 static void put_head(void) {
     fprintf(page, "# The paper's experiments, at toy scale\n\nMade by `make paper`; %d seed%s. "
             "Paper: arXiv 2403.04317. Each table cell is the mean over the seeds, +- their "
@@ -1078,7 +1109,7 @@ int main(int argc, char **argv) {
     claim_unlearning(), claim_look();
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
     section_drop(), section_retrieve(), section_limited(), section_elsewhere();
-    section_unlearning(), section_look(), section_facts();
+    section_unlearning(), section_look(), section_facts(), section_gate();
     if (ferror(page) || fclose(page) != 0 || rename(beside, path) != 0)
         die("%s: cannot be written", path);
     printf("%s\n", path);

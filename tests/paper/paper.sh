@@ -133,7 +133,9 @@ pair() { # CORPUS SEED: everything but what must run alone
         cells look $at look
         cells bank $at hierarchy-0 hierarchy-2 hierarchy-4 hierarchy-16 hierarchy-64 hierarchy-256 \
             rounds-16 streaming-100 streaming-1000 streaming-10000 unlearning
+        say "$1, seed $2: neighbours"
         cells facts $at facts
+        cells gate $at gate
         say "$1, seed $2: retrieval"
         cells retrieve $at reader retrieve-mac-0 retrieve-bm25-0
         for k in 1 3 5; do cells retrieve $at "retrieve-bm25-$k" "retrieve-both-$k"; done
