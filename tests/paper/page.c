@@ -1003,14 +1003,40 @@ static void section_look(void) {
 }
 
 /* ==== neighbours ============================================================================= */
-/* Not of the paper: an explicit memory on the same documents (facts.c). */
+/* Not of the paper: what others do with the same documents and the same LM. */
+static void section_neighbours(void) {
+    static const struct { const char *cell, *key, *bytes, *what; } kinds[] = {
+        {"adapt-mac", "em", "bytes.mac", "MAC"},
+        {"gate", "sure.100", "bytes.text", "text: the LM reads what BM25 finds"},
+        {"facts", "near.em", "bytes", "rows of subject, relation, object (MemLLM, RET-LLM)"},
+        {"gate", "sure.60", NULL, "MAC with half of the documents, 60% of the questions sent on to "
+                                  "BM25 (UniWeb)"},
+        {"rtd", "em", "bytes", "nearest states vote for the next token (RTD)"},
+        {"rtd", "alone.em", NULL, "the LM alone"}};
+    if (!there("facts") && !there("gate") && !there("rtd")) return;
+    fputs("\n## 11. Neighbours\n\nOther ways to answer about the test's documents, with the same "
+          "LM. Bytes are what is kept of a document, the mean.\n", page);
+    for (int i = 0; i < n_corpora; i++) {
+        const char *c = corpora[i];
+        fprintf(page, "\n%s:\n\n| what is kept | EM | bytes |\n|---|---|---|\n", c);
+        for (int r = 0; r < 6; r++) {
+            const char *from = strcmp(kinds[r].cell, "rtd") ? "facts" : "rtd";
+            fprintf(page, "| %s |", kinds[r].what);
+            put_stat(stat_of(c, kinds[r].cell, kinds[r].key), 3, 1);
+            Stat bytes = kinds[r].bytes ? stat_of(c, from, kinds[r].bytes) : (Stat){0, 0, 0};
+            if (bytes.n) fprintf(page, " %.0f |\n", bytes.mean);
+            else fputs(" |\n", page);
+        }
+    }
+}
+
+/* facts.c: an explicit memory. */
 static void section_facts(void) {
-    static const struct { const char *cell, *key, *what; } ways[] = {
-        {"adapt-mac", "em", "MAC"}, {"facts", "exact.em", "facts, the very subject"},
-        {"facts", "near.em", "facts, the subject that is spelled most alike"},
-        {"facts", "gold.em", "the document in the context of the LM that writes facts"}};
+    static const struct { const char *key, *what; } ways[] = {
+        {"exact.em", "the very subject"}, {"near.em", "the subject that is spelled most alike"},
+        {"gold.em", "the document in the context of the LM that writes facts"}};
     if (!there("facts")) return;
-    fputs("\n## 11. A neighbour: facts (MemLLM, RET-LLM)\n\nThe LM is taught to write what it "
+    fputs("\n### Facts (MemLLM, RET-LLM)\n\nThe LM is taught to write what it "
           "reads as rows, subject, relation, object, and to say which row a question asks for. "
           "Subject and object are spans of words of the text. Neither titles nor answers of test "
           "documents are used but for scores. *Right*: facts that a question of their document "
@@ -1019,16 +1045,14 @@ static void section_facts(void) {
           "written too, with some answers exchanged, and the last row written counts.\n", page);
     for (int i = 0; i < n_corpora; i++) {
         const char *c = corpora[i];
-        fprintf(page, "\n%s:\n\n| memory | EM |\n|---|---|\n", c);
-        for (int r = 0; r < 4; r++) {
+        fprintf(page, "\n%s:\n\n| looked up by | EM |\n|---|---|\n", c);
+        for (int r = 0; r < 3; r++) {
             fprintf(page, "| %s |", ways[r].what);
-            put_stat(stat_of(c, ways[r].cell, ways[r].key), 3, 1);
+            put_stat(stat_of(c, "facts", ways[r].key), 3, 1);
             fputs("\n", page);
         }
-        fputs("\n| bytes a document: MAC, facts, text | right | found | whose | changed: the new "
-              "answer, the old one | other facts |\n|---|---|---|---|---|---|\n", page);
-        fprintf(page, "| %.0f, %.0f, %.0f |", stat_of(c, "facts", "bytes.mac").mean,
-                stat_of(c, "facts", "bytes").mean, stat_of(c, "facts", "bytes.text").mean);
+        fputs("\n| right | found | whose | changed: the new "
+              "answer, the old one | other facts |\n|---|---|---|---|---|\n|", page);
         put_stat(stat_of(c, "facts", "precision"), 3, 1);
         put_stat(stat_of(c, "facts", "recall"), 3, 1);
         put_stat(stat_of(c, "facts", "reverse"), 3, 1);
@@ -1045,15 +1069,15 @@ static void section_gate(void) {
         {"sure", "by the gate"}, {"likely", "by the answer's probability, as UniWeb"},
         {"oracle", "what is not held first"}};
     if (!there("gate")) return;
-    fputs("\n## 12. A neighbour: when to look elsewhere (UniWeb)\n\nThe bank holds half of the "
+    fputs("\n### When to look elsewhere (UniWeb)\n\nThe bank holds half of the "
           "documents. Of all questions the share that the model is least sure of goes to the LM "
           "with the document that BM25 finds among all. EM:\n", page);
     for (int i = 0; i < n_corpora; i++) {
         const char *c = corpora[i];
         double none = stat_of(c, "gate", "sure.0").mean, all = stat_of(c, "gate", "sure.100").mean;
         fprintf(page, "\n%s; told what is held from what is not, AUROC: the gate %.3f, the "
-                "answer's probability %.3f.\n\n| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |\n"
-                "|---|---|---|---|---|---|---|\n", c, stat_of(c, "gate", "auroc.sure").mean,
+                "answer's probability %.3f.\n\n"
+                "| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |\n|---|---|---|---|---|---|---|\n", c, stat_of(c, "gate", "auroc.sure").mean,
                 stat_of(c, "gate", "auroc.likely").mean);
         for (int r = 0; r < 3; r++) {
             fprintf(page, "| %s |", orders[r].what);
@@ -1109,7 +1133,8 @@ int main(int argc, char **argv) {
     claim_unlearning(), claim_look();
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
     section_drop(), section_retrieve(), section_limited(), section_elsewhere();
-    section_unlearning(), section_look(), section_facts(), section_gate();
+    section_unlearning(), section_look();
+    section_neighbours(), section_facts(), section_gate();
     if (ferror(page) || fclose(page) != 0 || rename(beside, path) != 0)
         die("%s: cannot be written", path);
     printf("%s\n", path);

@@ -300,6 +300,10 @@ mutant data/augment.c 's/rng_chance(rng, 0.25) \&\& some_m/some_m/' "names: all 
 mutant data/bm25.c 's/0.25 + 0.75 \* share/0.75 + 0.25 * share/' "bm25: length"
 mutant tests/paper/tune.c 's/(2 \* step)/step/' "CaMeLS: twice the difference"
 mutant tests/paper/tune.c 's/w\[i\] = salient\[i + 1\]/w[i] = salient[i]/' "Salient Spans: off by one"
+mutant tests/paper/facts.c 's/if (!strncmp(l, s, (size_t)n + 1)) return 0;/if (0) return 0;/' \
+    "facts: a relation twice"
+mutant tests/paper/facts.c 's/if (is >= least) least/if (is > least) least/' "facts: the oldest"
+mutant mac.c 's/if (!o->allow || o->allow(/if (1 || o->allow(/' "answers: of what is not allowed"
 mutant tests/paper/lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
 
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
