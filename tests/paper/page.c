@@ -1077,7 +1077,8 @@ static void section_gate(void) {
         double none = stat_of(c, "gate", "sure.0").mean, all = stat_of(c, "gate", "sure.100").mean;
         fprintf(page, "\n%s; told what is held from what is not, AUROC: the gate %.3f, the "
                 "answer's probability %.3f.\n\n"
-                "| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |\n|---|---|---|---|---|---|---|\n", c, stat_of(c, "gate", "auroc.sure").mean,
+                "| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |\n|---|---|---|---|---|---|---|\n",
+                c, stat_of(c, "gate", "auroc.sure").mean,
                 stat_of(c, "gate", "auroc.likely").mean);
         for (int r = 0; r < 3; r++) {
             fprintf(page, "| %s |", orders[r].what);
@@ -1091,6 +1092,33 @@ static void section_gate(void) {
         fputs("| at random |", page);
         for (int k = 0; k <= 5; k++) fprintf(page, " %.3f |", none + (all - none) * k / 5);
         fputs("\n", page);
+    }
+}
+
+/* stream.c: a stream that repeats itself, and a bank that holds a document of each. */
+static void section_stream(void) {
+    static const struct { const char *cell, *what; } policies[] = {
+        {"stream-all", "no limit"}, {"stream-last", "the last versions alone"},
+        {"stream-versions", "the older of two about the same (`--at-most`)"},
+        {"stream-nearest", "the older of the two nearest, by all vectors"},
+        {"stream-slots", "averaged on arrival (CAMELoT)"}, {"stream-fifo", "the oldest"},
+        {"stream-reservoir", "one at random"},
+        {"stream-ocm", "what is most like all others (OCM)"}};
+    static const char *const heads[] = {"EM of the last versions", "last versions held", "entries"};
+    static const char *const keys[] = {"em", "held", "entries"};
+    if (!there("stream-versions")) return;
+    fputs("\n### What to drop of a stream that repeats itself (OCM, CAMELoT)\n\nEach document "
+          "comes one to eight times, every time with other facts. The bank has one place for "
+          "each.\n", page);
+    for (int i = 0; i < n_corpora; i++) {
+        fprintf(page, "\n%s:\n", corpora[i]);
+        put_heads("what is dropped", heads, 3);
+        for (int r = 0; r < 8; r++) {
+            fprintf(page, "| %s |", policies[r].what);
+            for (int k = 0; k < 3; k++)
+                put_stat(stat_of(corpora[i], policies[r].cell, keys[k]), k < 2 ? 3 : 0, 1);
+            fputs("\n", page);
+        }
     }
 }
 
@@ -1134,7 +1162,7 @@ int main(int argc, char **argv) {
     section_adapt(), section_cost(), section_keep(), section_hierarchy();
     section_drop(), section_retrieve(), section_limited(), section_elsewhere();
     section_unlearning(), section_look();
-    section_neighbours(), section_facts(), section_gate();
+    section_neighbours(), section_facts(), section_gate(), section_stream();
     if (ferror(page) || fclose(page) != 0 || rename(beside, path) != 0)
         die("%s: cannot be written", path);
     printf("%s\n", path);

@@ -137,6 +137,7 @@ pair() { # CORPUS SEED: everything but what must run alone
         cells facts $at facts
         cells gate $at gate
         cells rtd $at rtd
+        cells stream $at all last fifo reservoir ocm slots nearest versions
         say "$1, seed $2: retrieval"
         cells retrieve $at reader retrieve-mac-0 retrieve-bm25-0
         for k in 1 3 5; do cells retrieve $at "retrieve-bm25-$k" "retrieve-both-$k"; done
