@@ -1076,9 +1076,8 @@ static void section_gate(void) {
         const char *c = corpora[i];
         double none = stat_of(c, "gate", "sure.0").mean, all = stat_of(c, "gate", "sure.100").mean;
         fprintf(page, "\n%s; told what is held from what is not, AUROC: the gate %.3f, the "
-                "answer's probability %.3f.\n\n"
-                "| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |\n|---|---|---|---|---|---|---|\n",
-                c, stat_of(c, "gate", "auroc.sure").mean,
+                "answer's probability %.3f.\n\n| sent on | 0 | 20%% | 40%% | 60%% | 80%% | 100%% |"
+                "\n|---|---|---|---|---|---|---|\n", c, stat_of(c, "gate", "auroc.sure").mean,
                 stat_of(c, "gate", "auroc.likely").mean);
         for (int r = 0; r < 3; r++) {
             fprintf(page, "| %s |", orders[r].what);
