@@ -414,6 +414,37 @@ static void ask(Run *r, const char *name, const Bank *bank, int B, AnswerOptions
     free(weight);
 }
 
+/* Strangers of the training, and a question about each of some documents. */
+static void fit_gate(Run *r) {
+    enum { STRANGERS = 20, GATED = 40 };
+    Ids stranger[STRANGERS], docs[GATED], q[GATED];
+    int doc[GATED];
+    tape_reset(r->tp);
+    for (int i = 0; i < STRANGERS; i++)
+        stranger[i] = reader_document(&r->reader, r->train.docs[i].text);
+    for (int i = 0; i < GATED; i++) {
+        const Doc *d = &r->test.docs[i];
+        docs[i] = reader_document(&r->reader, d->text);
+        q[i] = reader_question(&r->reader, r->test.qas[d->qas[0]].q), doc[i] = i;
+    }
+    MacBatch b = {.docs = docs, .n_docs = GATED, .q = q, .n_q = GATED, .doc = doc};
+    if (mac_gate(r->m, r->tp, stranger, STRANGERS, &b) != 0) fail("gate", tape_error(r->tp));
+    const Gate *g = &r->m->gate;
+    uint64_t hash = sum_reals(MAC_FNV, g->t, (size_t)g->F);
+    hash = sum_reals(hash, g->strangers, (size_t)(g->R * r->m->c.T * r->m->c.d));
+    stage("gate", sum_reals(hash, g->fit, 3));
+}
+
+/* How sure answers are, and how far the first document is from all. */
+static void ask_gate(Run *r, const Bank *bank) {
+    real sure[ASKED], ratio[LEARNED], first[5 * 36];
+    ask(r, "answers, sure", bank, 3, (AnswerOptions){.select = 1, .sure = sure});
+    bank_read(bank, 0, 1, first);
+    if (mac_versions(r->m, r->tp, bank, bank->K, first, ratio) != 0)
+        fail("versions", tape_error(r->tp));
+    stage("sure, versions", sum_reals(sum_reals(MAC_FNV, sure, 3), ratio, (size_t)bank->K));
+}
+
 static void ask_all(Run *r) {
     char path[400];
     Bank *both[2], *bank;
@@ -427,6 +458,8 @@ static void ask_all(Run *r) {
     bank_free(bank);
     bank = saved_bank(both[1], "bank, half precision");
     ask(r, "answers, half precision", bank, 3, (AnswerOptions){0});
+    fit_gate(r);
+    ask_gate(r, bank);
     bank_free(bank);
     snprintf(path, sizeof path, "%s/golden.bank", scratch);
     remove(path);
