@@ -1,5 +1,5 @@
 # make            ./train and ./run
-# make test       all tests, under a minute
+# make test       all tests, about a minute
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
 # make bench      how fast the parts are; PEER=1: beside PyTorch and OpenBLAS (Debian's packages)
 # make fuzz       any bytes into the readers, for FUZZ_SECONDS; needs clang; MAC_FUZZ=b: banks only
