@@ -412,6 +412,9 @@ int main(int argc, char **argv) {
     lab_put_score(&c, "gold.", &gold);
     put_edits(&c, &g, &lab.test);
     lab_keep(&c);
+    for (int i = 0; i < lab.m->c.V; i++) free(g.piece[i]);
+    for (int i = 0; i < n_facts; i++) free(facts[i].s), free(facts[i].r), free(facts[i].o);
+    free(g.piece), free(facts);
     lab_close(&lab);
     return 0;
 }
