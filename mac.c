@@ -908,8 +908,8 @@ static int finder_stream(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
     Tensor heads = {2, {B * F, dh, 1}, query->data, NULL};    /* query [B, F*dh] as [B*F, dh] */
     Tensor k = {3, {F, dh, d}, Wk, NULL};                     /* its heads' rows of Wk */
     Tensor *x = conv1d(tp, transpose_rows(tp, &heads, B, F), (Affine){&k, NULL}); /* [F*B, d] */
-    Stream s = {.N = all * bank->T, .D = d, .T = bank->T, .read = beside_chunk, .ctx = &rows, .B = B,
-                .received = got, .memory = memory, .G = 1, .R = B * F, .by_head = F};
+    Stream s = {.N = all * bank->T, .D = d, .T = bank->T, .read = beside_chunk, .ctx = &rows,
+                .B = B, .received = got, .memory = memory, .G = 1, .R = B * F, .by_head = F};
     if (!op_stream_attention(tp, x, &s)) return -1;
     for (int b = 0; b < B; b++, got += all, received += K) {
         real most = 0;
@@ -1235,13 +1235,14 @@ static Tensor *encode_all(Model *m, Tape *tp, const Ids *x, int n,
 /* Questions of which we know whether the bank holds their document, and its best one's share. */
 typedef struct { real *share[2]; int n[2]; } GateCases; /* 0: it does not, 1: it does */
 
-/* Documents are dealt into G banks, document i into bank deal[i] % G.  Bank g is asked the questions
- * about its own documents, and those about the documents of the next bank, which it lacks. */
+/* Documents are dealt into G banks, document i into bank deal[i] % G.  Bank g is asked about its
+ * own documents, and about those of the next bank, which it lacks. */
 static int gate_ask(Model *m, Tape *tp, const MacBatch *b, const Tensor *phi, const Tensor *query,
                     const int *deal, int G, int g, GateCases *cases) {
     int T = m->c.T, d = m->c.d;
     size_t per = (size_t)(T * d), bytes = per * sizeof(real);
-    Bank bank = {.T = T, .d = d, .phi = tape_alloc(tp, ((size_t)b->n_docs / (size_t)G + 1) * bytes)};
+    size_t most = (size_t)(b->n_docs / G + 1);
+    Bank bank = {.T = T, .d = d, .phi = tape_alloc(tp, most * bytes)};
     Tensor *q = tape_tensor(tp, b->n_q * T, d);
     if (!bank.phi || !q) return -1;
     for (int i = 0; i < b->n_docs; i++)

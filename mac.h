@@ -213,7 +213,7 @@ typedef struct {
     LmWeights *lm;                               /* theta_base                                   */
     T5Weights *enc, *qenc;                       /* theta_amort, theta_input                     */
     AggWeights *agg;                             /* psi, the per-token MLPs and the expansion    */
-    Gate gate;                                   /* beside the weights: no part of the fingerprint */
+    Gate gate;                                   /* no part of the fingerprint                   */
 } Model;
 Model   *model_new(const MacConfig *c, uint64_t seed);           /* NULL: out of memory; the LM's
                                                     first head looks at the token before         */
@@ -322,8 +322,8 @@ Tensor  *mac_prefix(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank,
 int      mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int cap,
                     int *out, int *n, const AnswerOptions *o);
 /* How far n documents of the bank are from one with the vectors phi [T,d], as a part of how far the
- * nearest stranger is: ratio[n], without bounds.  What differs in facts alone is near, whatever else
- * the two texts say; what is about something else is far.  0, or -1: see tape_error. */
+ * nearest stranger is: ratio[n].  What differs in facts alone is near, what is about something else
+ * is far.  0, or -1: see tape_error. */
 #define MAC_SAME ((real)1 / 3)                   /* below it, two versions of one document       */
 #define MAC_ALIKE ((real)0.5)                    /* below it, perhaps                            */
 int      mac_versions(const Model *m, Tape *tp, const Bank *bank, int n, const real *phi,

@@ -275,8 +275,8 @@ static int is_newer(const Doc *d, const BankEntry *e) {
 }
 
 /* d, the newest document of b, replaces what it is a newer version of: what has its id, and the one
- * document that is near.  Two that are near are a doubt.  Of documents, the first `older` count: what
- * is learned from one file stays together, since texts of a new kind are all alike at first. */
+ * document that is near.  Two that are near are a doubt.  Only the first `older` documents count:
+ * what is learned from one file stays together, since texts of a new kind are all alike. */
 static void replace_older(Bank *b, int older, const Doc *d, const real *phi) {
     BankEntry e;
     int i = 0, near = 0, before = replaced;
@@ -882,7 +882,8 @@ static int evaluate(int K, Score *total) {
 
 static void eval_close(void) {
     warn_cut();
-    free(data_files), free(eval_order), free(by_rel.of), free(by_kind.of), free(qa_kind), free(cases);
+    free(data_files), free(eval_order), free(by_rel.of), free(by_kind.of);
+    free(qa_kind), free(cases);
     bank_free(eval_bank);
     bm25_free(bm25);
     corpus_free(&corpus);

@@ -1382,7 +1382,8 @@ static void test_auroc(void) {
             double above = 0, pairs = 0;
             for (int i = 0; i < n; i++)
                 for (int j = 0; j < n; j++) {
-                    if (!c[i].known || c[j].known || (within && strcmp(c[i].rel, c[j].rel))) continue;
+                    if (!c[i].known || c[j].known) continue;
+                    if (within && strcmp(c[i].rel, c[j].rel)) continue;
                     pairs++, above += c[i].sure > c[j].sure ? 1 : c[i].sure < c[j].sure ? 0 : 0.5;
                 }
             double is = score_auroc(c, n, within);

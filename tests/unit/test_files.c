@@ -709,10 +709,13 @@ static void test_gate_file(void) {
     static const struct { const char *what, *says; int ndim, R, T, d, fit, odd; } gates[] = {
         {"right", "", 3, 2, 2, 4, 3, 0},          {"other vectors", "shape", 3, 2, 4, 2, 3, 0},
         {"flat", "shape", 1, 16, 1, 1, 3, 0},     {"half a stranger", "expected", 3, 1, 1, 4, 3, 0},
-        {"no stranger", "expected", 3, 0, 2, 4, 3, 0}, {"no strangers", "expected", 0, 0, 0, 0, 3, 0},
+        {"no stranger", "expected", 3, 0, 2, 4, 3, 0},
+        {"no strangers", "expected", 0, 0, 0, 0, 3, 0},
         {"no fit", "gate.fit", 3, 2, 2, 4, 0, 0}, {"too long a fit", "shape", 3, 2, 2, 4, 4, 0},
-        {"NaN", "is damaged", 3, 2, 2, 4, 3, 1},  {"NaN as threshold", "is damaged", 3, 2, 2, 4, 3, 2},
-        {"no vectors", "of 2 vectors", 3, 2, 2, 4, 3, 3}, {"three", "of 2 vectors", 3, 2, 2, 4, 3, 4},
+        {"NaN", "is damaged", 3, 2, 2, 4, 3, 1},
+        {"NaN as threshold", "is damaged", 3, 2, 2, 4, 3, 2},
+        {"no vectors", "of 2 vectors", 3, 2, 2, 4, 3, 3},
+        {"three", "of 2 vectors", 3, 2, 2, 4, 3, 4},
         {"the third of two", "not below T", 3, 2, 2, 4, 3, 5},
         {"one before", "not below T", 3, 2, 2, 4, 3, 6}};
     MacConfig c = tiny();
@@ -733,8 +736,8 @@ static void test_gate_file(void) {
         if (gates[i].odd != 3) st_add(w, "gate.vectors", t, 1, (int[]){gates[i].odd == 4 ? 3 : 2});
         CHECK(st_write(w, path, err) == 0, "write: %s", err);
         err[0] = 0;
-        CHECK(model_refused() == (i > 0) && (i == 0 || sentence(gates[i].says)), "a gate, %s: \"%s\"",
-              gates[i].what, err);
+        CHECK(model_refused() == (i > 0) && (i == 0 || sentence(gates[i].says)),
+              "a gate, %s: \"%s\"", gates[i].what, err);
     }
     model_free(m);
 }

@@ -1473,7 +1473,7 @@ static void test_hierarchy(Model *m, const Bank *bank, const Ids *q) {
 }
 
 /* ---- answers of which only some are allowed ---- */
-typedef struct { int every, most; } Allowed; /* tokens divided by `every`; answers as long as that */
+typedef struct { int every, most; } Allowed; /* tokens divided by `every`; `most` of them */
 static int is_allowed(void *ctx, int b, const int *ids, int n, int token) {
     const Allowed *a = ctx;
     int odd = b % 2; /* each question has its own rule */
@@ -1489,12 +1489,15 @@ static void test_allow(Model *m, const Bank *bank, const Ids *q) {
     int out[4][N_Q * CAP], n[4][N_Q], differ = 0;
     tape_reset(tp);
     for (int i = 0; i < 4; i++) {
-        AnswerOptions o = {.allow = i ? is_allowed : NULL, .ctx = (void *)(uintptr_t)&rules[i ? i - 1 : 0]};
-        CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[i], n[i], &o) == 0, "allow: %s", tape_error(tp));
+        AnswerOptions o = {.allow = i ? is_allowed : NULL,
+                           .ctx = (void *)(uintptr_t)&rules[i ? i - 1 : 0]};
+        CHECK(mac_answer(m, tp, q, N_Q, bank, CAP, out[i], n[i], &o) == 0, "allow: %s",
+              tape_error(tp));
     }
     for (int b = 0; b < N_Q; b++) {
         CHECK(n[1][b] == n[0][b] && !memcmp(out[1] + b * CAP, out[0] + b * CAP,
-                                            (size_t)n[0][b] * sizeof(int)), "all are allowed, %d", b);
+                                            (size_t)n[0][b] * sizeof(int)),
+              "all are allowed, %d", b);
         for (int i = 0; i < n[2][b]; i++)
             CHECK(out[2][b * CAP + i] % 2 == b % 2, "answer %d has what is not allowed", b);
         CHECK(n[2][b] <= 3 && n[3][b] == 0, "answers of %d and %d tokens", n[2][b], n[3][b]);
@@ -1761,8 +1764,8 @@ static double squash(double share, double slope, double shift) {
 }
 
 /* What documents receive is the finder's attention in a bank that ends in the strangers; how sure
- * an answer is comes from the most of it.  A chunk has 256 rows at most; strangers begin within one,
- * and end in the next. */
+ * an answer is comes from the most of it.  A chunk has 256 rows at most; strangers begin within
+ * one, and end in the next. */
 static void test_sure(int which) {
     MacConfig c = config(which);
     Model *m = noisy_model(&c, 19);
@@ -1827,14 +1830,15 @@ static void test_sure_edges(Model *m, const Bank *bank, const Ids *q) {
         CHECK(mac_prefix(m, tp, q, N_Q, of, &o), "sure: %s", tape_error(tp));
         pool_start(1);
         for (int b = 0; b < N_Q; b++)
-            CHECK(fabs((double)(sure[0][b] - sure[1][b])) < 1e-5, "one question is as sure as many");
+            CHECK(fabs((double)(sure[0][b] - sure[1][b])) < 1e-5, "one as sure as many");
     }
     bank_free(half);
     half = bank_new(m->c.T, m->c.d, 0);
     CHECK(mac_prefix(m, tp, q, N_Q, half, &(AnswerOptions){.select = 1, .sure = sure[0]}),
           "an empty bank: %s", tape_error(tp));
     for (int b = 0; b < N_Q; b++)
-        CHECK(sure[0][b] >= 0 && (double)sure[0][b] < 1e-5, "sure of nothing: %g", (double)sure[0][b]);
+        CHECK(sure[0][b] >= 0 && (double)sure[0][b] < 1e-5, "sure of nothing: %g",
+              (double)sure[0][b]);
     bank_free(half);
     free(m->gate.strangers), free(m->gate.t);
     m->gate = (Gate){0};
@@ -1862,7 +1866,8 @@ static void test_versions(int which) {
                 const real *b = i < 6 ? bank->phi + (size_t)i * per + f * (c.T - 1) * d
                                       : m->gate.strangers + ((i - 6) * F + f) * d;
                 double mean[2] = {0}, square[2] = {0};
-                for (int j = 0; j < d; j++) mean[0] += (double)a[j] / d, mean[1] += (double)b[j] / d;
+                for (int j = 0; j < d; j++)
+                    mean[0] += (double)a[j] / d, mean[1] += (double)b[j] / d;
                 for (int j = 0; j < d; j++)
                     square[0] += pow((double)a[j] - mean[0], 2) / d,
                         square[1] += pow((double)b[j] - mean[1], 2) / d;
