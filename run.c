@@ -12,6 +12,7 @@
 #include "data/system.h"
 #include "mac.h"
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,15 +276,17 @@ static int is_newer(const Doc *d, const BankEntry *e) {
 }
 
 /* d, the newest document of b, replaces what it is a newer version of: what has its id, and the one
- * document that is near.  Two that are near are a doubt.  Only the first `older` documents count:
- * what is learned from one file stays together, since texts of a new kind are all alike. */
+ * document that is near, and at most a third as far as any other.  Two that are near are a doubt.
+ * Only the first `older` documents count: what is learned from one file stays together, since texts
+ * of a new kind are all alike. */
 static void replace_older(Bank *b, int older, const Doc *d, const real *phi) {
     BankEntry e;
     int i = 0, near = 0, before = replaced;
-    real *ratio = reader_room(&reader, older, sizeof *ratio);
+    real *ratio = reader_room(&reader, older, sizeof *ratio), least = INFINITY;
     char *gone = reader_room(&reader, b->K, 1);
     if (mac_versions(model, tape, b, older, phi, ratio) != 0) die("%s", tape_error(tape));
-    for (int k = 0; k < older; k++) near += ratio[k] < MAC_SAME;
+    for (int k = 0; k < older; k++) least = ratio[k] < least ? ratio[k] : least;
+    for (int k = 0; k < older; k++) near += ratio[k] < MAC_SAME || ratio[k] < 3 * least;
     for (const char *at = NULL; i < older && (at = bank_next(b, at, &e)); i++) {
         gone[i] = !strcmp(e.id, d->id) || (near == 1 && ratio[i] < MAC_SAME)
                   || (ratio[i] < MAC_ALIKE && is_newer(d, &e));
