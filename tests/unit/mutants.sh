@@ -239,6 +239,7 @@ mutant mac.c 's/st_size(f, "gate.strangers"), per/st_size(f, "gate.stranger"), p
 mutant mac.c 's/(in_place ? f : (int)g->t\[f\]) \* d/f * d/' "versions: the first vectors"
 mutant mac.c 's/nearest = is < nearest ? is : nearest;/nearest = is;/' "versions: the last stranger"
 mutant run.c 's/(near == 1 \&\& ratio/(near \&\& ratio/' "supersede: two that are near"
+mutant run.c 's/ || ratio\[k\] < 3 \* least;/;/' "supersede: the second nearest does not count"
 mutant run.c 's/held_before -= replaced - cut;//' "supersede: one file's replace each other"
 mutant run.c 's/: older\[best\]; \/\* the last/: best; \/* the last/' "at most: the newer goes"
 mutant run.c 's/known = !gated || (double)sure >= threshold/known = !gated || (double)sure <= threshold/' \

@@ -207,6 +207,14 @@ for i in 2 3; do printf '{"id": "%s", "title": "long%s", "text": "%s"}\n' $i $i 
 keep pair "$dir/long1.txt" "$dir/t1.jsonl" > /dev/null
 keep pair --supersede "$dir/longer.jsonl" > /dev/null
 check "who has replaced is replaced from the same file" [ "$(held pair)" = "T1 long2 long3 " ]
+echo 'Velmora is red, red, red and red.' > "$dir/near.txt"
+echo 'Velmora is red and so on.' > "$dir/second.txt"
+echo 'Ada is red, red, red and red.' > "$dir/newest.txt"
+keep alone "$dir/near.txt" > /dev/null
+keep doubt "$dir/near.txt" "$dir/second.txt" > /dev/null
+for bank in alone doubt; do keep $bank --supersede "$dir/newest.txt" > /dev/null; done
+check "near, and no other" [ "$(held alone)" = "newest " ]
+check "near, but another is not much further" [ "$(held doubt)" = "near second newest " ]
 printf '{"id": "a", "text": "T1 is red."}\n{"id": "a", "text": "T5 is blue."}\n' > "$dir/sameid.jsonl"
 check "one file's stay together" sh -c "./run learn --model '$dir/chosen' --bank '$dir/ids' --supersede '$dir/sameid.jsonl' | grep -q 'replace 0; the bank holds 2'"
 printf '{"id": "a", "title": "new", "text": "T7 is pink."}\n' > "$dir/newid.jsonl"
