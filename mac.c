@@ -775,9 +775,10 @@ static real *scaled_columns(Tape *tp, const Tensor *W, const Tensor *g) {
     return to;
 }
 
-/* One block's attention to the whole bank: q [B*T, H*dh] -> [B*T, H*dh]. */
+/* One block's attention to the whole bank: q [B*T, H*dh] -> [B*T, H*dh].  received: [B][K], or, of
+ * each head and vector `apart`, [H*B*T][K]. */
 static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, int B,
-                              const Bank *bank, real *received, size_t memory) {
+                              const Bank *bank, real *received, size_t memory, int apart) {
     int H = m->c.agg_H, dh = m->c.agg_dh, d = m->c.d, R = B * m->c.T;
     real *Wk = scaled_columns(tp, w->k.w, w->norm_c.w);
     real *Wv = scaled_columns(tp, w->v.w, w->norm_c.w);
@@ -791,8 +792,9 @@ static Tensor *bank_attention(Model *m, Tape *tp, const AggBlock *w, Tensor *q, 
     Stream s = {.N = bank->K * m->c.T, .D = d, .T = m->c.T, .read = bank_chunk,
                 .ctx = (void *)(uintptr_t)bank, .B = B, .received = received,
                 .memory = memory};
-    if ((int64_t)R * H * d < (int64_t)H * dh * (d + R)) { /* products for each row of the bank */
-        s.G = 1, s.R = R * H, s.by_head = H;
+    if (apart) s.B = R * H;
+    if (apart || (int64_t)R * H * d < (int64_t)H * dh * (d + R)) { /* few: products for each row */
+        s.G = 1, s.R = R * H, s.by_head = apart ? 1 : H;
         x = conv1d(tp, x, (Affine){&k, NULL});                /* [H*R, d], queries for rows z */
         x = op_stream_attention(tp, x, &s);                   /* [H*R, d], weighted means of z */
         x = linear(tp, x, (Affine){&v, bv});                  /* [H*R, dh] */
@@ -815,7 +817,7 @@ static Tensor *bank_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank *
     for (int i = 0; i < m->c.agg_B && q; i++) {
         const AggBlock *w = &m->agg->block[i];
         Tensor *query = agg_query(tp, w, q);
-        q = agg_rest(tp, w, q, bank_attention(m, tp, w, query, B, bank, received, memory));
+        q = agg_rest(tp, w, q, bank_attention(m, tp, w, query, B, bank, received, memory, 0));
     }
     for (size_t i = 0; q && received && i < n; i++)
         received[i] /= (real)(m->c.agg_B * m->c.agg_H * m->c.T);
@@ -1213,6 +1215,132 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
     }
     tape_record(tp, was);
     return bad ? -1 : 0;
+}
+
+/* ==== one answer looked at ==================================================================== */
+/* Nothing is computed that an answer does not need, but for the gradient, which op_attention keeps
+ * its weights for: they are read there.  What the aggregator gives each document is summed where
+ * the bank is streamed. */
+
+/* The documents that received most, the most first, the earlier of two alike. */
+static void look_documents(const real *received, int K, Look *look) {
+    for (int k = 0; k < K; k++) {
+        int n = look->n_docs, full = n == LOOK_DOCS;
+        if (full && !(received[k] > look->received[n - 1])) continue;
+        int i = full ? n - 1 : look->n_docs++;
+        for (; i > 0 && received[k] > look->received[i - 1]; i--) {
+            look->doc[i] = look->doc[i - 1];
+            look->received[i] = look->received[i - 1];
+        }
+        look->doc[i] = k, look->received[i] = received[k];
+    }
+}
+
+/* The question q [T,d] reads the whole bank. */
+static int look_bank(Model *m, Tape *tp, Tensor *q, const Bank *bank, Look *look) {
+    int K = bank->K, n = look->n_docs, rows = m->c.agg_H * m->c.T;
+    size_t all = (size_t)rows * (size_t)K;
+    real *received = tape_alloc(tp, all * sizeof *received);
+    real *to = tape_alloc(tp, (size_t)m->c.agg_B * (size_t)(rows * n) * sizeof *to);
+    look->read = to;
+    if (!received || !to) return -1;
+    for (int i = 0; i < m->c.agg_B && q; i++) {
+        const AggBlock *w = &m->agg->block[i];
+        memset(received, 0, all * sizeof *received);
+        Tensor *query = agg_query(tp, w, q);
+        q = agg_rest(tp, w, q, bank_attention(m, tp, w, query, 1, bank, received, 0, 1));
+        for (int r = 0; r < rows; r++)
+            for (int k = 0; k < n; k++) *to++ = received[(size_t)r * (size_t)K + look->doc[k]];
+    }
+    return q ? 0 : -1;
+}
+
+/* The likeliest tokens of each row of p [R,V], the earlier of two alike. */
+static void look_likely(const Tensor *p, int *token, real *of) {
+    int V = p->shape[1], most = V < LOOK_TOKENS ? V : LOOK_TOKENS;
+    for (int r = 0; r < p->shape[0]; r++, token += LOOK_TOKENS, of += LOOK_TOKENS)
+        for (int v = 0, n = 0; v < V; v++) {
+            real x = p->data[(size_t)r * (size_t)V + (size_t)v];
+            if (n == most && !(x > of[n - 1])) continue;
+            int i = n < most ? n++ : n - 1;
+            for (; i > 0 && x > of[i - 1]; i--) token[i] = token[i - 1], of[i] = of[i - 1];
+            token[i] = v, of[i] = x;
+        }
+}
+
+/* What each layer attends to at the last tokens of a sequence of n, of those just recorded. */
+static void look_keys(const Model *m, const Tape *tp, TapeMark mark, int n, const Look *look,
+                      real *to) {
+    for (int l = 0; l < m->c.L; l++)
+        for (int s = 0; s < look->steps; s++, to += look->keys)
+            for (int h = 0; h < m->c.H; h++) {
+                const real *w = tape_attention(tp, mark, l, 0, h, n - look->steps + s);
+                for (int k = 0; k < m->c.P + n; k++) to[k] += w[k] / (real)m->c.H;
+            }
+}
+
+/* Question and answer are read again, without the prefix and with it. */
+static int look_answer(Model *m, Tape *tp, const Ids *q, Tensor *prefix, Look *look) {
+    int steps = look->steps, n = q->n + steps - 1, *id = int_array(tp, n + steps), *row = id + n;
+    size_t likely = (size_t)(steps * LOOK_TOKENS);
+    real *seen = tape_alloc(tp, (size_t)(m->c.L * steps * look->keys) * sizeof *seen);
+    if (!id || !seen || !prefix) return -1;
+    memcpy(id, q->id, (size_t)q->n * sizeof *id);
+    memcpy(id + q->n, look->answer, (size_t)(steps - 1) * sizeof *id);
+    for (int s = 0; s < steps; s++) row[s] = q->n - 1 + s;
+    Ids x = {id, n, 0};
+    for (int with = 0; with < 2; with++) {
+        int *token = tape_alloc(tp, likely * sizeof *token);
+        real *of = tape_alloc(tp, likely * sizeof *of);
+        TapeMark mark = tape_mark(tp);
+        Tensor *h = lm_hidden(m, tp, &x, 1, with ? prefix : NULL, NULL);
+        Tensor *p = op_softmax(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, steps)));
+        if (!p || !token || !of) return -1;
+        look_likely(p, token, of);
+        look->likely[with] = token, look->p[with] = of;
+        if (with) look_keys(m, tp, mark, n, look, seen);
+    }
+    look->seen = seen;
+    return 0;
+}
+
+int mac_look(Model *m, Tape *tp, const Ids *q, const Bank *bank, int cap, const AnswerOptions *o,
+             Look *look) {
+    AnswerOptions options = *o;
+    real *received = tape_alloc(tp, (size_t)bank->K * sizeof *received);
+    *look = (Look){.sure = -1, .answer = int_array(tp, cap)};
+    options.received = received;
+    if (m->gate.R) options.sure = &look->sure;
+    if (o->hierarchy) tape_fail(tp, "a hierarchy cannot be looked at");
+    if (q->n == 0) tape_fail(tp, "there is no question to look at");
+    if (tape_error(tp)[0]
+        || mac_answer(m, tp, q, 1, bank, cap, look->answer, &look->n, &options) != 0)
+        return -1;
+    look_documents(received, bank->K, look);
+    look->steps = look->n < cap ? look->n + 1 : look->n;
+    look->keys = m->c.P + q->n + look->n;
+    int was = tape_record(tp, 0), bad = look_bank(m, tp, encode_question(m, tp, q, 1), bank, look);
+    Tensor *prefix = bad ? NULL : mac_prefix(m, tp, q, 1, bank, &options);
+    tape_record(tp, 1);
+    bad = look_answer(m, tp, q, prefix, look);
+    tape_record(tp, was);
+    return bad;
+}
+
+int mac_look_document(Model *m, Tape *tp, const Ids *doc, real *made) {
+    int T = m->c.T, L = m->c.enc_L, H = m->c.enc_H, n = doc->n, only = m->c.enc_only;
+    TapeMark mark = tape_mark(tp);
+    int was = tape_record(tp, 1), ok = mac_encode(m, tp, doc, 1) != NULL;
+    tape_record(tp, was);
+    memset(made, 0, (size_t)(T * n) * sizeof *made);
+    for (int l = 0; ok && l < L; l++) /* a decoder's layer attends to itself, then to the text */
+        for (int h = 0; h < H; h++)
+            for (int t = 0; t < T; t++) {
+                const real *w = only ? tape_attention(tp, mark, l, 0, h, n + t)
+                                     : tape_attention(tp, mark, L + 2 * l + 1, 0, h, t);
+                for (int i = 0; i < n; i++) made[t * n + i] += w[i] / (real)(L * H);
+            }
+    return ok ? 0 : -1;
 }
 
 /* ==== the gate is fitted ===================================================================== */

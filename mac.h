@@ -137,6 +137,9 @@ typedef struct {                                 /* multi-head attention over ra
     Tensor *mass;                                /* out [Nq,H] that sum for each row of q        */
 } Attention;
 Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a); /* like q         */
+/* The weights of the n-th attention that was recorded after `since`, counted from 0: those that
+ * query i of sequence b gives to its kn[b] keys in head h.  NULL: there is no such attention. */
+const real *tape_attention(const Tape *tp, TapeMark since, int n, int b, int h, int i);
 
 typedef struct {                                 /* attention over keys that are read in chunks  */
     int N, D, T;                                 /* rows of x, their width, rows of a document   */
@@ -328,6 +331,32 @@ int      mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, i
 #define MAC_ALIKE ((real)0.5)                    /* below it, perhaps                            */
 int      mac_versions(const Model *m, Tape *tp, const Bank *bank, int n, const real *phi,
                       real *ratio);
+/* One answer looked at: the numbers of a picture.  Arrays are in the tape's arena. */
+#define LOOK_DOCS 8
+#define LOOK_TOKENS 5
+typedef struct {
+    int n_docs, doc[LOOK_DOCS];                  /* those that received most, the most first     */
+    real received[LOOK_DOCS];                    /* as in AnswerOptions                          */
+    real sure;                                   /* -1: the model has no gate                    */
+    const real *read;                            /* [agg_B,agg_H,T,n_docs] the weight of each of
+                                                    them in the whole bank, for each block, head
+                                                    and vector of the question, if all are read  */
+    int n, *answer;                              /* its tokens, EOS left out                     */
+    int steps;                                   /* tokens chosen: n, and EOS if it was chosen   */
+    const real *seen;                            /* [L,steps,keys] what the LM attends to when it
+                                                    chooses each: P of the prefix, the question,
+                                                    the answer so far; the mean over its heads   */
+    int keys;                                    /* P + tokens of question and answer            */
+    const int *likely[2];                        /* [steps,LOOK_TOKENS] tokens likeliest in its
+                                                    place without, and with, the memory          */
+    const real *p[2];                            /* their probabilities                          */
+} Look;
+/* 0, or -1: see tape_error.  No weight may be frozen.  A hierarchy cannot be looked at. */
+int      mac_look(Model *m, Tape *tp, const Ids *q, const Bank *bank, int cap,
+                  const AnswerOptions *o, Look *look);
+/* Where the T vectors of a document were made: the encoder's attention to its tokens, the mean over
+ * layers and heads, made[T,doc->n]. */
+int      mac_look_document(Model *m, Tape *tp, const Ids *doc, real *made);
 /* Gives the model a gate, of n documents of its training and of documents with questions that it
  * has not seen, of which docs, q and doc count.  0, or -1: see tape_error, no gate is left. */
 int      mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b);

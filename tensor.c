@@ -1609,6 +1609,15 @@ Tensor *op_attention(Tape *tp, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
     return y;
 }
 
+const real *tape_attention(const Tape *tp, TapeMark since, int n, int b, int h, int i) {
+    for (int k = since.n_nodes; k < tp->n_nodes; k++) {
+        const AttnSaved *s = tp->node[k].saved;
+        if (tp->node[k].backward != attn_backward || n-- > 0) continue;
+        return s->w + attn_at(s, b, h) + (size_t)i * (size_t)row_room(s->a.kn[b]);
+    }
+    return NULL;
+}
+
 /* Attention over more keys than memory holds, forward only:  out_r = sum_j w_rj v_j,
  * w_r = softmax over j of s_j = q_r.k_j.
  *

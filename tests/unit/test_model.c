@@ -1997,6 +1997,140 @@ static void test_gate_fit(void) {
     model_free(m);
 }
 
+/* ---- one answer looked at ---- */
+/* Where a matrix of queries is 0, all keys are alike. */
+static void silence(Model *m, const char *name, int first, int cols) {
+    Tensor *w = param_find(&m->ps, name);
+    CHECK(w, "%s is missing", name);
+    for (size_t i = 0; w && i < numel(w); i++)
+        if ((int)i % w->shape[1] >= first && (int)i % w->shape[1] < first + cols) w->data[i] = 0;
+}
+
+/* Weights of documents in the whole bank, by what agg_forward says of each. */
+static void check_look_bank(Model *m, const Ids *q, const Bank *bank, const Look *look) {
+    int K = bank->K, n = look->n_docs, T = m->c.T, H = m->c.agg_H, zero[8] = {0}, all[8];
+    Ids same[8];
+    Tensor *mass[3], *phi = tape_tensor(tp, K * T, m->c.d);
+    memcpy(phi->data, bank->phi, numel(phi) * sizeof(real));
+    for (int k = 0; k < n; k++) same[k] = *q, all[k] = K;
+    AggReads r = {.doc0 = zero, .docs = all, .gold = look->doc, .mass = mass};
+    CHECK(agg_forward(m, tp, same, n, phi, &r), "look: %s", tape_error(tp));
+    for (int i = 0; i < m->c.agg_B; i++)
+        for (int at = 0; at < H * T * n; at++) { /* at is (head, vector, document) */
+            int k = at % n, t = at / n % T, h = at / n / T;
+            double is = (double)look->read[i * H * T * n + at];
+            double want = (double)mass[i]->data[(k * T + t) * H + h];
+            CHECK(fabs(is - want) < VALUE_TOL, "look: block %d, head %d, vector %d give document "
+                  "%d %g, not %g", i, h, t, look->doc[k], is, want);
+        }
+}
+
+/* The tokens that were chosen are the likeliest with the memory, and probabilities are those of
+ * sequences read anew. */
+static void check_look_tokens(Model *m, const Ids *q, Tensor *prefix, const Look *look) {
+    int id[32], V = m->c.V;
+    memcpy(id, q->id, (size_t)q->n * sizeof *id);
+    for (int s = 0; s < look->steps; s++) {
+        int chosen = s < look->n ? look->answer[s] : V - 1;
+        CHECK(look->likely[1][s * LOOK_TOKENS] == chosen, "look: token %d is not the likeliest", s);
+        for (int with = 0; with < 2; with++) {
+            const real *l = fresh_logits(m, (Ids){id, q->n + s, 0}, with ? prefix : NULL);
+            double sum = 0;
+            for (int v = 0; l && v < V; v++) sum += exp((double)l[v]);
+            for (int i = 0; l && i < LOOK_TOKENS; i++) {
+                int v = look->likely[with][s * LOOK_TOKENS + i], above = 0;
+                double is = (double)look->p[with][s * LOOK_TOKENS + i];
+                for (int u = 0; u < V; u++) above += l[u] > l[v];
+                CHECK(above == i && fabs(is - exp((double)l[v]) / sum) < VALUE_TOL,
+                      "look: the %d. token of %d, with %d: rank %d, %g", i, s, with, above, is);
+            }
+        }
+        id[q->n + s] = chosen;
+    }
+}
+
+/* The last layer sees all its keys alike; of the first one, how many weights say otherwise. */
+static int check_look_keys(const Model *m, const Ids *q, const Look *look) {
+    int differ = 0;
+    for (int l = 0; l < m->c.L; l++)
+        for (int s = 0; s < look->steps; s++) {
+            const real *seen = look->seen + (l * look->steps + s) * look->keys;
+            int n = m->c.P + q->n + s;
+            double sum = 0;
+            for (int k = 0; k < look->keys; k++) {
+                double want = k < n ? 1.0 / n : 0, is = (double)seen[k];
+                sum += is;
+                if (l < m->c.L - 1 && k < n) differ += fabs(is - want) > 1e-3;
+                else CHECK(fabs(is - want) < 1e-6, "look: layer %d, step %d, key %d: %g", l, s, k,
+                           is);
+            }
+            CHECK(fabs(sum - 1) < 1e-5, "look: layer %d gives %g in all", l, sum);
+        }
+    return differ;
+}
+
+static void test_look(void) {
+    int tok[N_Q][8], ended = 0, differ = 0, doc_tok[] = {3, 1, 4, 1, 5, 9, 2};
+    Ids q[N_Q], doc = {doc_tok, 7, 0};
+    Model *m = talking_model(3);
+    int T = m->c.T, d = m->c.d;
+    questions(q, tok, &m->c, 21);
+    silence(m, "base_lm.base_lm.transformer.h.1.attn.c_attn.weight", 0, d);
+    silence(m, "base_lm.base_lm.transformer.h.1.attn.c_attn.bias", 0, d);
+    Bank *bank = full_bank(m, 11);
+    for (int i = 0; i < N_Q; i++) {
+        Look look;
+        real received[11], made[3 * 7];
+        int out[CAP], n;
+        AnswerOptions o = {.select = i % 3}, same = {.select = i % 3, .received = received};
+        tape_reset(tp);
+        CHECK(mac_look(m, tp, &q[i], bank, CAP, &o, &look) == 0, "look: %s", tape_error(tp));
+        CHECK(mac_answer(m, tp, &q[i], 1, bank, CAP, out, &n, &same) == 0, "%s", tape_error(tp));
+        CHECK(n == look.n && !memcmp(out, look.answer, (size_t)n * sizeof *out), "another answer");
+        CHECK(look.n_docs == 8 && !(look.sure >= 0), "%d documents", look.n_docs);
+        for (int k = 0, above = 0; k < 8; k++, above = 0) {
+            for (int j = 0; j < 11; j++) above += received[j] > look.received[k];
+            CHECK(above == k && received[look.doc[k]] == look.received[k], "look: document %d", k);
+        }
+        ended += look.steps > look.n;
+        check_look_bank(m, &q[i], bank, &look);
+        check_look_tokens(m, &q[i], mac_prefix(m, tp, &q[i], 1, bank, &o), &look);
+        differ += check_look_keys(m, &q[i], &look);
+        CHECK(mac_look_document(m, tp, &doc, made) == 0, "look: %s", tape_error(tp));
+        for (int t = 0; t < T; t++) {
+            double sum = 0;
+            for (int k = 0; k < doc.n; k++) sum += (double)made[t * doc.n + k];
+            CHECK(fabs(sum - 1) < 1e-5, "vector %d looks at its text %g in all", t, sum);
+        }
+    }
+    CHECK(differ > 5 * N_Q && ended > 0 && ended < N_Q,
+          "%d weights of the first layer differ, %d answers end: this proves little", differ,
+          ended);
+    bank_free(bank);
+    model_free(m);
+}
+
+/* Layers whose queries are 0 look at all tokens alike; when all are 0, so does their mean. */
+static void test_look_document(int which) {
+    MacConfig c = config(which);
+    Model *m = noisy_model(&c, 31);
+    int tok[] = {3, 1, 4, 1}, off = 0;
+    Ids doc = {tok, 4, 0};
+    real made[4 * 4];
+    static const char *const q[] = {"enc_decoder.decoder.block.0.layer.1.EncDecAttention.q.weight",
+                                    "enc_decoder.decoder.block.1.layer.1.EncDecAttention.q.weight"};
+    for (int round = 0; round <= c.enc_L; round++) {
+        tape_reset(tp);
+        CHECK(mac_look_document(m, tp, &doc, made) == 0, "look: %s", tape_error(tp));
+        for (int i = 0; i < c.T * doc.n; i++) off += fabs((double)made[i] - 0.25) > 1e-5;
+        CHECK(round < c.enc_L ? off > 3 : off == 0, "look: %d of %d weights differ, round %d", off,
+              c.T * doc.n, round);
+        off = 0;
+        if (round < c.enc_L) silence(m, q[round], 0, c.e);
+    }
+    model_free(m);
+}
+
 static void test_answers(void) {
     Model *m = talking_model(18);
     Bank *bank = full_bank(m, 5);
@@ -2407,6 +2541,8 @@ int main(int argc, char **argv) {
     test_frozen();
     test_overfit(0), test_overfit(1);
     test_answers();
+    test_look();
+    test_look_document(0), test_look_document(1);
     test_batching();
     test_threads();
     test_fingerprint(0), test_fingerprint(9);

@@ -497,14 +497,25 @@ static void naive_weights(const AttnCase *a, Case *c, int b, int h, int i, doubl
 static void attention_value(Tape *tp, const AttnCase *a, Case *c) {
     int dh = c->in[0]->shape[1] / a->H, width = dh * a->H;
     Attention at = attention_of(a, a->bias ? c->in[3] : NULL);
+    Attention other = at;
     tape_reset(tp);
+    TapeMark mark = tape_mark(tp);
+    other.scale = 0; /* the second is looked at */
+    op_attention(tp, c->in[0], c->in[1], c->in[2], &other);
     Tensor *y = op_attention(tp, c->in[0], c->in[1], c->in[2], &at);
+    CHECK(!tape_attention(tp, mark, 2, 0, 0, 0) && !tape_attention(tp, tape_mark(tp), 0, 0, 0, 0),
+          "%s: weights of an attention that there is not", a->name);
     for (int b = 0; y && b < a->B; b++) {
         double w[16];
         for (int h = 0; h < a->H; h++)
             for (int i = 0; i < a->qn[b]; i++) {
                 naive_weights(a, c, b, h, i, w);
                 double mass = 0, got = 0;
+                const real *kept = tape_attention(tp, mark, 1, b, h, i);
+                for (int j = 0; j < a->kn[b]; j++)
+                    CHECK(kept && fabs((double)kept[j] - w[j]) <= VALUE_TOL,
+                          "%s: query %d, head %d gives key %d %g, not %g", a->name, a->q0[b] + i,
+                          h, j, kept ? (double)kept[j] : NAN, w[j]);
                 for (int t = 0; a->mass && t < a->tn[b]; t++) mass += w[a->t0[b] - a->k0[b] + t];
                 if (a->mass) got = (double)at.mass->data[(a->q0[b] + i) * a->H + h];
                 CHECK(fabs(got - mass) <= VALUE_TOL, "%s: mass of query %d, head %d is %g, not %g",
