@@ -370,14 +370,21 @@ static void resume_state(Training *t, StFile *f) {
 }
 
 /* ==== progress =============================================================================== */
+/* At the beginning of the terminal's line, which is empty then. */
+static void put_bar(int step, int steps) {
+    char bar[21] = "....................";
+    memset(bar, '#', (size_t)(20 * (int64_t)step / (steps ? steps : 1)));
+    fprintf(stderr, "\r\033[K[%s] ", bar);
+}
+
 static void progress(Training *t, const char *stage, int steps) {
     double now = mac_seconds(), took = now - t->began;
     if (now - t->shown < (mac_terminal(2) ? 0.2 : 1.9)) return;
     t->shown = now;
     int done = t->step - t->first;
     double left = done > 0 ? took / done * (steps - t->step) : 0;
-    fprintf(stderr, "%s%s %d/%d  loss %.3f", mac_terminal(2) ? "\r\033[K" : "", stage, t->step,
-            steps, (double)t->loss);
+    if (mac_terminal(2)) put_bar(t->step, steps);
+    fprintf(stderr, "%s %d/%d  loss %.3f", stage, t->step, steps, (double)t->loss);
     if (t->stage == STAGE_MAC)
         fprintf(stderr, "  answer %.3f  attention %.2f", (double)t->answer, (double)t->mass);
     if (t->best >= 0) fprintf(stderr, "  best EM %.3f", (double)t->best);
@@ -410,10 +417,10 @@ static void curve_draw(Training *t) {
     int first = stage == STAGE_MAC, lines = first ? 2 + MEMORIES : 1; /* without the guidance */
     for (int i = 0, k = first; i < lines; i++, k++)
         line[i] = (SvgLine){k < 3 ? name[k] : memories[k - 3].name, at + all, at + (k + 2) * all,
-                            n};
+                            n, k >= 2};
     snprintf(path, sizeof path, "%s.svg", opt.out);
     const char *title = stage == STAGE_LM ? "LM pretraining" : "meta-training";
-    t->drawn = n < 2 || svg_lines(path, title, "step", "", line, lines, err) == 0;
+    t->drawn = n < 2 || svg_lines(path, title, "step", "loss", line, lines, err) == 0;
     if (!t->drawn) note("train: %s", err);
     free(at);
 }
@@ -853,7 +860,8 @@ int main(int argc, char **argv) {
     else add_gate(&t);
     if (t.reader.cut)
         note("%d times a text was longer than D, Q or A tokens and cut", t.reader.cut);
-    note("best model: %s; peak memory %.0f MB", opt.out, (double)mac_peak_memory() / 1e6);
     if (!t.drawn) curve_draw(&t);
+    note("best model: %s; peak memory %.0f MB", opt.out, (double)mac_peak_memory() / 1e6);
+    if (t.drawn) note("how losses and EM went: %s.svg", opt.out);
     return !t.drawn;
 }

@@ -10,7 +10,7 @@
  *   bm25.c       which documents share their words with a question
  *   people.c     a generator of synthetic people   people_words.h   its words and sentences
  *   augment.c    training documents renamed and re-answered, so that only memory can answer
- *   svg.c        line and bar charts, heat maps
+ *   svg.c        line and bar charts, pages of heat maps
  *
  * The other headers of data/: base.h is what every file needs, store.h the tensors in files and the
  * memory bank, file.h how files are written, system.h the clock, program.h what programs share:
@@ -155,13 +155,30 @@ const char *aug_namesake(const char *name, const char *like, uint64_t *rng, char
 void aug_free(Augment *g);
 
 /* ---- svg.c ---- */
-typedef struct { const char *name; const double *x, *y; int n; } SvgLine;
+typedef struct {
+    const char *name;
+    const double *x, *y;
+    int n, share;            /* share: drawn against the right axis, from 0 to 1               */
+} SvgLine;
 int  svg_lines(const char *path, const char *title, const char *xlabel, const char *ylabel,
                const SvgLine *lines, int n_lines, char *err);
 int  svg_bars(const char *path, const char *title, const char *ylabel, const char *const *names,
               const double *values, int n, double ymax, char *err);
-/* A heat map of percent[n_rows][n_columns], its colours logarithmic from 0.1 to 100. */
-int  svg_grid(const char *path, const char *title, const char *xlabel, const char *unit,
-              const char *const *rows, int n_rows, const char *const *columns, int n_columns,
-              const double *percent, char *err);
+/* A page of panels one below another, as an .svg, or, if path ends so, as .html, where the meaning
+ * of its words stands below it. */
+typedef struct SvgPage SvgPage;
+typedef struct {
+    const char *const *rows, *const *columns;    /* names; NULL: none, all or some            */
+    int n_rows, n_columns, group;                /* so many columns to a box, 0: all          */
+    double wide, high;                           /* of a cell                                 */
+    const double *share;                         /* [n_rows][n_columns] 0 to 1, logarithmic   */
+} SvgHeat;
+SvgPage *page_begin(const char *path, const char *title, char *err);      /* NULL: see err    */
+void     page_say(SvgPage *p, const char *text, int size);       /* letters > 12: a heading    */
+void     page_scale(SvgPage *p);                 /* what a cell's colour means                */
+void     page_heat(SvgPage *p, const SvgHeat *h);
+/* names[n][columns] with shares 0 to 1 */
+void     page_bars(SvgPage *p, const char *const *names, const double *shares, int n, int columns);
+int      page_end(SvgPage *p, const char *const (*words)[2], char *err);  /* words and meanings,
+                                                 up to NULL.  Frees p                         */
 #endif

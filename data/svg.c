@@ -1,8 +1,9 @@
-/* svg.c - line charts, bar charts and heat maps as SVG files that any browser shows.  The lines'
- * colours are those of Okabe and Ito, which colour-blind readers can tell apart. */
+/* svg.c - line charts and bar charts as SVG files that any browser shows, and pages of heat maps
+ * and words.  Colours are those of Okabe and Ito, which colour-blind readers can tell apart. */
 #include "data.h"
 #include "file.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WIDTH 720
@@ -35,6 +36,7 @@ static void put_text(FILE *f, const char *s, size_t n) {
         if (s[i] == '&') fputs("&amp;", f);
         else if (s[i] == '<') fputs("&lt;", f);
         else if (s[i] == '>') fputs("&gt;", f);
+        else if (s[i] == '"') fputs("&quot;", f);
         else fputc((unsigned char)s[i] < ' ' ? ' ' : s[i], f);   /* XML has no control bytes  */
     }
 }
@@ -151,12 +153,13 @@ static void put_curve(FILE *f, const SvgLine *line, const Axis *x, const Axis *y
             " stroke-linejoin=\"round\"/>\n", color);
 }
 
+/* x of all lines, y of those of the left axis. */
 static void find_range(const SvgLine *lines, int n_lines, Axis *x, Axis *y) {
     double lo[2] = {LIMIT, LIMIT}, hi[2] = {-LIMIT, -LIMIT};
     for (int l = 0; l < n_lines; l++)
         for (int i = 0; i < lines[l].n; i++) {
             const double v[2] = {lines[l].x[i], lines[l].y[i]};
-            for (int k = 0; k < 2 && is_drawn(v[0]) && is_drawn(v[1]); k++) {
+            for (int k = 0; k < 2 - lines[l].share && is_drawn(v[0]) && is_drawn(v[1]); k++) {
                 if (v[k] < lo[k]) lo[k] = v[k];
                 if (v[k] > hi[k]) hi[k] = v[k];
             }
@@ -169,6 +172,25 @@ static void find_range(const SvgLine *lines, int n_lines, Axis *x, Axis *y) {
     *y = make_axis(lo[1], hi[1]);
 }
 
+/* The axis of shares, from 0 to 1. */
+static const Axis share_axis = {0, 1, 0.2, 1};
+
+static void put_share_axis(FILE *f, double right) {
+    static const char label[] = "share";
+    for (int i = 0; i <= 5; i++) {
+        double at = place(&share_axis, i * 0.2, BOTTOM, TOP);
+        put_line(f, right, at, right + 5, at, "#333333", 1);
+        fputs("<text x=\"", f);
+        put_number(f, right + 9, 1);
+        fputs("\" y=\"", f);
+        put_number(f, at + 4, 1);
+        fputs("\">", f);
+        put_number(f, i * 0.2, 1);
+        fputs("</text>\n", f);
+    }
+    put_label(f, right, TOP - 12, "middle", label, strlen(label));
+}
+
 static int close_svg(FileOut *out, char *err) {
     fputs("</svg>\n", file_stream(out));
     return file_end(out, NULL, err);
@@ -176,7 +198,14 @@ static int close_svg(FileOut *out, char *err) {
 
 int svg_lines(const char *path, const char *title, const char *xlabel, const char *ylabel,
               const SvgLine *lines, int n_lines, char *err) {
-    double right = n_lines > 1 ? WIDTH - 170 : WIDTH - 30;       /* the legend needs its place */
+    int longest = 0, shares = 0;
+    for (int i = 0; i < n_lines; i++) {
+        int n = (int)strlen(lines[i].name);
+        shares |= lines[i].share;
+        longest = n > longest ? n : longest;
+    }
+    double right = WIDTH - 30 - (shares ? 30 : 0) - (n_lines > 1 ? 30 + 6.5 * longest : 0);
+    double legend = right + (shares ? 44 : 14); /* a line's place in it */
     Axis x, y;
     FileOut *out = file_begin(path, err);
     if (!out) return -1;
@@ -184,12 +213,13 @@ int svg_lines(const char *path, const char *title, const char *xlabel, const cha
     find_range(lines, n_lines, &x, &y);
     put_frame(f, title, ylabel, &y, right);
     put_x_axis(f, xlabel, &x, right);
+    if (shares) put_share_axis(f, right);
     for (int i = 0; i < n_lines; i++) {
         double at = TOP + 8 + 20 * i;
-        put_curve(f, &lines[i], &x, &y, right, colors[i % 8]);
+        put_curve(f, &lines[i], &x, lines[i].share ? &share_axis : &y, right, colors[i % 8]);
         if (n_lines == 1) continue;
-        put_line(f, right + 14, at, right + 34, at, colors[i % 8], 3);
-        put_label(f, right + 40, at + 4, "start", lines[i].name, strlen(lines[i].name));
+        put_line(f, legend, at, legend + 20, at, colors[i % 8], 3);
+        put_label(f, legend + 26, at + 4, "start", lines[i].name, strlen(lines[i].name));
     }
     return close_svg(out, err);
 }
@@ -244,50 +274,180 @@ int svg_bars(const char *path, const char *title, const char *ylabel, const char
     return close_svg(out, err);
 }
 
-/* White over green to dark blue for 0 to 1: darker is more, which needs no colour to be seen. */
-static void put_shade(FILE *f, double share) {
-    static const int stop[4][3] = {{255, 255, 255}, {161, 218, 180}, {34, 94, 168}, {8, 16, 60}};
-    int i = share <= 0 ? 0 : share >= 1 ? 2 : (int)(share * 3);
-    double t = share <= 0 ? 0 : share >= 1 ? 1 : share * 3 - i;
-    fputs("rgb(", f);
-    for (int k = 0; k < 3; k++) {
-        put_number(f, stop[i][k] + t * (stop[i + 1][k] - stop[i][k]), 0);
-        fputc(k < 2 ? ',' : ')', f);
+/* ==== a page: panels one below another ======================================================== */
+/* All of it is one drawing, whose height is known at its end: until then its place in the file
+ * stays free.  A weight is shown by how opaque its cell is, so one colour serves light and dark. */
+#define PAGE 760                 /* width                                                     */
+#define SIDE 170                 /* where heat maps begin; names of their rows stand before   */
+#define HEIGHT_DIGITS 7
+
+struct SvgPage { FileOut *out; FILE *f; int html; long height_at; double y; };
+
+static const char page_style[] =
+    "<style>svg{background:#FFFFFF;color:#222222;fill:currentColor}\n"
+    ".w{fill:#0072B2}.l{stroke:currentColor;stroke-opacity:.35;fill:none}\n"
+    "@media screen and (prefers-color-scheme:dark){svg,body{background:#181A1B;color:#DDDDDD}\n"
+    ".w{fill:#56B4E9}}</style>\n";
+
+SvgPage *page_begin(const char *path, const char *title, char *err) {
+    SvgPage *p = calloc(1, sizeof *p);
+    const char *end = strrchr(path, '.');
+    if (!p) { snprintf(err, MAC_ERR, "%s: out of memory", path); return NULL; }
+    p->out = file_begin(path, err);
+    if (!p->out) { free(p); return NULL; }
+    FILE *f = p->f = file_stream(p->out);
+    p->html = end && (!strcmp(end, ".html") || !strcmp(end, ".htm"));
+    if (p->html) {
+        fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name="
+              "\"viewport\" content=\"width=device-width\">\n<title>", f);
+        put_text(f, title, strlen(title));
+        fputs("</title>\n<style>body{max-width:52em;margin:auto;padding:1em;"
+              "font:15px/1.5 sans-serif}\nfigure{margin:0;overflow-x:auto}\n"
+              "svg{min-width:40em;width:100%}\n"
+              "dt{font-weight:bold}dd{margin:0 0 .5em 1em}</style></head>\n<body><figure>\n", f);
     }
+    fputs("<svg xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" "
+          "font-size=\"12\" role=\"img\" aria-label=\"", f);
+    put_text(f, title, strlen(title));
+    fprintf(f, "\" viewBox=\"0 0 %d ", PAGE);
+    p->height_at = ftell(f);
+    fprintf(f, "%*s\">\n%s", HEIGHT_DIGITS, "", page_style);
+    return p;
 }
 
-static void put_box(FILE *f, double x, double y, double width, double height, double share) {
+static int utf8_cells(const char *s, size_t n) { /* characters */
+    int cells = 0;
+    for (size_t i = 0; i < n; i++) cells += ((unsigned char)s[i] & 0xC0) != 0x80;
+    return cells;
+}
+
+/* The bytes of the first `cells` characters. */
+static size_t utf8_first(const char *s, int cells) {
+    size_t n = 0;
+    while (s[n] && (((unsigned char)s[n] & 0xC0) == 0x80 || cells-- > 0)) n++;
+    return n;
+}
+
+void page_say(SvgPage *p, const char *text, int size) {
+    int most = (PAGE - 20) * 19 / 10 / size; /* characters of about half their height */
+    fprintf(p->f, "<g font-size=\"%d\">\n", size);
+    if (size > 12) p->y += size; /* a heading */
+    while (*text) {
+        size_t n = utf8_first(text, most), end = n;
+        while (text[n] && end > 0 && text[end] != ' ') end--; /* between words, if there are any */
+        if (end > 0) n = end;
+        p->y += size * 1.5;
+        put_label(p->f, 10, p->y, "start", text, n);
+        text += n;
+        text += strspn(text, " ");
+    }
+    fputs("</g>\n", p->f);
+}
+
+/* How opaque: a thousandth and less is invisible, as is no number. */
+static double opacity(double share) {
+    return is_drawn(share) && share > 0.001 ? log10(share * 1000) / 3 : 0;
+}
+
+static void put_weight(FILE *f, double x, double y, double wide, double high, double share) {
     static const char *const names[4] = {"x", "y", "width", "height"};
-    put_open(f, "rect", names, (const double[]){x, y, width, height});
-    fputs(" fill=\"", f);
-    put_shade(f, share);
-    fputs("\" stroke=\"#BBBBBB\" stroke-width=\"0.5\"/>\n", f);
+    put_open(f, "rect", names, (const double[]){x, y, wide, high});
+    fputs(" class=\"w\" fill-opacity=\"", f);
+    put_number(f, opacity(share), 2);
+    fputs("\"><title>", f);
+    put_number(f, 100 * share, 1);
+    fputs("%</title></rect>\n", f);
 }
 
-int svg_grid(const char *path, const char *title, const char *xlabel, const char *unit,
-             const char *const *rows, int n_rows, const char *const *columns, int n_columns,
-             const double *percent, char *err) {
-    double right = WIDTH - 110, wide = (right - LEFT) / n_columns;
-    double high = (double)(BOTTOM - TOP) / n_rows, tick = (BOTTOM - TOP) / 3.0;
-    FileOut *out = file_begin(path, err);
-    if (!out) return -1;
-    FILE *f = file_stream(out);
-    put_head(f, title);
-    for (int i = 0; i < n_rows * n_columns; i++) {
-        double v = is_drawn(percent[i]) && percent[i] > 0.1 ? log10(percent[i] * 10) / 3 : 0;
-        put_box(f, LEFT + i % n_columns * wide, TOP + i / n_columns * high, wide, high, v);
-    }
-    for (int i = 0; i < n_rows; i++)
-        put_label(f, LEFT - 8, TOP + (i + 0.5) * high + 4, "end", rows[i], strlen(rows[i]));
-    for (int i = 0; i < n_columns; i++)
-        put_name(f, LEFT + (i + 0.5) * wide, BOTTOM + 18, columns[i], 1);
-    put_label(f, (LEFT + right) / 2, BOTTOM + 50, "middle", xlabel, strlen(xlabel));
-    for (int i = 0; i < 30; i++) /* the legend, 0.1 at its foot */
-        put_box(f, right + 20, BOTTOM - (i + 1) * tick / 10, 16, tick / 10, (i + 0.5) / 30);
+static void page_box(const SvgPage *p, double x, double y, double wide, double high) {
+    static const char *const names[4] = {"x", "y", "width", "height"};
+    put_open(p->f, "rect", names, (const double[]){x, y, wide, high});
+    fputs(" class=\"l\"/>\n", p->f);
+}
+
+void page_scale(SvgPage *p) {
+    static const char *const text[] = {"0.1% or less", "1%", "10%", "100%"};
+    static const double share[] = {0.001, 0.01, 0.1, 1};
     for (int i = 0; i < 4; i++) {
-        static const char *const text[4] = {"0.1 or less", "1", "10", "100"};
-        put_label(f, right + 42, BOTTOM - i * tick + 4, "start", text[i], strlen(text[i]));
+        double x = SIDE + 110 * i;
+        put_weight(p->f, x, p->y + 6, 16, 12, share[i]);
+        page_box(p, x, p->y + 6, 16, 12);
+        put_label(p->f, x + 22, p->y + 16, "start", text[i], strlen(text[i]));
     }
-    put_label(f, right + 20, TOP - 12, "start", unit, strlen(unit));
-    return close_svg(out, err);
+    p->y += 20;
+}
+
+/* The names of columns, aslant above them; how high they are. */
+static double heat_columns(const SvgPage *p, const SvgHeat *h) {
+    int longest = 0;
+    for (int i = 0; h->columns && i < h->n_columns; i++) {
+        int n = h->columns[i] ? utf8_cells(h->columns[i], strlen(h->columns[i])) : 0;
+        if (n > longest) longest = n;
+    }
+    double high = 8 + 5.0 * longest;
+    for (int i = 0; h->columns && i < h->n_columns; i++) {
+        if (!h->columns[i]) continue;
+        fputs("<g font-size=\"10\" transform=\"translate(", p->f);
+        put_number(p->f, SIDE + (i + 0.5) * h->wide + 2, 1);
+        fputc(' ', p->f);
+        put_number(p->f, p->y + high - 2, 1);
+        fputs(") rotate(-55)\">", p->f);
+        put_label(p->f, 0, 0, "start", h->columns[i], strlen(h->columns[i]));
+        fputs("</g>\n", p->f);
+    }
+    return high;
+}
+
+void page_heat(SvgPage *p, const SvgHeat *h) {
+    p->y += heat_columns(p, h);
+    double wide = h->n_columns * h->wide, high = h->n_rows * h->high;
+    for (int r = 0; r < h->n_rows; r++) {
+        double y = p->y + r * h->high;
+        if (h->rows && h->rows[r])
+            put_label(p->f, SIDE - 6, y + h->high / 2 + 4, "end", h->rows[r],
+                      utf8_first(h->rows[r], 24));
+        for (int i = 0; i < h->n_columns; i++) {
+            double share = h->share[r * h->n_columns + i];
+            if (opacity(share) > 0)
+                put_weight(p->f, SIDE + i * h->wide, y, h->wide, h->high, share);
+        }
+    }
+    for (int i = 0; h->group && i < h->n_columns; i += h->group)
+        page_box(p, SIDE + i * h->wide, p->y, h->group * h->wide, high);
+    if (!h->group) page_box(p, SIDE, p->y, wide, high);
+    p->y += high;
+}
+
+void page_bars(SvgPage *p, const char *const *names, const double *shares, int n, int columns) {
+    double wide = (PAGE - SIDE - 10) / (double)columns;
+    for (int i = 0; i < n * columns; i++) {
+        double x = SIDE + i % columns * wide, y = p->y + i / columns * 18 + 4;
+        static const char *const box[4] = {"x", "y", "width", "height"};
+        put_open(p->f, "rect", box, (const double[]){x, y, (wide - 70) * shares[i], 14});
+        fputs(" class=\"w\" fill-opacity=\"0.4\"/>\n", p->f);
+        put_label(p->f, x + 4, y + 11, "start", names[i], strlen(names[i]));
+        fputs("<text text-anchor=\"end\" x=\"", p->f);
+        put_number(p->f, x + wide - 14, 1);
+        fputs("\" y=\"", p->f);
+        put_number(p->f, y + 11, 1);
+        fputs("\">", p->f);
+        put_number(p->f, 100 * shares[i], 1);
+        fputs("%</text>\n", p->f);
+    }
+    p->y += n * 18 + 4;
+}
+
+int page_end(SvgPage *p, const char *const (*words)[2], char *err) {
+    fputs("</svg>\n", p->f);
+    if (p->html) {
+        fputs("</figure>\n<h2>Words</h2>\n<dl>\n", p->f);
+        for (int i = 0; words && words[i][0]; i++)
+            fprintf(p->f, "<dt>%s</dt><dd>%s</dd>\n", words[i][0], words[i][1]);
+        fputs("</dl></body></html>\n", p->f);
+    }
+    int bad = fseek(p->f, p->height_at, SEEK_SET) != 0;
+    fprintf(p->f, "%*d", HEIGHT_DIGITS, (int)p->y + 20);
+    bad = file_end(p->out, bad ? "its height cannot be written" : NULL, err);
+    free(p);
+    return bad;
 }

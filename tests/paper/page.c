@@ -939,7 +939,7 @@ static void put_map(const char *corpus) {
     char path[600], file[60], title[120], err[MAC_ERR], key[40];
     char number[LOOK_COLUMNS][20], row[LOOK_ROWS][20];
     const char *columns[LOOK_COLUMNS], *names[LOOK_ROWS];
-    double percent[LOOK_ROWS * LOOK_COLUMNS];
+    double share[LOOK_ROWS * LOOK_COLUMNS];
     Corpus test = {0};
     Cell c;
     snprintf(path, sizeof path, "%s/cells/%s-%s.look.txt", dir, corpus, seeds[0]);
@@ -958,16 +958,20 @@ static void put_map(const char *corpus) {
         names[r] = row[r];
         for (int k = 0; k < LOOK_COLUMNS; k++) {
             snprintf(key, sizeof key, "map.%d.%d", r, k);
-            percent[r * LOOK_COLUMNS + k] = cell_get(&c, key);
+            share[r * LOOK_COLUMNS + k] = cell_get(&c, key) / 100;
         }
     }
     snprintf(file, sizeof file, "look-%s.svg", corpus);
     snprintf(path, sizeof path, "%s/%s", dir, file);
     snprintf(title, sizeof title, "Attention of five questions on the documents, %s, seed %s",
              corpus, seeds[0]);
-    if (svg_grid(path, title, "the other documents, the most similar to the right one first",
-                 "% of attention", names, LOOK_ROWS, columns, LOOK_COLUMNS, percent, err) != 0)
-        die("%s", err);
+    SvgPage *figure = page_begin(path, title, err);
+    if (!figure) die("%s", err);
+    page_say(figure, title, 15);
+    page_say(figure, "Columns: the documents, the most similar to the right one first.", 12);
+    page_scale(figure);
+    page_heat(figure, &(SvgHeat){names, columns, LOOK_ROWS, LOOK_COLUMNS, 0, 40, 30, share});
+    if (page_end(figure, NULL, err) != 0) die("%s", err);
     fprintf(page, "\n![%s](%s)\n\n", title, file);
     for (int r = 0; r < LOOK_ROWS; r++) {
         snprintf(key, sizeof key, "question.%d", r);

@@ -1321,6 +1321,44 @@ static void test_bm25(void) {
     bm25_free(b);
 }
 
+/* A page: what it says in words, cells as opaque as their weight, nothing that is HTML in names. */
+static void test_page(const char *end) {
+    static const double share[6] = {1, 0.1, 0.001, 0.01, 0, 0.0316};
+    static const char *const rows[2] = {"one", NULL}, *const columns[3] = {"<x>", NULL, "z\"z"};
+    static const char *const words[][2] = {{"word", "its meaning"}, {NULL, NULL}};
+    char path[500], height[20];
+    size_t n;
+    snprintf(path, sizeof path, "%s/test_data.tmp%s", scratch, end);
+    SvgPage *p = page_begin(path, "a <b> & \"c\"", err);
+    CHECK(p != NULL, "%s", err);
+    page_say(p, "These words are so many that no line of a hundred and twenty letters could "
+                "hold them all, whatever they are, and so there will be two.", 12);
+    page_heat(p, &(SvgHeat){rows, columns, 2, 3, 0, 10, 20, share});
+    page_bars(p, columns, share, 1, 1);
+    CHECK(page_end(p, words, err) == 0, "%s", err);
+    char *s = read_all(path, &n);
+    int html = !strcmp(end, ".html");
+    CHECK(count(s, "<svg ") == 1 && count(s, "</svg>") == 1, "one drawing");
+    CHECK(html == (strstr(s, "<!DOCTYPE html>") == s) && html == (count(s, "its meaning") == 1),
+          "%s is the other kind", end);
+    CHECK(strstr(s, "aria-label=\"a &lt;b&gt; &amp; &quot;c&quot;\"") && !strstr(s, "<b>")
+              && strstr(s, "&lt;x&gt;") && strstr(s, "z&quot;z"), "names are not escaped");
+    CHECK(count(s, "y=\"18.0\"") == 1 && count(s, "y=\"36.0\"") == 1, "words on two lines");
+    CHECK(count(s, "\"w\" fill-opacity=") == 4 + 1, "a thousandth and less is not drawn");
+    CHECK(strstr(s, "fill-opacity=\"1.00\"><title>100.0%") && strstr(s, "\"0.67\"><title>10.0%")
+              && strstr(s, "\"0.33\"><title>1.0%") && strstr(s, "\"0.50\"><title>3.2%"),
+          "how opaque cells are");
+    CHECK(strstr(s, "x=\"180.0\" y=\"59.0\" width=\"10.0\" height=\"20.0\""), "where a cell is");
+    /* two lines of 18, names of 8 + 15, two rows of 20, a bar of 22, and 20 at the foot */
+    snprintf(height, sizeof height, "0 0 760 %7d\"", 36 + 23 + 40 + 22 + 20);
+    CHECK(strstr(s, height), "the page is not as high as %s", height);
+    CHECK(count(s, "<g") == count(s, "</g>") && count(s, "<text") == count(s, "</text>"), "tags");
+    free(s);
+    remove(path);
+    CHECK(!page_begin("no/such/folder/x.svg", "T", err) && strstr(err, "no/such/folder"), "%s",
+          err);
+}
+
 static void test_svg(void) {
     static const double x[5] = {0, 250, 500, 750, 1000}, y[5] = {0.2, 0.5, 0, 0.9, 1};
     double gap[5] = {1, 2, 3, 4, 5}, zero = 0, bars[2] = {42.5, 7};
@@ -1350,14 +1388,12 @@ static void test_svg(void) {
     CHECK(strstr(s, "height=\"43.6\""), "42.5 of 300 is 43.6 of 308 high");
     CHECK(!strstr(s, ">25<") && !strstr(s, ">20<"), "ticks of y");
     free(s);
-    static const double percent[4] = {100, 0.1, 0, 1};
-    CHECK(svg_grid(path, "T", "X", "%", names, 2, names, 2, percent, err) == 0, "%s", err);
+    const SvgLine two[2] = {{"loss", x, gap, 5, 0}, {"a long name at the right", x, y, 5, 1}};
+    CHECK(svg_lines(path, "T", "X", "Y", two, 2, err) == 0, "%s", err);
     s = read_all(path, &n);
-    CHECK(count(s, "<rect ") == 1 + 4 + 30 && count(s, "#BBBBBB") == 34, "four boxes, a legend");
-    CHECK(count(s, "y=\"44.0\" width=\"268.0\" height=\"154.0\" fill=\"rgb(8,16,60)\"") == 1,
-          "100%% is not the darkest, in the first row");
-    CHECK(count(s, "height=\"154.0\" fill=\"rgb(255,255,255)\"") == 2, "0.1%% or less is white");
-    CHECK(strstr(s, ">0.1 or less<") && count(s, ">without<") == 2, "labels");
+    CHECK(strstr(s, ">share<") && strstr(s, ">0.6<") && strstr(s, ">5<"), "two axes");
+    CHECK(strstr(s, "74.00 290.40h0") && strstr(s, "44.00\n"), "0.2 of a share is a fifth of 308");
+    CHECK(strstr(s, "x=\"544.0\" y=\"76.0\""), "a name of 24 letters has no room for 156");
     free(s);
     remove(path);
     CHECK(svg_bars("no/such/folder/x.svg", "T", "Y", names, bars, 2, 100, err) != 0
@@ -1454,6 +1490,7 @@ int main(int argc, char **argv) {
     test_augment_corpus(&factbook, 75, 80);
     test_bm25();
     test_svg();
+    test_page(".svg"), test_page(".html");
     corpus_free(&elements);
     corpus_free(&factbook);
     corpus_free(&people);
