@@ -2,6 +2,7 @@
  *
  *   ./run learn --model M --bank B FILE...      forward passes only: the bank grows
  *   ./run ask   --model M --bank B "question"   an answer, and where it came from
+ *   ./run look  --model M --bank B "question" --out FILE.html   the same as a picture
  *
  * Results go to stdout, all else to stderr; exit 1 with one sentence on failure, 2 on
  * wrong usage. */
@@ -13,6 +14,7 @@
 #include "mac.h"
 #include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,31 +44,31 @@ static int n_words, status; /* status: 1 when something was left out */
 
 /* What is done: each has its bit, by which the options say who takes them. */
 enum { LEARN = 1, ASK = 2, LIST = 4, FORGET = 8, CHAT = 16, EVAL = 32, TABLE = 64, INSPECT = 128,
-       PEOPLE = 256, ANSWER = ASK | CHAT | EVAL | TABLE };
+       PEOPLE = 256, LOOK = 512, ANSWER = ASK | CHAT | EVAL | TABLE | LOOK };
 typedef struct { const char *name; int takers; const char **text; int *number, *flag; } Option;
 static const Option options[] = {
     {"model", LEARN | ANSWER, .text = &model_path},
-    {"bank", LEARN | ASK | LIST | FORGET | CHAT, .text = &bank_path},
-    {"data", ASK | EVAL | TABLE, .text = &data_path},
+    {"bank", LEARN | ASK | LIST | FORGET | CHAT | LOOK, .text = &bank_path},
+    {"data", ASK | EVAL | TABLE | LOOK, .text = &data_path},
     {"sure", ANSWER, .text = &sure_text},
     {"supersede", LEARN | CHAT, .flag = &supersede},
     {"at-most", LEARN, .number = &at_most},
     {"else", ASK | CHAT, .text = &else_path},
-    {"out", EVAL | TABLE | PEOPLE, .text = &out_path},
+    {"out", EVAL | TABLE | PEOPLE | LOOK, .text = &out_path},
     {"train", EVAL, .text = &train_path},
-    {"format", LEARN | ASK | EVAL | TABLE, .text = &text_format},
+    {"format", LEARN | ASK | EVAL | TABLE | LOOK, .text = &text_format},
     {"memory", EVAL, .text = &memory},
     {"docs", EVAL | PEOPLE, .number = &docs},
     {"seed", ASK | EVAL | TABLE | PEOPLE, .number = &seed},
     {"threads", LEARN | ANSWER, .number = &threads},
     {"beams", ANSWER, .number = &beams},
-    {"hierarchy", ANSWER, .number = &hierarchy},
+    {"hierarchy", ANSWER & ~LOOK, .number = &hierarchy},
     {"groups", ANSWER, .number = &groups},
     {"penalty", ANSWER, .text = &penalty},
     {"top", ASK | CHAT, .number = &top},
     {"limit", ASK | EVAL | TABLE, .number = &limit},
-    {"json", LEARN | ANSWER | LIST | FORGET, .flag = &json},
-    {"paragraphs", LEARN | ASK | EVAL | TABLE, .flag = &paragraphs},
+    {"json", LEARN | (ANSWER & ~LOOK) | LIST | FORGET, .flag = &json},
+    {"paragraphs", LEARN | ASK | EVAL | TABLE | LOOK, .flag = &paragraphs},
     {"relations", EVAL, .flag = &relations},
     {"half", LEARN | EVAL | TABLE, .flag = &half},
     {"select", ANSWER, .number = &selected},
@@ -90,9 +92,13 @@ static void help(void) {
          "answers\n"
          "          [--else FILE]                   what is not in the memory is read in the\n"
          "                                          document of FILE that BM25 finds\n"
+         "  look    --model M --bank B \"question\" --out FILE.html or .svg\n"
+         "                                          one answer as a picture: what was attended to\n"
+         "          [--data FILE]                   with the text of the document, if it is there\n"
          "  list    --bank B                        what the bank holds\n"
          "  forget  --bank B ID...                  as if it had never been learned\n"
-         "  chat    --model M --bank B              paste documents, ask with a question mark\n"
+         "  chat    --model M --bank B              paste documents, each ended by a blank line;\n"
+         "                                          ask with a question mark; /help\n"
          "  eval    --model M --data FILE           exact match and F1 of a corpus' questions\n"
          "          [--memory mac|none|shuffled|gold|bm25] [--docs K] [--limit N]\n"
          "          [--relations]   a line for each relation\n"
@@ -405,8 +411,7 @@ static void command_learn(void) {
     bank_free(b);
 }
 
-static void command_list(void) {
-    Bank *b = open_bank(0, 0);
+static void show_list(const Bank *b) {
     BankEntry e;
     for (const char *at = NULL; (at = bank_next(b, at, &e));) {
         if (!json) {
@@ -420,20 +425,30 @@ static void command_list(void) {
         printf(", \"hash\": \"%016llx\"}\n", (unsigned long long)e.hash);
     }
     if (!json) note("%d documents, %d vectors of %d numbers each", b->K, b->T, b->d);
+}
+
+static void command_list(void) {
+    Bank *b = open_bank(0, 0);
+    show_list(b);
     bank_free(b);
+}
+
+/* Forgets the documents of these ids and saves the bank; where one is not held, none: its id. */
+static const char *forget(Bank *b, const char **ids, int n) {
+    int held = b->K;
+    const char *absent;
+    if (bank_forget(b, ids, n, &absent) != 0) return absent ? absent : (die("out of memory"), NULL);
+    save_bank(b);
+    if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", held - b->K, b->K);
+    else printf("forgot %d; the bank holds %d\n", held - b->K, b->K);
+    return NULL;
 }
 
 static void command_forget(void) {
     if (n_words == 0) usage("forget needs the ids of documents");
     Bank *b = open_bank(0, 1);
-    int held = b->K;
-    const char *absent;
-    if (bank_forget(b, (const char **)words, n_words, &absent) != 0)
-        die(absent ? "%s holds no document \"%s\"; nothing was forgotten" : "out of memory",
-            bank_path, absent);
-    save_bank(b);
-    if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", held - b->K, b->K);
-    else printf("forgot %d; the bank holds %d\n", held - b->K, b->K);
+    const char *absent = forget(b, (const char **)words, n_words);
+    if (absent) die("%s holds no document \"%s\"; nothing was forgotten", bank_path, absent);
     bank_free(b);
 }
 
@@ -462,11 +477,12 @@ static void show_sources(const Bank *b, real *received) { /* the `top` documents
 }
 
 /* An answer counts if the bank held numbers only (NaN or infinity shows in the weights, which a
- * hierarchy does not tell), and if its file is still the one that was opened. */
+ * hierarchy does not tell), and if its file is still the one that was opened.
+ * weights: how many of them there are. */
 static void check_answer(const Bank *b, const real *received, int weights) {
     char err[MAC_ERR];
     int odd = !weights;
-    for (int k = 0; k < b->K; k++) odd |= !(received[k] - received[k] == 0);
+    for (int k = 0; k < weights; k++) odd |= !(received[k] - received[k] == 0);
     if (odd && bank_check(b, bank_path, err) != 0) die("%s", err);
     if (odd && weights) die("%s: its vectors are too large to be compared", bank_path);
     if (b->file && st_unchanged(b->file, err) != 0) die("%s", err);
@@ -528,7 +544,7 @@ static void ask(const Bank *b, const char *question, const char *right) {
     o.received = received;
     o.sure = gated ? &sure : NULL;
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
-    check_answer(b, received, sources);
+    check_answer(b, received, sources ? b->K : 0);
     char *text = answer_text(out, n);
     int known = !gated || (double)sure >= threshold;
     if (json) put_text("{\"question\": ", question);
@@ -573,60 +589,326 @@ static void command_ask(void) {
     bank_free(b);
 }
 
-/* The line without the blanks around it, or without anything when it is no text. */
+/* ---- chat: a question is asked, a command is done, other lines are a document ---- */
+static char *document;          /* lines that are to be learned together; NULL: none */
+
+/* The line without the blanks around it; NULL: it is no text. */
 static char *chat_text(char *line, size_t n) {
     const unsigned char *p = (unsigned char *)line, *end = p + n;
     while (p < end && *p && utf8_len(p, end)) p += utf8_len(p, end);
     if (p < end) {
         note("this line is left out: it is no text in UTF-8, but %.40s", line);
         status = 1;
-        return strcpy(line, "");
+        return NULL;
     }
     while (n && strchr(" \t\r\v\f", line[n - 1])) line[--n] = 0;
     return line + strspn(line, " \t\r\v\f");
 }
 
-static int is_question(const char *s) { /* by its mark, the Arabic and the wide one too */
-    static const char *const mark[] = {"?", "\xD8\x9F", "\xEF\xBC\x9F"};
+/* Does it end in a question mark, of any script?  "?" takes its place: that is what models know. */
+static int is_question(char *s) {
+    static const char *const mark[] = {
+        "?", "\u037E", "\u055E", "\u061F", "\u1367", "\u1945", "\u2047", "\u2048", "\u2049",
+        "\u2CFA", "\u2CFB", "\u2E2E", "\uA60F", "\uA6F7", "\uFE56", "\uFF1F", NULL};
     size_t n = strlen(s);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; mark[i]; i++) {
         size_t len = strlen(mark[i]);
-        if (n >= len && !strcmp(s + n - len, mark[i])) return 1;
+        if (n < len || strcmp(s + n - len, mark[i])) continue;
+        strcpy(s + n - len, "?");
+        return 1;
     }
     return 0;
+}
+
+static void chat_add(const char *text) { /* one more line of the document */
+    size_t held = document ? strlen(document) : 0, n = strlen(text);
+    document = need(realloc(document, held + n + 2));
+    if (held) document[held++] = '\n';
+    memcpy(document + held, text, n + 1);
+}
+
+static void chat_learn(void) { /* the document, if there is one */
+    if (!document) return;
+    Bank *b = open_bank(1, 1); /* anew: other programs may have changed it */
+    Corpus c = {0};
+    char title[41];
+    int cut = 40; /* not within a character */
+    size_t n = strcspn(document, "\n");
+    while (cut > 0 && (size_t)cut < n && (document[cut] & 0xC0) == 0x80) cut--;
+    snprintf(title, sizeof title, "%.*s", n < (size_t)cut ? (int)n : cut, document);
+    if (corpus_add(&c, title, document) < 0) die("out of memory");
+    held_before = b->K;
+    int new = learn(b, &c, 0, 1);
+    save_bank(b);
+    if (json) printf("{\"learned\": %d}\n", new);
+    else puts(new ? "learned" : "known already");
+    flush();
+    warn_cut();
+    corpus_free(&c);
+    bank_free(b);
+    free(document);
+    document = NULL;
+}
+
+static void chat_help(void) {
+    note("A line that ends in a question mark is asked.  Other lines are a document; a blank line "
+         "ends it, or a question.");
+    note("/list: what the memory holds.  /forget ID: as if it had never been learned.  /sources: "
+         "shows the documents of an answer, or no longer.  /help: this.  Ctrl-D ends.");
+}
+
+static void chat_forget(const char *id) {
+    Bank *b = open_bank(1, 0); /* not to be changed yet: whoever fails would keep others away */
+    int held = id && bank_find(b, id) >= 0;
+    bank_free(b);
+    if (!id) note("/forget needs an id: /list shows them");
+    else if (!held) note("there is no document \"%s\": /list shows those that are held", id);
+    if (!held) return;
+    b = open_bank(0, 1);
+    if (forget(b, &id, 1)) die("%s: another program has forgotten \"%s\"", bank_path, id);
+    bank_free(b);
+}
+
+static void chat_command(char *line) {
+    const char *name = strtok(line, " \t");
+    if (!strcmp(name, "/help")) chat_help();
+    else if (!strcmp(name, "/forget")) chat_forget(strtok(NULL, " \t"));
+    else if (!strcmp(name, "/sources")) {
+        top = top ? 0 : 3;
+        note("the documents of an answer are %s", top ? "shown" : "no longer shown");
+    } else if (!strcmp(name, "/list")) {
+        Bank *b = open_bank(1, 0);
+        show_list(b);
+        bank_free(b);
+    } else note("there is no command %s: /help shows what there is", name);
+    flush();
+}
+
+static void chat_prompt(void) {
+    if (mac_terminal(0) && mac_terminal(2)) fputs(document ? "... " : "> ", stderr);
 }
 
 static void command_chat(void) {
     size_t n;
     open_model();
     bank_free(open_bank(1, 0)); /* whoever cannot use it should hear of it now */
-    note("A line that ends in a question mark is asked, any other is learned; end with Ctrl-D.");
-    for (char *line; (line = read_line(&n)); free(line)) {
-        const char *text = chat_text(line, n);
-        if (!*text) continue;
-        int asked = is_question(text);
-        Bank *b = open_bank(1, !asked); /* anew: other programs may have changed it */
-        if (asked) {
-            ask(b, text, NULL);
-            bank_free(b);
+    chat_help();
+    chat_prompt();
+    for (char *line; (line = read_line(&n)); free(line), chat_prompt()) {
+        char *text = chat_text(line, n);
+        int asked = text && is_question(text), command = text && *text == '/' && !asked;
+        if (!text) continue;
+        if (!asked && !command && *text) {
+            chat_add(text);
             continue;
         }
-        Corpus c = {0};
-        char title[41];
-        int cut = 40; /* not within a character */
-        for (n = strlen(text); cut > 0 && (size_t)cut < n && (text[cut] & 0xC0) == 0x80;) cut--;
-        snprintf(title, sizeof title, "%.*s", cut, text);
-        if (corpus_add(&c, title, text) < 0) die("out of memory");
-        held_before = b->K;
-        int new = learn(b, &c, 0, 1);
-        save_bank(b);
-        if (json) printf("{\"learned\": %d}\n", new);
-        else puts(new ? "learned" : "known already");
-        flush();
-        warn_cut();
-        corpus_free(&c);
+        chat_learn();
+        if (command) chat_command(text);
+        if (!asked) continue;
+        Bank *b = open_bank(1, 0);
+        ask(b, text, NULL);
         bank_free(b);
     }
+    chat_learn();
+}
+
+/* ==== look =================================================================================== */
+/* The words of a picture, in the order in which they come. */
+static const char *const look_words[][2] = {
+    {"weight", "Attention: what share of its look something gives to something else, 0 to 100%. "
+               "The stronger a cell's colour, the larger; a tenth of a percent and less is not "
+               "drawn. Point at a cell to read it."},
+    {"sure", "The probability that the memory holds the document that was asked about. Below a "
+             "threshold that the model was given on questions of its validation, the answer is a "
+             "guess."},
+    {"token", "A piece of a word. \u2423 is a blank, (end) is the token that ends an answer."},
+    {"received", "The percentage before a document: the weight that it received from the finder, a "
+                 "few heads that were trained to attend to the right document. The answer is read "
+                 "from those that received most."},
+    {"block, head, vector", "The aggregator reads the memory in blocks, one after another, each "
+                            "with several heads. A question is T vectors, and each of them looks "
+                            "for itself: one column each. Shown is the weight that a document "
+                            "would have if the whole memory were read."},
+    {"vectors of a document", "All that the memory keeps of it: T vectors, one row each. Each was "
+                              "made while the encoder looked at the tokens of the text."},
+    {"prefix", "What the question drew from the memory: P keys with values in each layer of the "
+               "language model, which looks at them as if they were tokens before the question."},
+    {"layer", "The language model's. A row shows what it looked at when it chose that token, the "
+              "mean over its heads."},
+    {"with, without the memory", "The five likeliest tokens at each place of the answer, with "
+                                 "their probabilities. Without the memory the same model reads "
+                                 "the same question and the same tokens before, but has no "
+                                 "prefix."},
+    {NULL, NULL}};
+
+/* A name in the arena: visible, of one line. */
+static const char *named(const char *format, ...) {
+    char text[MAC_ERR];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    plain_line(text);
+    return strcpy(reader_room(&reader, (int)strlen(text) + 1, 1), text);
+}
+
+static const char *token_name(int id) {
+    size_t n;
+    if (id == tok_eos(reader.tok)) return "(end)";
+    char *text = need(tok_decode(reader.tok, &id, 1, &n));
+    const char *name = *text == ' ' ? named("\u2423%s", text + 1)
+                     : *text == '\n' ? "(line)" : named("%s", text);
+    free(text);
+    return name;
+}
+
+/* The weights of each document for each block, head and vector of the question. */
+static void look_documents(SvgPage *page, const Look *look, const BankEntry *entry) {
+    const MacConfig *c = &model->c;
+    int T = c->T, heads = c->agg_B * c->agg_H, wide = heads * T, n = look->n_docs;
+    const char **rows = reader_room(&reader, n + 1, sizeof *rows);
+    const char **columns = reader_room(&reader, wide, sizeof *columns);
+    double *share = reader_room(&reader, (n + 1) * wide, sizeof *share);
+    for (int i = 0; i < heads; i++)
+        columns[i * T] = named("block %d, head %d", i / c->agg_H + 1, i % c->agg_H + 1);
+    for (int i = 0; i < wide; i++) {
+        share[n * wide + i] = 1;
+        for (int k = 0; k < n; k++) {
+            share[k * wide + i] = (double)look->read[i * n + k];
+            share[n * wide + i] -= share[k * wide + i];
+        }
+    }
+    for (int k = 0; k < n; k++)
+        rows[k] = named("%.1f%% %.200s", 100 * (double)look->received[k], entry[k].title);
+    rows[n] = "all others";
+    page_say(page, "Which documents does the question look at?", 15);
+    page_say(page, "Rows: those that received most, with the percentage, and all others together. "
+                   "Columns: the vectors of the question, in each block and head. A cell is the "
+                   "weight of the document in the whole memory:", 12);
+    page_scale(page);
+    page_heat(page, &(SvgHeat){rows, columns, n + 1, wide, T, 580.0 / wide, 16, share});
+}
+
+/* Where the vectors of the document that received most were made, if its text is at hand. */
+static void look_text(SvgPage *page, const Bank *b, const BankEntry *e) {
+    enum { LINE = 50 }; /* tokens of a heat map */
+    Corpus c = {0};
+    int T = model->c.T, found = -1;
+    for (int i = 0; i < n_data; i++) need_corpus(&c, data_files[i], text_format);
+    for (int i = 0; i < c.n_docs; i++)
+        if (bank_key(b, c.docs[i].text) == e->hash) found = i;
+    page_say(page, named("Where were the vectors of \"%.200s\" made?", e->title), 15);
+    if (found < 0) {
+        page_say(page, "A memory keeps no text. With --data FILE, a file that holds the "
+                       "document, this is shown.", 12);
+        corpus_free(&c);
+        return;
+    }
+    Ids x = reader_document(&reader, c.docs[found].text);
+    real *made = reader_room(&reader, T * x.n, sizeof *made);
+    if (mac_look_document(model, tape, &x, made) != 0) die("%s", tape_error(tape));
+    page_say(page, "Rows: the vectors that the memory keeps of it. Columns: the tokens of its "
+                   "text. A cell is how much the encoder looked at the token to make the vector.",
+             12);
+    const char **rows = reader_room(&reader, T, sizeof *rows), *columns[LINE];
+    double *share = reader_room(&reader, T * LINE, sizeof *share);
+    for (int t = 0; t < T; t += 8) rows[t] = named("vector %d", t + 1);
+    for (int at = 0, n; at < x.n; at += n) {
+        n = x.n - at < LINE ? x.n - at : LINE;
+        for (int i = 0; i < n; i++) columns[i] = token_name(x.id[at + i]);
+        for (int i = 0; i < T * n; i++) share[i] = (double)made[i / n * x.n + at + i % n];
+        page_heat(page, &(SvgHeat){rows, columns, T, n, 0, 11.5, 5, share});
+    }
+    corpus_free(&c);
+}
+
+/* What the LM looks at when it chooses each token of the answer. */
+static void look_prefix(SvgPage *page, const Look *look, const Ids *q) {
+    int P = model->c.P, n = look->keys, steps = look->steps, rows_n = model->c.L * steps;
+    const char **rows = reader_room(&reader, rows_n, sizeof *rows);
+    const char **columns = reader_room(&reader, n, sizeof *columns);
+    double *share = reader_room(&reader, rows_n * n, sizeof *share);
+    for (int k = 0; k < n; k++)
+        columns[k] = k < P ? named("prefix %d", k + 1)
+                   : token_name(k < P + q->n ? q->id[k - P] : look->answer[k - P - q->n]);
+    for (int r = 0; r < rows_n; r++) {
+        int s = r % steps;
+        rows[r] = named("layer %d: %s", r / steps + 1,
+                        s < look->n ? token_name(look->answer[s]) : "(end)");
+    }
+    for (int i = 0; i < rows_n * n; i++) share[i] = (double)look->seen[i];
+    page_say(page, "What does the language model look at when it chooses each token?", 15);
+    page_say(page, "Rows: the tokens of the answer, in each layer. Columns: the keys of the "
+                   "prefix, which is what the question drew from the memory, then question and "
+                   "answer.", 12);
+    double wide = 580.0 / n;
+    page_heat(page, &(SvgHeat){rows, columns, rows_n, n, 0, wide < 16 ? wide : 16, 14, share});
+}
+
+/* The likeliest tokens at each place, with the memory beside without. */
+static void look_likely(SvgPage *page, const Look *look) {
+    page_say(page, "What was likely at each place of the answer?", 15);
+    page_say(page, "The five likeliest tokens with the memory, and right of them those that the "
+                   "same model finds likeliest without it.", 12);
+    for (int s = 0; s < look->steps; s++) {
+        const char *names[2 * LOOK_TOKENS];
+        double shares[2 * LOOK_TOKENS];
+        for (int i = 0; i < 2 * LOOK_TOKENS; i++) {
+            int with = i % 2 == 0, at = s * LOOK_TOKENS + i / 2;
+            names[i] = token_name(look->likely[with][at]);
+            shares[i] = (double)look->p[with][at];
+        }
+        page_say(page, named("%d. %s", s + 1,
+                             s < look->n ? token_name(look->answer[s]) : "(end)"), 12);
+        page_bars(page, names, shares, LOOK_TOKENS, 2);
+    }
+}
+
+static void look_head(SvgPage *page, const char *question, const Ids *q, const Look *look) {
+    char tokens_of[MAC_ERR] = "its tokens: ";
+    char *text = answer_text(look->answer, look->n);
+    double sure = (double)look->sure;
+    int known = !gated || sure >= threshold;
+    for (int i = 0; i < q->n; i++) {
+        size_t n = strlen(tokens_of);
+        snprintf(tokens_of + n, sizeof tokens_of - n, "%s%s", i ? " | " : "", token_name(q->id[i]));
+    }
+    page_say(page, named("%s", question), 18);
+    page_say(page, tokens_of, 12);
+    page_say(page, named("%s%s", known ? "" : "not in the memory; a guess: ", text), 18);
+    if (gated)
+        page_say(page, named("sure %.1f%%; below %.1f%% it would be a guess", 100 * sure,
+                             100 * threshold), 12);
+    free(text);
+}
+
+static void command_look(void) {
+    char err[MAC_ERR];
+    if (n_words == 0) usage("look needs a question");
+    if (!out_path) usage("--out is missing: the picture's file, .html or .svg");
+    open_model();
+    Bank *b = open_bank(0, 0);
+    if (b->K == 0) die("%s holds no document: there is nothing to look at", bank_path);
+    Look look;
+    AnswerOptions o = answer_options();
+    Ids q = reader_question(&reader, words[0]);
+    if (mac_look(model, tape, &q, b, model->c.A, &o, &look) != 0) die("%s", tape_error(tape));
+    BankEntry entry[LOOK_DOCS], e;
+    const char *at = NULL;
+    for (int k = 0; k < b->K && (at = bank_next(b, at, &e)); k++)
+        for (int i = 0; i < look.n_docs; i++)
+            if (look.doc[i] == k) entry[i] = e;
+    check_answer(b, look.received, look.n_docs);
+    SvgPage *page = page_begin(out_path, named("%s", words[0]), err);
+    if (!page) die("%s", err);
+    look_head(page, words[0], &q, &look);
+    look_documents(page, &look, entry);
+    look_text(page, b, &entry[0]);
+    look_prefix(page, &look, &q);
+    look_likely(page, &look);
+    if (page_end(page, look_words, err) != 0) die("%s", err);
+    printf("%s\n", out_path);
+    bank_free(b);
 }
 
 /* ==== eval =================================================================================== */
@@ -799,7 +1081,7 @@ static void draw_gate(void) {
         wrong += !cases[n_cases - 1 - i].right;
         x[i] = (i + 1) / (double)n_cases, y[i] = wrong / (i + 1.0);
     }
-    SvgLine line = {"wrong answers", x, y, n_cases};
+    SvgLine line = {"wrong answers", x, y, n_cases, 0};
     if (n_cases < 2) die("--out %s: there are no answers to draw", out_path);
     if (svg_lines(out_path, "Risk by coverage", "share answered, the surest first", "share wrong",
                   &line, 1, err) != 0)
@@ -1013,6 +1295,7 @@ static void command_people(void) {
 int main(int argc, char **argv) {
     static const struct { const char *name; int taker; void (*run)(void); int words; /* at most */
     } commands[] = {{"learn", LEARN, command_learn, INT_MAX}, {"ask", ASK, command_ask, INT_MAX},
+                    {"look", LOOK, command_look, 1},
                     {"list", LIST, command_list, 0}, {"forget", FORGET, command_forget, INT_MAX},
                     {"chat", CHAT, command_chat, 0}, {"eval", EVAL, command_eval, 0},
                     {"table", TABLE, command_table, 0}, {"inspect", INSPECT, command_inspect, 1},

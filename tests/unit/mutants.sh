@@ -340,5 +340,21 @@ mutant data/augment.c 's/rng_chance(rng, 0.5)) respell/1) respell/' "names: all 
 mutant data/augment.c 's/rng_chance(rng, 0.2)/rng_chance(rng, 0.1)/' "careless: too seldom"
 mutant data/prompt.c 's/is_small(\*q)) \*q = .*/0) {}/' "question: small as it was typed"
 mutant data/prompt.c "s/if (ends_in_word(q, n)).*//" "question: without its mark"
+
+mutant tensor.c 's/attn_backward || n-- > 0) continue/attn_backward || n-- > 1) continue/' \
+    "look: the attention before"
+mutant mac.c 's/tape_attention(tp, mark, l, 0, h, n - look->steps + s)/tape_attention(tp, mark, l, 0, h, s)/' \
+    "look: the question's tokens for the answer's"
+mutant mac.c 's/tape_attention(tp, mark, L + 2 \* l + 1, 0, h, t)/tape_attention(tp, mark, L + 2 * l, 0, h, t)/' \
+    "look: the decoder looks at itself"
+mutant mac.c 's/if (apart) s.B = R \* H;/if (apart) s.B = R;/' "look: heads together"
+mutant mac.c 's/\&x, 1, with ? prefix : NULL, NULL)/\&x, 1, prefix, NULL)/' "look: always with the memory"
+mutant mac.c 's/look->doc\[i\] = k, look->rec/look->doc[i] = i, look->rec/' "look: the first documents"
+mutant data/svg.c 's/log10(share \* 1000) \/ 3 : 0/share : 0/' "page: small weights are not seen"
+mutant data/svg.c "s/else if (s\[i\] == '\"') .*//" "svg: quotes end an attribute"
+mutant data/svg.c 's/lines\[i\].share ? \&share_axis : \&y/\&y/' "svg: shares on the losses' axis"
+mutant run.c 's/strcpy(s + n - len, "?");//' "chat: a question mark that no model knows"
+mutant run.c 's/if (bank_key(b, c.docs\[i\].text) == e->hash) found = i;/found = i;/' "look: another text"
+
 echo "mutants: $tried tried, $caught caught"
 [ "$tried" -eq "$caught" ]

@@ -114,6 +114,8 @@ check "official padding" train --steps-lm 2 --steps 2 --pad 48 --out "$dir/pad"
 check "the padding is not kept" sh -c "./run inspect '$dir/pad' | grep -q 'pad  *48 '"
 refused 2 "too large" ./train --data data/elements --out "$dir/x" --pad 1.5e7
 check "the curve was not drawn" grep -q '</svg>' "$dir/m.svg"
+check "the end does not say where the curve is" sh -c "train() { ./train --resume --out '$dir/m'; }; train 2>&1 | grep -q 'went: $dir/m.svg'"
+check "shares have no axis of their own" grep -q '>share<' "$dir/m.svg"
 
 # ---- a corpus whose every answer is the same: three documents to validate are enough to see it read
 mkdir "$dir/same"
@@ -221,7 +223,7 @@ printf '{"id": "a", "title": "new", "text": "T7 is pink."}\n' > "$dir/newid.json
 check "the same id" sh -c "./run learn --model '$dir/chosen' --bank '$dir/ids' --supersede '$dir/newid.jsonl' 2> /dev/null | grep -q 'replace 2; the bank holds 1'"
 keep half --half "$dir/long1.txt" > /dev/null
 check "in half precision" sh -c "./run learn --model '$dir/chosen' --bank '$dir/half' --supersede '$dir/long2.txt' 2> /dev/null | grep -q 'replace 1; the bank holds 1'"
-printf '%s\n' "$(cat "$dir/long3.txt")" 'U is at U.' | run chat --model "$dir/chosen" --bank "$dir/sup" --supersede > "$dir/chatted" 2> /dev/null
+printf '%s\n\n' "$(cat "$dir/long3.txt")" 'U is at U.' | run chat --model "$dir/chosen" --bank "$dir/sup" --supersede > "$dir/chatted" 2> /dev/null
 check "chat --supersede" [ "$(held sup | cut -c1-18)" = "T1 T9 is red, or s" ]
 keep three "$dir/t1.jsonl" "$dir/long1.txt" "$dir/a9.txt" "$dir/long2.txt" --at-most 3 > /dev/null
 check "--at-most: of the nearest two the older" [ "$(held three)" = "T1 a9 long2 " ]
@@ -419,6 +421,23 @@ printf 'a\0b\n\377\n' | cat "$dir/lines" - > "$dir/lines2"
 check "chat takes questions for questions" sh -c "./run chat --model '$dir/m' --bank '$dir/o3' < '$dir/lines' | grep -c '^learned' | grep -qx 2"
 run list --bank "$dir/o3" > "$dir/list" 2> /dev/null
 check "chat's titles are whole characters" sh -c "cut -f2 '$dir/list' | tail -1 | grep -qx 0123456789012345678901234567890123456789"
+printf 'Karr sold salt.\nKarr sold tin.\n\n/list\nKarr is here.\n/forget %s\n/forget none\n/sources\nWho was Karr?\n/no\nCut' \
+    "$(printf 'Karr sold salt.\nKarr sold tin.' > "$dir/two.txt"; run learn --model "$dir/m" --bank "$dir/o4" "$dir/two.txt" > /dev/null; run list --bank "$dir/o4" 2> /dev/null | cut -f1)" > "$dir/lines3"
+rm "$dir/o4"
+./run chat --model "$dir/m" --bank "$dir/o4" < "$dir/lines3" > "$dir/out" 2> "$dir/err"
+check "chat's commands fail" [ $? = 0 ]
+check "chat: lines up to a blank one are not one document" sh -c "sed -n 2p '$dir/out' | cut -f2 | grep -qx 'Karr sold salt.'"
+check "chat: a command does not end a document" sh -c "sed -n 3p '$dir/out' | grep -qx learned"
+check "chat: /forget" sh -c "sed -n 4p '$dir/out' | grep -qx 'forgot 1; the bank holds 1'"
+check "chat: what is not held" grep -q 'no document "none": /list shows' "$dir/err"
+check "chat: no command" grep -q 'no command /no: /help' "$dir/err"
+check "chat: /sources" sh -c "! grep -q '%.* Karr' '$dir/out'"
+check "chat: the end of input does not end a document" sh -c "tail -1 '$dir/out' | grep -qx learned && ./run list --bank '$dir/o4' 2> /dev/null | cut -f2 | tail -1 | grep -qx Cut"
+for mark in '?' '\330\237' '\357\274\237' '\315\276'; do
+    printf "Who was Karr$mark\n" | run chat --model "$dir/m" --bank "$dir/o4" > "$dir/mark" 2> /dev/null
+    [ -f "$dir/mark1" ] || cp "$dir/mark" "$dir/mark1"
+    check "chat: the mark $mark is no question mark" cmp "$dir/mark" "$dir/mark1"
+done
 ./run chat --model "$dir/m" --bank "$dir/o3" < "$dir/lines2" > "$dir/out" 2> "$dir/err"
 check "chat tells by its status what it left out" [ $? = 1 ]
 check "chat leaves out what is no text" sh -c "grep -c 'left out' '$dir/err' | grep -qx 2 && ! grep -q '^learned' '$dir/out'"
@@ -426,6 +445,26 @@ refused 2 "no option -docs" ./run eval --model "$dir/m" --data data/elements/tes
 refused 2 "no use for" ./run eval --model "$dir/m" --data data/elements/test.jsonl 4
 refused 2 "no use for" ./run inspect "$dir/b" "$dir/m"
 refused 2 "takes no value" ./run list --bank "$dir/b" --json=1
+# ---- look: a picture of one answer
+for kind in html svg; do
+    check "look, $kind" run look --model "$dir/m" --bank "$dir/b" "Who was <Karr> & \"Karr\"?" --data data/elements/test.jsonl --out "$dir/look.$kind"
+    check "look, $kind: the question's name" grep -q 'aria-label="Who was &lt;Karr&gt; &amp; &quot;Karr&quot;?"' "$dir/look.$kind"
+    check "look, $kind: a part is missing" sh -c "grep -c 'Which documents does\|Where were the\|model look at when\|likely at each' '$dir/look.$kind' | grep -qx 4"
+    check "look, $kind: the text of the document" sh -c "! grep -q 'keeps no text' '$dir/look.$kind' && grep -q 'vector 1<' '$dir/look.$kind'"
+    check "look, $kind: anything from elsewhere" sh -c "! sed 's,http://www.w3.org/2000/svg,,' '$dir/look.$kind' | grep -q 'http\|src=\|<script'"
+done
+check "look: words are not explained" grep -q '<dt>prefix</dt>' "$dir/look.html"
+check "look without the text" run look --model "$dir/m" --bank "$dir/b" "Who was Karr?" --out "$dir/look.svg"
+check "look: it keeps no text" grep -q 'keeps no text' "$dir/look.svg"
+printf '{"title": "K", "text": "Karr sold salt."}\n{"title": "Z", "text": "Zoll sold zzz."}\n' > "$dir/look.jsonl"
+head -1 "$dir/look.jsonl" > "$dir/look1.jsonl"
+check "a bank of one" run learn --model "$dir/m" --bank "$dir/look.b" "$dir/look1.jsonl"
+check "look at one document" run look --model "$dir/m" --bank "$dir/look.b" "Who was Karr?" --data "$dir/look.jsonl" --out "$dir/look.svg"
+check "look: the text of another" sh -c "! grep -q '>[^<]*z[^<]*</text>' '$dir/look.svg'"
+refused 2 "needs a question" ./run look --model "$dir/m" --bank "$dir/b" --out "$dir/look.svg"
+refused 1 "no question to look at" ./run look --model "$dir/m" --bank "$dir/b" "" --out "$dir/look.svg"
+refused 2 "out is missing" ./run look --model "$dir/m" --bank "$dir/b" "Who was Karr?"
+refused 1 "no/such" ./run look --model "$dir/m" --bank "$dir/b" "Who was Karr?" --out "$dir/no/such.svg"
 # ---- an option that a command does not use: each of them that has one, a few that it might have
 for row in "learn --docs 4" "ask --out x" "list --docs 4" "list --threads 2" "forget --model x" "chat --data x" \
     "eval --top 3" "table --docs 4" "table --memory gold" "inspect --json" "people --threads=2"; do
