@@ -61,6 +61,11 @@ static void put_open(FILE *f, const char *kind, const char *const *names, const 
     }
 }
 
+static void put_rect(FILE *f, double x, double y, double wide, double high) {
+    static const char *const names[4] = {"x", "y", "width", "height"};
+    put_open(f, "rect", names, (const double[]){x, y, wide, high});
+}
+
 static void put_line(FILE *f, double x1, double y1, double x2, double y2, const char *color,
                      int width) {
     static const char *const names[4] = {"x1", "y1", "x2", "y2"};
@@ -254,15 +259,8 @@ int svg_bars(const char *path, const char *title, const char *ylabel, const char
         double middle = LEFT + slot * (i + 0.5), v = is_drawn(values[i]) ? values[i] : 0;
         double end = place(&y, v, BOTTOM, TOP);
         put_name(f, middle, BOTTOM + 20, names[i], (size_t)(slot / 7));
-        fputs("<rect x=\"", f);
-        put_number(f, middle - slot * 0.3, 1);
-        fputs("\" y=\"", f);
-        put_number(f, end < zero ? end : zero, 1);
-        fputs("\" width=\"", f);
-        put_number(f, slot * 0.6, 1);
-        fputs("\" height=\"", f);
-        put_number(f, end < zero ? zero - end : end - zero, 1);
-        fprintf(f, "\" fill=\"%s\"/>\n<text text-anchor=\"middle\" x=\"", colors[0]);
+        put_rect(f, middle - slot * 0.3, end < zero ? end : zero, slot * 0.6, fabs(end - zero));
+        fprintf(f, " fill=\"%s\"/>\n<text text-anchor=\"middle\" x=\"", colors[0]);
         put_number(f, middle, 1);
         fputs("\" y=\"", f);
         put_number(f, (end < zero ? end : zero) - 5, 1);
@@ -350,8 +348,7 @@ static double opacity(double share) {
 }
 
 static void put_weight(FILE *f, double x, double y, double wide, double high, double share) {
-    static const char *const names[4] = {"x", "y", "width", "height"};
-    put_open(f, "rect", names, (const double[]){x, y, wide, high});
+    put_rect(f, x, y, wide, high);
     fputs(" class=\"w\" fill-opacity=\"", f);
     put_number(f, opacity(share), 2);
     fputs("\"><title>", f);
@@ -360,8 +357,7 @@ static void put_weight(FILE *f, double x, double y, double wide, double high, do
 }
 
 static void page_box(const SvgPage *p, double x, double y, double wide, double high) {
-    static const char *const names[4] = {"x", "y", "width", "height"};
-    put_open(p->f, "rect", names, (const double[]){x, y, wide, high});
+    put_rect(p->f, x, y, wide, high);
     fputs(" class=\"l\"/>\n", p->f);
 }
 
@@ -422,8 +418,7 @@ void page_bars(SvgPage *p, const char *const *names, const double *shares, int n
     double wide = (PAGE - SIDE - 10) / (double)columns;
     for (int i = 0; i < n * columns; i++) {
         double x = SIDE + i % columns * wide, y = p->y + i / columns * 18 + 4;
-        static const char *const box[4] = {"x", "y", "width", "height"};
-        put_open(p->f, "rect", box, (const double[]){x, y, (wide - 70) * shares[i], 14});
+        put_rect(p->f, x, y, (wide - 70) * shares[i], 14);
         fputs(" class=\"w\" fill-opacity=\"0.4\"/>\n", p->f);
         put_label(p->f, x + 4, y + 11, "start", names[i], strlen(names[i]));
         fputs("<text text-anchor=\"end\" x=\"", p->f);
