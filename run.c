@@ -907,7 +907,8 @@ static void command_look(void) {
     look_prefix(page, &look, &q);
     look_likely(page, &look);
     if (page_end(page, look_words, err) != 0) die("%s", err);
-    printf("%s\n", out_path);
+    puts(out_path);
+    warn_cut();
     bank_free(b);
 }
 
