@@ -51,6 +51,11 @@ VECTORS = tests/vectors
 TWIN    = /usr/bin/python3 -B tests/reference
 vectors:
 	@$(AGAIN) vectors-double WIDTH=$(if $(filter double,$(REAL)),F64) REAL=double
+ifneq ($(REAL),double)
+	@$(AGAIN) vectors-bits
+endif
+vectors-bits: $(B)/tests/vectors/test_vectors
+	@$< --bits $(VECTORS)
 vectors-double: $(VECTOR)
 	@mkdir -p $(VECTORS); $< $(VECTORS) $(WIDTH)
 twin:
@@ -125,6 +130,6 @@ $(PAPER_PAIRS): paper-%:
 paper-designs: paper-lm-people
 	@$(PAPER_STEP) designs
 
-.PHONY: test test-numbers test-double mutants faults vectors vectors-double twin twin-exchange \
-        exchange64 fuzz fuzz-run golden platforms bench paper paper-designs paper-double \
-        $(PAPER_PAIRS)
+.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits twin \
+        twin-exchange exchange64 fuzz fuzz-run golden platforms bench paper paper-designs \
+        paper-double $(PAPER_PAIRS)

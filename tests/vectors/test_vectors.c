@@ -1,10 +1,12 @@
 /* test_vectors.c - the vector files of tests/vectors once more: reads each case's inputs, computes,
- * and compares every output and every gradient.  ops, tiny and odd are our own, by `make vectors`;
- * torch_ops and torch were drawn and computed by tests/reference/check_torch.py. */
+ * and compares every output and every gradient.  torch_ops and torch were drawn and computed by
+ * tests/reference/check_torch.py, the others are our own, by `make vectors`.
+ *   test_vectors [SCRATCH]      SCRATCH: a folder for files
+ *   test_vectors --bits DIR     writes DIR/bits.safetensors: what the float build makes of the cases
+ *                               in DIR that have bits (make vectors) */
 #include "vectors.h"
 #include "tests/unit/check.h"
 #include <math.h>
-#include <stdlib.h>
 
 /* Of a tensor's largest number.  The files are rounded to 32 bits: half of 2^-24 at most. */
 #ifdef MAC_DOUBLE
@@ -14,8 +16,20 @@
 #endif
 #define SMALL 1e-6          /* share of the case's largest gradient below which there is rounding */
 
-static const char *const files[] = {"ops", "tiny", "odd", "torch_ops", "torch"};
+/* Bits are promised in float, and without fused operations. */
+#ifdef MAC_FAST
+#define PROMISED 0
+#else
+#define PROMISED FLOATS
+#endif
+
+static const char *const files[] = {"ops",     "tiny",    "odd",      "torch_ops", "torch",
+                                    "program", NULL};
+static const char *folder = "tests/vectors";
 static Tape *tp;
+static StFile *bits;        /* of the float build; NULL: not open, or written at present */
+static StWriter *writer;    /* of bits; NULL: not written */
+static int n_bits;          /* tensors of bits that were compared */
 
 /* ==== reading a case ========================================================================= */
 /* A tensor of the file as a parameter of ps, NULL when the file has none of this name. */
@@ -62,7 +76,7 @@ static int read_weights(StFile *f, Case *c) {
 }
 
 /* ==== comparing ============================================================================== */
-typedef struct { StFile *f; int found; double largest, worst; } Compare;
+typedef struct { StFile *f; int found, bits; double largest, worst; } Compare;
 
 static double largest_of(const real *x, size_t n) {
     double most = 0;
@@ -81,13 +95,28 @@ static void find_largest(void *ctx, const char *name, const real *x, int ndim, c
     if (size > c->largest) c->largest = size;
 }
 
+/* The float build's own numbers, which must be the same to the last bit. */
+static void compare_bits(const char *name, const real *x, const Tensor *shape) {
+    Params ps = {NULL, 0};
+    const Tensor *want = bits ? read_tensor(bits, name, &ps, "want") : NULL;
+    size_t n = numel(shape), same = 0;
+    while (want && numel(want) == n && same < n && x[same] == want->data[same]) same++;
+    CHECK(same == n, "%s[%d] is %.9g: not the bits of the file", name, (int)same,
+          same < n ? (double)x[same] : 0);
+    n_bits++;
+    params_free(&ps);
+}
+
 /* A parameter whose gradient the file leaves out has the gradient 0. */
 static void compare(void *ctx, const char *name, const real *x, int ndim, const int *shape) {
     Compare *c = ctx;
     Params ps = {NULL, 0};
     Tensor zero = {ndim, {1, 1, 1}, NULL, NULL}, *want = read_tensor(c->f, name, &ps, "want");
     for (int i = 0; i < ndim; i++) zero.shape[i] = shape[i];
+    if (c->bits) compare_bits(name, x, &zero);
+    int only_bits = !strncmp(strrchr(name, '/'), "/bits_", 6);
     size_t n = numel(&zero);
+    if (only_bits) return;
     CHECK(want || strstr(name, "/d."), "%s is not in the file", name);
     CHECK(!want || numel(want) == n, "%s has another size", name);
     if (!want || numel(want) == n) {
@@ -104,6 +133,12 @@ static void compare(void *ctx, const char *name, const real *x, int ndim, const 
     params_free(&ps);
 }
 
+/* An output for bits.safetensors. */
+static void add_bits(void *ctx, const char *name, const real *x, int ndim, const int *shape) {
+    (void)ctx;
+    st_add(writer, name, x, ndim, shape);
+}
+
 static double run_case(StFile *f, Case *c, int n_tensors) {
     const Kind *k = kind_find(c->kind);
     CHECK(k != NULL, "there is no kind of case \"%s\"", c->kind);
@@ -114,7 +149,9 @@ static double run_case(StFile *f, Case *c, int n_tensors) {
     int ran = case_backward(tp, c);
     CHECK(ran == 0, "%s/%s: %s", c->kind, c->name, tape_error(tp));
     if (ran != 0) return 0;
-    Compare cmp = {f, 0, 0, 0};
+    if (writer && k->bits) case_visit_made(c, add_bits, NULL);
+    if (writer) return 0;
+    Compare cmp = {f, 0, k->bits && bits, 0, 0};
     case_visit_made(c, find_largest, &cmp);
     case_visit_made(c, compare, &cmp);
     CHECK(given + cmp.found == n_tensors, "%s/%s has %d tensors, %d of them known", c->kind,
@@ -125,7 +162,7 @@ static double run_case(StFile *f, Case *c, int n_tensors) {
 /* ==== a file ================================================================================= */
 static StFile *open_vectors(const char *name) {
     char path[MAC_ERR], err[MAC_ERR];
-    snprintf(path, sizeof path, "tests/vectors/%s", name);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     StFile *f = st_open(path, err);
     CHECK(f != NULL, "%s", err);
     return f;
@@ -169,18 +206,37 @@ static void run_file(const char *file) {
                 break;
         double off = run_case(f, &c, n);
         if (!(off <= worst)) worst = off;
-        case_free(&c);
+        if (!writer) case_free(&c); /* else st_write, which ends this, needs it */
         cases++;
     }
-    CHECK(cases > 5, "%s: only %d cases", file, cases);
-    printf("  %-12s %3d cases, worst error %.1e\n", file, cases, worst);
+    CHECK(cases > 0, "%s: no cases", file);
+    if (!writer) printf("  %-12s %3d cases, worst error %.1e\n", file, cases, worst);
     st_close(f);
     model_free(m);
 }
 
-int main(void) {
+static int write_bits(void) {
+    char path[MAC_ERR], err[MAC_ERR];
+    writer = need(st_new());
+    st_add_meta(writer, "format", "mac-vectors");
+    for (int i = 0; files[i]; i++) run_file(files[i]);
+    snprintf(path, sizeof path, "%s/bits.safetensors", folder);
+    if (st_write(writer, path, err) != 0) die("%s", err);
+    return n_failed != 0;
+}
+
+int main(int argc, char **argv) {
     tp = tape_new(0);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) run_file(files[i]);
+    if (argc > 1) scratch = argv[argc - 1];
+    if (argc > 2 && !strcmp(argv[1], "--bits")) {
+        folder = scratch;
+        return write_bits();
+    }
+    if (PROMISED) bits = open_vectors("bits.safetensors");
+    for (int i = 0; files[i]; i++) run_file(files[i]);
+    CHECK(!bits || n_bits == st_count(bits), "bits.safetensors: %d tensors, %d of them made",
+          bits ? st_count(bits) : 0, n_bits);
+    st_close(bits);
     tape_free(tp);
     return check_done("test_vectors");
 }

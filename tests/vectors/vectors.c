@@ -4,9 +4,6 @@
  *   vectors DIR         F32, what the project keeps (make vectors)
  *   vectors DIR F64     unrounded (make vectors REAL=double) */
 #include "vectors.h"
-#include "data/program.h"
-#include <stdarg.h>
-#include <stdlib.h>
 
 #ifndef MAC_DOUBLE
 #error "vectors are made with numbers of 64 bits: make vectors"
@@ -389,14 +386,21 @@ static const MacConfig odd = {.V = 19, .S = 25, .d = 9, .L = 2, .H = 1, .e = 11,
                               .enc_H = 1, .enc_dh = 5, .enc_ff = 13, .T = 3, .P = 2, .agg_B = 3,
                               .agg_H = 1, .agg_dh = 7, .pre_ff = 4, .D = 13, .Q = 4, .A = 4};
 
-static Model *random_model(const char *name, const MacConfig *config, uint64_t seed) {
+/* Its weights are rounded to 32 bits; `noise` is added, so that gains and biases, too, tell
+ * themselves apart. */
+static Model *random_model(const MacConfig *config, uint64_t seed, double noise) {
     Model *m = need(model_new(config, seed));
-    char path[MAC_NAME], number_text[32];
-    for (int i = 0; i < m->ps.n; i++) { /* gains and biases, too, must tell themselves apart */
+    for (int i = 0; i < m->ps.n; i++) {
         Tensor *t = &m->ps.p[i]->t;
         for (size_t j = 0; j < numel(t); j++)
-            t->data[j] = (real)(float)(t->data[j] + drawn(&seed, 0.1));
+            t->data[j] = (real)(float)(t->data[j] + (noise > 0 ? drawn(&seed, noise) : 0));
     }
+    return m;
+}
+
+static void write_model(const char *name, Model *m) {
+    char path[MAC_NAME], number_text[32];
+    const Gate *g = &m->gate;
     file_begin("mac-model-2");
     for (const MacField *f = mac_fields; f->name; f++) {
         int x;
@@ -404,20 +408,30 @@ static Model *random_model(const char *name, const MacConfig *config, uint64_t s
         snprintf(number_text, sizeof number_text, "%d", x);
         if (x) st_add_meta(writer, f->name, number_text);
     }
+    if (g->R) {
+        add_tensor(NULL, "gate.strangers", g->strangers, 3, (int[]){g->R, m->c.T, m->c.d});
+        add_tensor(NULL, "gate.vectors", g->t, 1, (int[]){g->F});
+        add_tensor(NULL, "gate.fit", g->fit, 1, (int[]){3});
+    }
     visit_params(&m->ps, 0, "", add_tensor, NULL);
     snprintf(path, sizeof path, "%s_model", name);
     file_end(path);
-    return m;
+}
+
+/* A file of cases for a model, which has a file of its own. */
+static void model_file_begin(const char *name, Model *m) {
+    char model[MAC_NAME];
+    write_model(name, m);
+    file_begin("mac-vectors");
+    snprintf(model, sizeof model, "%s_model.safetensors", name);
+    st_add_meta(writer, "model", model);
 }
 
 static void model_vectors(const char *name, const MacConfig *config, uint64_t seed) {
-    Model *m = random_model(name, config, seed);
+    Model *m = random_model(config, seed, 0.1);
     Texts t;
     texts(&t, config, seed);
-    file_begin("mac-vectors");
-    char model[MAC_NAME];
-    snprintf(model, sizeof model, "%s_model.safetensors", name);
-    st_add_meta(writer, "model", model);
+    model_file_begin(name, m);
     lm(m, &t), encoders(m, &t), aggregator(m, &t);
     loss(m, &t, "one_document", 1, 4, 0, 0, 0), loss(m, &t, "paper", 4, 4, 0, 0, 0);
     loss(m, &t, "guided", 2, 4, 0.125, 0, 0), loss(m, &t, "dropped", 2, 2, 0.125, 0, 0);
@@ -427,13 +441,157 @@ static void model_vectors(const char *name, const MacConfig *config, uint64_t se
     model_free(m);
 }
 
+/* ==== levels 4 to 9: no gradients ============================================================ */
+/* `text` has n bytes, and others than the last may be 0. */
+static void bytes(Case *c, const char *name, const char *text, size_t n) {
+    int x[1024];
+    for (size_t i = 0; i < n; i++) x[i] = (unsigned char)text[i];
+    constants(c, name, (int)n, x);
+}
+#define TEXT(c, name, text) bytes(c, name, text, sizeof text) /* a 0 at its end, as C has it */
+
+static void word_in(Case *c, const char *name, uint64_t x) {
+    const int w[4] = {x & 0xffff, x >> 16 & 0xffff, x >> 32 & 0xffff, x >> 48};
+    constants(c, name, 4, w);
+}
+
+static void fixed(Case *c, const char *name, int a, int b, int g, double scale) {
+    Tensor *t = draw(c, name, a, b, g);
+    for (size_t i = 0; i < numel(t); i++) t->data[i] = (real)(float)(scale * t->data[i]);
+    param_freeze(&c->in, name, 1);
+}
+
+static void schedule(Case *c, double lr, int warmup, int total, int cosine) {
+    constant(c, "lr", lr), constant(c, "warmup", warmup), constant(c, "total", total);
+    constant(c, "cosine", cosine);
+}
+
+static void rates(const char *name, int warmup, int total, int cosine) {
+    Case c = begin("rate", name, NULL);
+    schedule(&c, 0.0625, warmup, total, cosine), constant(&c, "n", 14), end(&c);
+}
+
+static void steps(const char *name, int n, double momentum) { /* some of them are clipped */
+    Case c = begin("steps", name, NULL);
+    fixed(&c, "W", 4, 3, 0, 0.5), fixed(&c, "b", 5, 0, 0, 0.5);
+    fixed(&c, "gW", n, 4, 3, 0.75), fixed(&c, "gb", n, 5, 0, 0.75);
+    schedule(&c, 0.03125, 3, 10, 1), constant(&c, "momentum", momentum);
+    constant(&c, "decay", 0.0625), constant(&c, "clip", 3), end(&c);
+}
+
+static void randoms(const char *name, uint64_t seed, int n, int below) {
+    Case c = begin("random", name, NULL);
+    word_in(&c, "seed", seed), constant(&c, "n", n), constant(&c, "below", below), end(&c);
+}
+
+static void sizes_in(Case *c, const MacConfig *s, uint64_t seed) {
+    int x[19];
+    for (int i = 0; i < 19; i++) memcpy(&x[i], (const char *)s + mac_fields[i].offset, sizeof x[i]);
+    constants(c, "sizes", 19, x), word_in(c, "seed", seed);
+}
+
+static void start(const char *name, const MacConfig *s, double sharp) {
+    Case c = begin("start", name, NULL);
+    sizes_in(&c, s, 7);
+    if (sharp > 0) constant(&c, "sharp", sharp);
+    end(&c);
+}
+
+static const int merges[] = {'a', 'n', ' ', 'i', 195, 188, 256, 'd', 'Z', 258, 260, 'r', '1', '9',
+                             ' ', 261, 263, 'i', 264, 'c'};
+#define MERGES ((int)(sizeof merges / sizeof *merges))
+
+static void tokens(const char *name, const char *text, size_t n) {
+    Case c = begin("tokens", name, NULL);
+    constants(&c, "merges", MERGES, merges), bytes(&c, "text", text, n), end(&c);
+}
+
+static void prompt(const char *name, int what, int most, const char *text) {
+    Case c = begin("prompt", name, NULL);
+    constants(&c, "merges", MERGES, merges), bytes(&c, "text", text, strlen(text) + 1);
+    constant(&c, "what", what), constant(&c, "most", most), end(&c);
+}
+
+static void hash(const char *name, const char *text) {
+    Case c = begin("hash", name, NULL);
+    bytes(&c, "text", text, strlen(text) + 1), end(&c);
+}
+
+static void text_vectors(void) {
+    static const char texts_in[] =
+        "In Zürich leben 434335 Menschen, und 1984 waren es 356860.\n\0"
+        "Zürich  liegt   am See; Zug\tund Zürich an zwei Seen.\r\n\0"
+        " and in 1984 and 19 and  and\0and";
+    Case c = begin("merges", "small", NULL);
+    TEXT(&c, "texts", texts_in), constant(&c, "vocab", 281), end(&c);
+    c = begin("merges", "until_none_comes_twice", NULL);
+    TEXT(&c, "texts", "abab ab\0xyxyxyx"), constant(&c, "vocab", 300), end(&c);
+#define TOKENS(name, text) tokens(name, text, sizeof text)
+    TOKENS("words", "Zürich and in 1984, an inn");
+    TOKENS("blanks", "  a  and\n\n in \t an ");
+    TOKENS("digits", "19198419 1 22333");
+    TOKENS("no_utf8", "\xff\xc3 \xbc\0\x80" "an");
+    TOKENS("long_run", "nananananananananananananananananananananananananananananananananananana");
+    prompt("document", 0, 12, "Zürich and"), prompt("document_cut", 0, 5, "Zürich 1984");
+    prompt("question", 1, 12, "who and"), prompt("question_cut", 1, 3, "where and in");
+    prompt("question_blanks", 1, 12, " \t in Zürich? \n");
+    prompt("question_digit", 1, 12, "in 19"), prompt("question_accent", 1, 12, "ça an\xc3\xa9");
+    prompt("question_mark", 1, 12, "An inn!"), prompt("question_far", 1, 12, "in \xe6\x97\xa5");
+    prompt("question_none", 1, 4, "  ");
+    prompt("answer", 2, 8, "in 1984"), prompt("answer_cut", 2, 4, "in Zürich an");
+    hash("none", ""), hash("a", "a"), hash("zurich", "Zürich"), hash("word", "Zürich!");
+    hash("words", "Zürich liegt am See.");
+}
+
+static void halves(void) { /* ties both ways, the least, subnormals, overflow, signs, infinity */
+    static const uint32_t bits[] = {
+        0, 0x80000000, 0x3f800000, 0x3f801000, 0x3f801001, 0x3f803000, 0x3f802fff, 0xbf801000,
+        0x477fe000, 0x477fefff, 0x477ff000, 0x7f7fffff, 0x7f800000, 0xff800000, 0x38800000,
+        0x387fffff, 0x387fe000, 0x387fd000, 0x33800000, 0x33000000, 0x33000001, 0x33c00000,
+        0xb3400000, 0x00000001, 0x3eaaaaab, 0xc2280000};
+    int n = sizeof bits / sizeof *bits, x[64];
+    Case c = begin("half", "plain", NULL);
+    for (int i = 0; i < n; i++) x[2 * i] = bits[i] & 0xffff, x[2 * i + 1] = (int)(bits[i] >> 16);
+    constants(&c, "x", 2 * n, x), end(&c);
+}
+
+static void bank(const char *name, int half, const char *forget, size_t n) {
+    Case c = begin("bank", name, NULL); /* the last text is there already */
+    TEXT(&c, "ids", "1\0b-2\0003\0004"), TEXT(&c, "titles", "Zürich\0\0A \"title\"\0again");
+    TEXT(&c, "texts", "Zürich.\0Zug\0Other\0Zug");
+    fixed(&c, "phi", 8, 3, 0, 1), constant(&c, "T", 2), constant(&c, "half", half);
+    word_in(&c, "model", 0x0123456789abcdefu), word_in(&c, "tokens", 0xfedcba9876543210u);
+    if (forget) bytes(&c, "forget", forget, n);
+    end(&c);
+}
+
+static void program_vectors(void) {
+    static const MacConfig least = {.V = 267, .S = 5, .d = 2, .L = 1, .H = 1, .e = 1, .enc_L = 1,
+                                    .enc_H = 1, .enc_dh = 1, .enc_ff = 1, .T = 1, .P = 1,
+                                    .agg_B = 1, .agg_H = 1, .agg_dh = 1, .pre_ff = 1, .D = 2,
+                                    .Q = 1, .A = 1};
+    file_begin("mac-vectors");
+    rates("cosine", 4, 12, 1), rates("constant", 4, 12, 0), rates("no_warmup", 0, 9, 1);
+    steps("one", 1, 0.9375), steps("ten", 10, 0.9375), steps("ten_adam", 10, 0);
+    randoms("small_seed", 1, 24, 10), randoms("large_seed", 0xfedcba9876543210u, 24, 100000);
+    start("plain", &tiny, 0), start("shared", &tiny, 8), start("odd", &odd, 0);
+    text_vectors();
+    halves();
+    bank("floats", 0, NULL, 0), bank("halves", 1, NULL, 0);
+    bank("one_forgotten", 1, "b-2", 4), bank("all_forgotten", 1, "3\0001\0b-2", 8);
+    Case c = begin("model_file", "least", NULL);
+    sizes_in(&c, &least, 7), constants(&c, "merges", MERGES, merges), end(&c);
+    file_end("program");
+}
+
 int main(int argc, char **argv) {
     program_begin("vectors");
     if (argc < 2 || argc > 3) die("usage: vectors DIR [F64]");
-    dir = argv[1], wide = argc == 3 && !strcmp(argv[2], "F64");
+    dir = scratch = argv[1], wide = argc == 3 && !strcmp(argv[2], "F64");
     tp = need(tape_new(0));
     ops();
     model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 32);
+    program_vectors();
     tape_free(tp);
     free(kept);
     return 0;

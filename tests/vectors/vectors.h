@@ -3,8 +3,10 @@
  * kind computes, and what its tensors are, stands in tests/vectors/README.md. */
 #ifndef VECTORS_H
 #define VECTORS_H
+#include "data/program.h"
 #include "mac.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MOST_OUT 8
@@ -17,7 +19,13 @@ typedef struct {
     int n_out;
     char out_name[MOST_OUT][16];
     Tensor *out[MOST_OUT];            /* those without a gradient are numbers to compare       */
+    Params made;                      /* outputs of the kinds of levels.h                      */
 } Case;
+typedef struct {
+    const char *kind, *inputs, *constants;   /* names; some of them may be absent in a case */
+    void (*run)(Tape *tp, Case *c);
+    int bits;                         /* bits.safetensors has what the float build makes       */
+} Kind;
 
 static size_t numel(const Tensor *t) {
     size_t n = 1;
@@ -217,10 +225,36 @@ static void run_step(Tape *tp, Case *c) {
     params_free(&ps);
 }
 
-typedef struct {
-    const char *kind, *inputs, *constants;   /* names; some of them may be absent in a case */
-    void (*run)(Tape *tp, Case *c);
-} Kind;
+/* ==== names under which files have numbers =================================================== */
+typedef void (*Visit)(void *ctx, const char *name, const real *x, int ndim, const int *shape);
+
+static void visit_as(const Case *c, const char *before, const char *name, const real *x, int ndim,
+                     const int *shape, Visit visit, void *ctx) {
+    char full[CASE_NAME];
+    snprintf(full, sizeof full, "%s/%s/%s%s", c->kind, c->name, before, name);
+    visit(ctx, full, x, ndim, shape);
+}
+
+/* Parameters, or their gradients, under their official names: each of a group by itself. */
+static void visit_params(const Params *ps, int grads, const char *before, Visit visit, void *ctx) {
+    for (int i = 0; i < ps->n; i++) {
+        const Param *p = ps->p[i];
+        const char *mark = strstr(p->name, "%d");
+        int grouped = mark != NULL, G = grouped ? p->t.shape[0] : 1;
+        size_t part = numel(&p->t) / (size_t)G;
+        for (int g = 0; g < G; g++) {
+            char name[CASE_NAME + 2 * MAC_NAME];
+            if (mark) snprintf(name, sizeof name, "%s%.*s%d%s", before, (int)(mark - p->name),
+                               p->name, g, mark + 2);
+            else snprintf(name, sizeof name, "%s%s", before, p->name);
+            visit(ctx, name, (grads ? p->t.grad : p->t.data) + (size_t)g * part,
+                  p->t.ndim - grouped, p->t.shape + grouped);
+        }
+    }
+}
+
+#include "levels.h"
+
 static const Kind kinds[] = {
     {"linear", "x W b", "in_out", run_linear},
     {"add", "a b", "scale", run_add},
@@ -247,7 +281,26 @@ static const Kind kinds[] = {
      "docs docs_n q q_n qa qa_n doc group n_grad guidance distill alike pad", run_loss},
     {"muon", "", "w mean g lr momentum decay clip", run_step},
     {"adam", "", "w mean square g lr decay clip steps_before", run_step},
-    {NULL, NULL, NULL, NULL}};
+    {"rate", "", "lr warmup total cosine n", run_rate, 1},
+    {"steps", "", "W b gW gb lr warmup total cosine momentum decay clip", run_steps, 1},
+    {"random", "", "seed n below", run_random, 1},
+    {"start", "", "sizes seed sharp", run_start, 1},
+    {"merges", "", "texts vocab", run_merges, 0},
+    {"tokens", "", "merges text", run_tokens, 0},
+    {"prompt", "", "merges text what most", run_prompt, 0},
+    {"answer", "", "q q_n context context_n context_doc phi half alone most beams groups penalty "
+     "select hierarchy sure", run_answer, 0},
+    {"versions", "", "phi bank", run_versions, 0},
+    {"gate", "", "strangers strangers_n docs docs_n q q_n doc", run_gate, 0},
+    {"half", "", "x", run_half, 0},
+    {"hash", "", "text", run_hash, 0},
+    {"fingerprint", "", "", run_fingerprint, 0},
+    {"bank", "", "T ids titles texts phi half model tokens forget", run_bank, 1},
+    {"model_file", "", "sizes seed merges", run_model_file, 1},
+    {"training", "",
+     "ids ids_n ids_doc asked docs docs_n q q_n qa qa_n doc group n_grad guidance distill alike "
+     "lm_steps steps lr_lm lr_mac warmup cosine momentum decay clip sharp", run_training, 1},
+    {NULL, NULL, NULL, NULL, 0}};
 
 static const Kind *kind_find(const char *name) {
     const Kind *k = kinds;
@@ -283,33 +336,6 @@ static int case_backward(Tape *tp, Case *c) {
     return loss ? tape_backward(tp, loss) : 0;
 }
 
-typedef void (*Visit)(void *ctx, const char *name, const real *x, int ndim, const int *shape);
-
-static void visit_as(const Case *c, const char *before, const char *name, const real *x, int ndim,
-                     const int *shape, Visit visit, void *ctx) {
-    char full[CASE_NAME];
-    snprintf(full, sizeof full, "%s/%s/%s%s", c->kind, c->name, before, name);
-    visit(ctx, full, x, ndim, shape);
-}
-
-/* Parameters, or their gradients, under their official names: each of a group by itself. */
-static void visit_params(const Params *ps, int grads, const char *before, Visit visit, void *ctx) {
-    for (int i = 0; i < ps->n; i++) {
-        const Param *p = ps->p[i];
-        const char *mark = strstr(p->name, "%d");
-        int grouped = mark != NULL, G = grouped ? p->t.shape[0] : 1;
-        size_t part = numel(&p->t) / (size_t)G;
-        for (int g = 0; g < G; g++) {
-            char name[CASE_NAME + 2 * MAC_NAME];
-            if (mark) snprintf(name, sizeof name, "%s%.*s%d%s", before, (int)(mark - p->name),
-                               p->name, g, mark + 2);
-            else snprintf(name, sizeof name, "%s%s", before, p->name);
-            visit(ctx, name, (grads ? p->t.grad : p->t.data) + (size_t)g * part,
-                  p->t.ndim - grouped, p->t.shape + grouped);
-        }
-    }
-}
-
 /* What the code under test makes of it: outputs, gradients of inputs and of parameters. */
 static void case_visit_made(const Case *c, Visit visit, void *ctx) {
     for (int i = 0; i < c->n_out; i++) {
@@ -323,11 +349,16 @@ static void case_visit_made(const Case *c, Visit visit, void *ctx) {
     }
     char before[CASE_NAME];
     snprintf(before, sizeof before, "%s/%s/d.", c->kind, c->name);
-    if (c->m) visit_params(&c->m->ps, 1, before, visit, ctx);
+    if (c->m && c->n_out) visit_params(&c->m->ps, 1, before, visit, ctx);
+    for (int i = 0; i < c->made.n; i++) {
+        const Param *p = c->made.p[i];
+        visit_as(c, "", p->name, p->t.data, p->t.ndim, p->t.shape, visit, ctx);
+    }
 }
 
 static void case_free(Case *c) {
     params_free(&c->in);
     params_free(&c->weight);
+    params_free(&c->made);
 }
 #endif
