@@ -81,9 +81,9 @@ static MacConfig sizes(Case *c) {
 }
 
 /* ==== level 4: the optimizer ================================================================= */
-static real rate(Case *c, const char *lr, int step) {
+static real rate(Case *c, int step) {
     LrKind kind = number(c, "cosine") > 0 ? LR_COSINE : LR_CONSTANT;
-    return lr_schedule(kind, (real)number(c, lr), step, (int)number(c, "warmup"),
+    return lr_schedule(kind, (real)number(c, "lr"), step, (int)number(c, "warmup"),
                        (int)number(c, "total"));
 }
 
@@ -91,7 +91,7 @@ static void run_rate(Tape *tp, Case *c) {
     int n = (int)number(c, "n");
     real *to = made(c, "rate", n, 0);
     (void)tp;
-    for (int i = 0; i < n; i++) to[i] = rate(c, "lr", i);
+    for (int i = 0; i < n; i++) to[i] = rate(c, i);
 }
 
 static Adam optimizer(Case *c) {
@@ -116,7 +116,7 @@ static void run_steps(Tape *tp, Case *c) {
     for (int i = 0; i < n; i++) {
         memcpy(w->grad, gW->data + (size_t)i * nW, nW * sizeof(real));
         memcpy(v->grad, gb->data + (size_t)i * nb, nb * sizeof(real));
-        rates[i] = o.lr = rate(c, "lr", i);
+        rates[i] = o.lr = rate(c, i);
         norm[i] = adam_step(&ps, &o);
     }
     made_copy(c, "W_next", w->data, R, C), made_copy(c, "W_mean", ps.p[0]->m, R, C);
@@ -329,41 +329,30 @@ static void run_model_file(Tape *tp, Case *c) {
 }
 
 /* ==== level 9: a training ==================================================================== */
-typedef struct { Model *m; Tape *tp; Adam o; real *loss, *norm; int at; } Trained;
-
-static void train_steps(Trained *t, Case *c, const Kind *k, int steps, const char *lr) {
-    for (int i = 0; i < steps; i++, t->at++) {
-        Case part = {.m = t->m, .in = c->in};
-        tape_reset(t->tp);
-        k->run(t->tp, &part);
-        if (!part.out[0] || tape_backward(t->tp, part.out[0]) != 0) die("%s", tape_error(t->tp));
-        LrKind kind = number(c, "cosine") > 0 ? LR_COSINE : LR_CONSTANT;
-        t->o.lr = lr_schedule(kind, (real)number(c, lr), i, (int)number(c, "warmup"), steps);
-        t->loss[t->at] = part.out[0]->data[0];
-        t->norm[t->at] = adam_step(&t->m->ps, &t->o);
-    }
-}
-
 static void run_training(Tape *tp, Case *c) {
-    static const Kind lm = {"lm_loss", "", "", run_lm_loss}, mac = {"loss", "", "", run_loss};
-    int lm_steps = (int)number(c, "lm_steps"), steps = (int)number(c, "steps");
-    Trained t = {.m = need(model_new(&c->m->c, 1)), .tp = need(tape_new(0)), .o = optimizer(c)};
-    t.loss = made(c, "losses", lm_steps + steps, 0);
-    t.norm = made(c, "norms", lm_steps + steps, 0);
-    real *state = FLOATS ? made(c, "bits_states", 3, 4) : need(tape_alloc(tp, 12 * sizeof(real)));
-    for (int i = 0; i < t.m->ps.n; i++)
-        memcpy(t.m->ps.p[i]->t.data, c->m->ps.p[i]->t.data,
-               numel(&t.m->ps.p[i]->t) * sizeof(real));
-    param_freeze(&t.m->ps, "", 1), param_freeze(&t.m->ps, "base_lm.", 0);
-    train_steps(&t, c, &lm, lm_steps, "lr_lm");
-    put_word(state, model_fingerprint(t.m));
-    param_freeze(&t.m->ps, "", 0), param_freeze(&t.m->ps, "base_lm.", 1);
-    model_share_start(t.m, (real)number(c, "sharp"));
-    put_word(state + 4, model_fingerprint(t.m));
-    t.o = optimizer(c);
-    train_steps(&t, c, &mac, steps, "lr_mac");
-    put_word(state + 8, model_fingerprint(t.m));
-    tape_free(t.tp);
-    model_free(t.m);
+    int steps = (int)number(c, "total"), lm = in(c, "ids") != NULL; /* else the stage mac */
+    Model *m = need(model_new(&c->m->c, 1));
+    Tape *own = need(tape_new(0));
+    Adam o = optimizer(c);
+    real *losses = made(c, "losses", steps, 0), *norms = made(c, "norms", steps, 0);
+    (void)tp;
+    for (int i = 0; i < m->ps.n; i++)
+        memcpy(m->ps.p[i]->t.data, c->m->ps.p[i]->t.data, numel(&m->ps.p[i]->t) * sizeof(real));
+    param_freeze(&m->ps, "", lm), param_freeze(&m->ps, "base_lm.", !lm);
+    if (number(c, "sharp") > 0) model_share_start(m, (real)number(c, "sharp"));
+    if (FLOATS) made_word(c, "bits_start", model_fingerprint(m));
+    for (int i = 0; i < steps; i++) {
+        Case step = {.m = m, .in = c->in};
+        tape_reset(own);
+        if (lm) run_lm_loss(own, &step);
+        else run_loss(own, &step);
+        if (tape_backward(own, step.out[0]) != 0) die("%s", tape_error(own));
+        o.lr = rate(c, i);
+        losses[i] = step.out[0]->data[0];
+        norms[i] = adam_step(&m->ps, &o);
+    }
+    if (FLOATS) made_word(c, "bits_end", model_fingerprint(m));
+    tape_free(own);
+    model_free(m);
 }
 #endif

@@ -239,6 +239,8 @@ static void step(const char *kind, const char *name, int R, int C, int more, dou
     Case c = begin(kind, name, NULL);
     int adam = kind[0] == 'a';
     draw(&c, "w", R, C, more), draw(&c, "mean", R, C, more), draw(&c, "g", R, C, more);
+    for (int i = 0; !strcmp(name, "nothing") && i < 2; i++)
+        memset(c.in.p[1 + i]->t.data, 0, numel(&c.in.p[1 + i]->t) * sizeof(real));
     if (adam) {
         Tensor *v = draw(&c, "square", R, C, 0);
         for (size_t i = 0; i < numel(v); i++) v->data[i] *= v->data[i];
@@ -273,6 +275,7 @@ static void ops(void) {
     for (size_t i = 0; i < sizeof attends / sizeof *attends; i++) attention(&attends[i]);
     step("muon", "wide", 3, 7, 0, 0, 0), step("muon", "tall", 6, 4, 0, 0.125, 1);
     step("muon", "grouped", 2, 4, 3, 0.125, 1); /* two of [4,3] */
+    step("muon", "nothing", 2, 3, 0, 0.125, 1); /* no mean, no gradient: it decays */
     step("adam", "plain", 3, 5, 0, 0, 0), step("adam", "decayed_clipped", 2, 4, 0, 0.125, 1);
     file_end("ops");
 }
@@ -329,6 +332,8 @@ static void lm(Model *m, const Texts *t) {
     x = begin("lm_loss", "first_asked", m); /* what stands first is never predicted */
     for (int b = 0, first = 0; b < 3; first += t->qa[b++].n) asked[first] = 1;
     sequence(&x, "ids", 3, t->qa), constants(&x, "asked", at, asked), end(&x);
+    x = begin("lm_loss", "one_token_alike", m); /* nothing to predict in the second: it counts as 0 */
+    sequence(&x, "ids", 2, t->docs), constant(&x, "alike", 1), end(&x);
     x = begin("lm_loss", "answers_alike", m);
     draw(&x, "prefix", rows, c->d, 0), sequence(&x, "ids", 3, t->qa);
     constants(&x, "asked", at, asked), constant(&x, "alike", 1);
@@ -388,8 +393,9 @@ static const MacConfig odd = {.V = 19, .S = 25, .d = 9, .L = 2, .H = 1, .e = 11,
 
 /* Its weights are rounded to 32 bits; `noise` is added, so that gains and biases, too, tell
  * themselves apart. */
-static Model *random_model(const MacConfig *config, uint64_t seed, double noise) {
+static Model *random_model(const MacConfig *config, uint64_t seed, double sharp, double noise) {
     Model *m = need(model_new(config, seed));
+    if (sharp > 0) model_share_start(m, (real)sharp);
     for (int i = 0; i < m->ps.n; i++) {
         Tensor *t = &m->ps.p[i]->t;
         for (size_t j = 0; j < numel(t); j++)
@@ -428,7 +434,7 @@ static void model_file_begin(const char *name, Model *m) {
 }
 
 static void model_vectors(const char *name, const MacConfig *config, uint64_t seed) {
-    Model *m = random_model(config, seed, 0.1);
+    Model *m = random_model(config, seed, 0, 0.1);
     Texts t;
     texts(&t, config, seed);
     model_file_begin(name, m);
@@ -556,10 +562,12 @@ static void halves(void) { /* ties both ways, the least, subnormals, overflow, s
 }
 
 static void bank(const char *name, int half, const char *forget, size_t n) {
+    uint64_t r = 1; /* the same vectors in each case */
     Case c = begin("bank", name, NULL); /* the last text is there already */
     TEXT(&c, "ids", "1\0b-2\0003\0004"), TEXT(&c, "titles", "Zürich\0\0A \"title\"\0again");
     TEXT(&c, "texts", "Zürich.\0Zug\0Other\0Zug");
     fixed(&c, "phi", 8, 3, 0, 1), constant(&c, "T", 2), constant(&c, "half", half);
+    for (int i = 0; i < 24; i++) in(&c, "phi")->data[i] = drawn(&r, 1);
     word_in(&c, "model", 0x0123456789abcdefu), word_in(&c, "tokens", 0xfedcba9876543210u);
     if (forget) bytes(&c, "forget", forget, n);
     end(&c);
@@ -584,6 +592,146 @@ static void program_vectors(void) {
     file_end("program");
 }
 
+/* ---- answers: n = T, three heads in the aggregator, a gate, two tokens with one embedding ---- */
+static const MacConfig asked = {.V = 23, .S = 27, .d = 8, .L = 2, .H = 2, .e = 6, .enc_L = 1,
+                                .enc_H = 2, .enc_dh = 3, .enc_ff = 9, .T = 8, .P = 2, .agg_B = 2,
+                                .agg_H = 3, .agg_dh = 4, .pre_ff = 7, .D = 13, .Q = 4, .A = 8};
+enum { TWIN = 5 };
+
+static Model *answering_model(uint64_t seed) {
+    Model *m = random_model(&asked, seed, 4, 0.1);
+    Gate *g = &m->gate;
+    int n = 4 * m->c.T * m->c.d;
+    *g = (Gate){.R = 4, .F = 2, .strangers = need(malloc((size_t)n * sizeof(real))),
+                .t = need(malloc(2 * sizeof(real))), .fit = {1.25, 0.5, 0.375}};
+    for (int i = 0; i < n; i++) g->strangers[i] = drawn(&seed, 1);
+    g->t[0] = 1, g->t[1] = 6;
+    real *wte = param_find(&m->ps, "base_lm.base_lm.transformer.wte.weight")->data;
+    real *last = param_find(&m->ps, "base_lm.base_lm.transformer.ln_f.weight")->data;
+    for (int i = 0; i < m->c.V * m->c.d; i++) wte[i] *= 4;
+    for (int i = 0; i < m->ps.n; i++) { /* and the memory says little */
+        Tensor *w = &m->ps.p[i]->t;
+        for (size_t j = 0; strstr(m->ps.p[i]->name, ".attn.c_") && j < numel(w); j++)
+            w->data[j] *= 3;
+    }
+    for (int i = 0; i < m->c.d; i++) last[i] = drawn(&seed, 1); /* else a token follows itself */
+    memcpy(wte + (TWIN + 1) * m->c.d, wte + TWIN * m->c.d, (size_t)m->c.d * sizeof(real));
+    return m;
+}
+
+/* `docs` documents of random vectors, or -1: no bank; B questions. */
+static Case answer(const char *name, Model *m, const Texts *t, int B, int docs) {
+    Case c = begin("answer", name, m);
+    sequence(&c, "q", B, t->q), constant(&c, "most", m->c.A);
+    if (docs > 0) fixed(&c, "phi", docs * m->c.T, m->c.d, 0, 1);
+    if (docs < 0) constant(&c, "alone", 1);
+    return c;
+}
+
+static void answer_with(const char *name, Model *m, const Texts *t, int docs, const char *option,
+                        int x) {
+    Case c = answer(name, m, t, 3, docs);
+    if (option) constant(&c, option, x);
+    end(&c);
+}
+
+/* Six beams in three groups. */
+static void diverse(const char *name, Model *m, const Texts *t, double penalty) {
+    Case c = answer(name, m, t, 3, 3);
+    constant(&c, "beams", 6), constant(&c, "groups", 3), constant(&c, "penalty", penalty), end(&c);
+}
+
+/* The first and the last document are the same, and receive the same. */
+static void same_documents(const char *name, Model *m, const Texts *t, int select) {
+    Case c = answer(name, m, t, 4, 5);
+    real *phi = in(&c, "phi")->data;
+    size_t n = (size_t)(m->c.T * m->c.d);
+    memcpy(phi + 4 * n, phi, n * sizeof *phi);
+    constant(&c, "select", select), end(&c);
+}
+
+static void gate(Model *m) { /* banks of one, of sixteen, and of half of 32 documents */
+    enum { N = 32 };
+    int tok[N * 8], doc[N];
+    Ids docs[N], q[N], strangers[5];
+    uint64_t r = 11;
+    for (int i = 0; i < N * 8; i++) tok[i] = 1 + rng_below(&r, m->c.V - 2);
+    for (int i = 0; i < N; i++) {
+        docs[i] = (Ids){tok + 8 * i, 3 + i % 5}, q[i] = (Ids){tok + 8 * i, 2 + i % 2};
+        doc[i] = i;
+        if (i < 5) strangers[i] = (Ids){tok + 8 * i + 3, 4};
+    }
+    Case c = begin("gate", "fitted", m);
+    sequence(&c, "strangers", 5, strangers), sequence(&c, "docs", N, docs);
+    sequence(&c, "q", N, q), constants(&c, "doc", N, doc), end(&c);
+}
+
+static void answer_vectors(uint64_t seed) {
+    Model *m = answering_model(seed);
+    Texts t;
+    texts(&t, &asked, seed);
+    model_file_begin("answers", m);
+    Case c = begin("expand", "as_many_as_vectors", m);
+    draw(&c, "phi", 2 * m->c.T, m->c.d, 0), end(&c);
+    answer_with("alone", m, &t, -1, NULL, 0);
+    c = answer("context", m, &t, 3, -1);
+    sequence(&c, "context", 3, t.docs), end(&c);
+    answer_with("greedy", m, &t, 4, NULL, 0), answer_with("empty_bank", m, &t, 0, NULL, 0);
+    answer_with("half", m, &t, 4, "half", 1), answer_with("beams", m, &t, 4, "beams", 4);
+    diverse("diverse", m, &t, 0.5), diverse("diverse_without_penalty", m, &t, 0);
+    answer_with("hierarchy", m, &t, 7, "hierarchy", 2);
+    answer_with("hierarchy_of_all", m, &t, 3, "hierarchy", 4);
+    answer_with("select", m, &t, 6, "select", 2), answer_with("select_all", m, &t, 3, "select", 3);
+    same_documents("select_ties", m, &t, 2), same_documents("select_first", m, &t, 1);
+    answer_with("sure", m, &t, 4, "sure", 1), answer_with("sure_empty", m, &t, 0, "sure", 1);
+    answer_with("chunks", m, &t, 150, NULL, 0), answer_with("chunks_select", m, &t, 150, "select", 3);
+    c = begin("versions", "plain", m);
+    fixed(&c, "phi", m->c.T, m->c.d, 0, 1), fixed(&c, "bank", 4 * m->c.T, m->c.d, 0, 1);
+    real *bank = in(&c, "bank")->data;
+    for (int i = 0; i < m->c.T * m->c.d; i++) /* the second is near, the third differs elsewhere */
+        bank[64 + i] = (real)(float)(in(&c, "phi")->data[i] + bank[64 + i] / 16),
+        bank[128 + i] = i / 8 == 1 || i / 8 == 6 ? in(&c, "phi")->data[i] : bank[128 + i];
+    end(&c);
+    gate(m);
+    c = begin("fingerprint", "model", m), end(&c);
+    file_end("answers");
+    model_free(m);
+}
+
+/* ---- a training: a batch of the LM, again and again; one of MAC ---- */
+static void training_end(Case *c, double lr, int total) {
+    constant(c, "alike", 1), schedule(c, lr, 5, total, 1), constant(c, "momentum", 0.9375);
+    constant(c, "decay", 0.0625), constant(c, "clip", 1), end(c);
+}
+
+static void training_vectors(uint64_t seed) {
+    static const int order[] = {1, 2, 3, 0, 4, 5}, doc[] = {0, 1, 2, 0};
+    Model *m = random_model(&tiny, seed, 0, 0);
+    Texts t;
+    Ids docs[DOCS], x[5];
+    int tok[5][32], n_doc[5], asked_of[160], at = 0;
+    texts(&t, &tiny, seed);
+    for (int i = 0; i < DOCS; i++) docs[i] = t.docs[order[i]];
+    for (int b = 0; b < 5; b++) { /* document and question; the last two: a question alone */
+        Ids d = b < 3 ? t.docs[doc_of[b]] : (Ids){NULL, 0}, qa = t.qa[b];
+        if (d.n) memcpy(tok[b], d.id, (size_t)d.n * sizeof(int));
+        memcpy(tok[b] + d.n, qa.id, (size_t)qa.n * sizeof(int));
+        x[b] = (Ids){tok[b], d.n + qa.n}, n_doc[b] = d.n;
+        for (int i = 0; i < x[b].n; i++) asked_of[at++] = b == 2 || b == 4 || i >= d.n + t.q[b].n;
+    }
+    model_file_begin("training", m);
+    Case c = begin("training", "lm", m);
+    sequence(&c, "ids", 5, x), constants(&c, "ids_doc", 5, n_doc);
+    constants(&c, "asked", at, asked_of), training_end(&c, 0.0078125, 20);
+    c = begin("training", "mac", m);
+    sequence(&c, "docs", DOCS, docs), sequence(&c, "q", 4, t.q), sequence(&c, "qa", 4, t.qa);
+    constants(&c, "doc", 4, doc), constant(&c, "group", 2), constant(&c, "n_grad", 4);
+    constant(&c, "guidance", 0.25), constant(&c, "distill", 1), constant(&c, "sharp", 4);
+    training_end(&c, 0.00390625, 30);
+    file_end("training");
+    model_free(m);
+}
+
 int main(int argc, char **argv) {
     program_begin("vectors");
     if (argc < 2 || argc > 3) die("usage: vectors DIR [F64]");
@@ -592,6 +740,8 @@ int main(int argc, char **argv) {
     ops();
     model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 32);
     program_vectors();
+    answer_vectors(42);
+    training_vectors(5);
     tape_free(tp);
     free(kept);
     return 0;

@@ -288,7 +288,7 @@ static const Kind kinds[] = {
     {"merges", "", "texts vocab", run_merges, 0},
     {"tokens", "", "merges text", run_tokens, 0},
     {"prompt", "", "merges text what most", run_prompt, 0},
-    {"answer", "", "q q_n context context_n context_doc phi half alone most beams groups penalty "
+    {"answer", "", "q q_n context context_n phi half alone most beams groups penalty "
      "select hierarchy sure", run_answer, 0},
     {"versions", "", "phi bank", run_versions, 0},
     {"gate", "", "strangers strangers_n docs docs_n q q_n doc", run_gate, 0},
@@ -299,7 +299,7 @@ static const Kind kinds[] = {
     {"model_file", "", "sizes seed merges", run_model_file, 1},
     {"training", "",
      "ids ids_n ids_doc asked docs docs_n q q_n qa qa_n doc group n_grad guidance distill alike "
-     "lm_steps steps lr_lm lr_mac warmup cosine momentum decay clip sharp", run_training, 1},
+     "lr warmup total cosine momentum decay clip sharp", run_training, 1},
     {NULL, NULL, NULL, NULL, 0}};
 
 static const Kind *kind_find(const char *name) {
