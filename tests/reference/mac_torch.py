@@ -114,10 +114,11 @@ def shapes(c):
 
 
 class Model:
-    """c: sizes under their letters.  w: {name: parameter}, leaf tensors of autograd."""
+    """c: sizes under their letters.  w: {name: parameter}, leaf tensors of autograd.  gate: its
+    tensors by name, if there is one."""
 
     def __init__(self, c, w, meta={}):
-        self.c, self.w, self.meta = c, w, meta
+        self.c, self.w, self.meta, self.gate = c, w, meta, {}
 
     def __getitem__(self, name):
         return self.w[name]
@@ -155,9 +156,12 @@ def load_model(path, dtype=torch.float32):
         w[name] = torch.tensor(x if "%d" in name else x[0], dtype=dtype)
         if w[name].shape != shape:
             raise ValueError(f"{path}: {name} is {list(w[name].shape)}, not {list(shape)}")
+    m = Model(c, w, meta)
+    for name in [name for name in tensors if name.startswith("gate.")]:
+        m.gate[name] = torch.tensor(tensors.pop(name), dtype=dtype)
     if tensors:
         raise ValueError(f"{path}: {min(tensors)} belongs to no model")
-    return Model(c, w, meta)
+    return m
 
 
 def save_model(m, path):
