@@ -13,6 +13,8 @@ $(patsubst %.c,$(B)/%.o,$(wildcard tests/*/*.c)): $(wildcard tests/*/*.h)
 # test_files has two of the readers in itself, so that it can count what they allocate.
 $(B)/tests/unit/test_files.o: data/json.c data/safetensors.c
 $(B)/tests/paper/test_paper.o: tests/paper/facts.c
+$(B)/tests/vectors/batches.o: train.c
+$(B)/tests/vectors/test_vectors $(VECTOR): $(B)/tests/vectors/batches.o
 $(B)/tests/unit/test_files: WITHOUT = %/json.o %/safetensors.o
 $(B)/tests/bench/bench.o: tensor.c
 $(B)/tests/bench/bench: WITHOUT = %/tensor.o

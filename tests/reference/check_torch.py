@@ -273,7 +273,7 @@ def level_errors(name, stored, m, dtype):
 
 
 def check_bits(folder):
-    """bits.safetensors, of all but trainings, once more.  -> (tensors, names of those that differ)"""
+    """bits.safetensors, but for trainings, once more.  -> (tensors, names of those that differ)"""
     want, n, bad = mac.st_read(os.path.join(folder, "bits.safetensors"))[0], 0, []
     cases = cases_of(mac.st_read(os.path.join(folder, "program.safetensors"))[0])
     for name in cases_of(want):

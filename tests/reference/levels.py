@@ -180,6 +180,9 @@ class Random:
     def below(self, n, limit):
         return (self.next(n) >> np.uint64(32)) * np.uint64(limit) >> np.uint64(32)
 
+    def whole(self, limit):
+        return int(self.below(1, limit)[0])
+
     def normal(self, n, real):
         u = self.uniform(2 * n, real)
         radius = np.sqrt(real(-2) * logarithm(real(1) - u[0::2]))
@@ -329,6 +332,92 @@ def start(x, m, real):
     if number(x, "sharp"):
         shared_start(w, c, number(x, "sharp"), real)
     return w
+
+
+# ---- a batch, without exchanged names and answers ----
+class Corpus:
+    def __init__(self, x):
+        self.title, self.text, q, a = (texts(x[name]) for name in ("titles", "texts", "q", "a"))
+        self.qas = [[] for _ in self.text]
+        for k, *qa in zip(x["doc"].astype(int), q, a):
+            self.qas[k].append(qa)
+
+
+def draw_document(rng, c, beside):
+    """-> its index, and its questions with their answers.  beside: it is not the batch's first."""
+    k = rng.whole(len(c.text))
+    rng.next(3)
+    if beside and rng.whole(2):
+        rng.next(1)
+    rng.next(1 + 2 * len({a for _, a in c.qas[k]}))
+    small = (rng.next(len(c.qas[k])) >> np.uint64(11)).astype(np.float64) / 2 ** 53 < 0.2
+    return k, [(q.lower() if low else q, a) for (q, a), low in zip(c.qas[k], small)]
+
+
+def sequence(q, a):
+    """Ids of bytes alone."""
+    q, a = list(question(q)), list(b" " + a) + [256]
+    return q, a
+
+
+def from_place(items, first):
+    return items[first:] + items[:first]
+
+
+def lm_batch(x, c, rng):
+    read, documents, asked = [], [], []
+    for _ in range(whole(x, "batch_lm")):
+        qas = []
+        while not qas:
+            k, qas = draw_document(rng, c, False)
+        kind, first = rng.whole(8), rng.whole(len(qas))
+        ids = list(c.text[k] + b"\n") if kind else []
+        documents.append(len(ids))
+        mask = [0] * len(ids)
+        for q, a in (sequence(*qa) for qa in from_place(qas, first)[:len(qas) if kind > 1 else 1]):
+            if len(ids + q + a) > whole(x, "S"):
+                break
+            ids, mask = ids + q + a, mask + [0] * len(q) + [1] * len(a)
+        read.append(ids)
+        asked += mask if kind > 1 else [1] * len(ids)
+    return {"read": read, "read_doc": documents, "asked": asked}
+
+
+def mac_batch(x, c, rng):
+    n = whole(x, "docs")
+    n_grad, d = n - int(n * number(x, "drop")), []
+    for i in range(n):
+        tries = 0
+        while True:
+            if i:
+                rng.whole(i)
+            k, qas = draw_document(rng, c, i > 0)
+            double = tries < 50 and c.title[k] in [c.title[other] for other, _ in d]
+            if not double and (qas or i >= n_grad):
+                break
+            tries += 1
+        d.append((k, qas))
+    q, qa, of = [], [], []
+    for i, (k, qas) in enumerate(d):
+        first = rng.whole(len(qas)) if qas else 0
+        for pair in from_place(qas, first)[:whole(x, "questions") if i < n_grad else 0]:
+            ask, tell = sequence(*pair)
+            q.append(ask), qa.append(ask + tell), of.append(i)
+    powers = whole(x, "group").bit_length() - 1
+    pick, other = rng.whole(2), rng.whole(powers + 1)
+    return {"read": [list(c.text[k] + b"\n") for k, _ in d], "read_q": q, "read_qa": qa,
+            "read_doc": of, "bank_size": [1 << powers if pick else 1 << other],
+            "n_grad": [n_grad]}
+
+
+def batch(x, m, real):
+    rng, c = Random(word(x["state"])), Corpus(x)
+    out = (lm_batch if number(x, "batch_lm") else mac_batch)(x, c, rng)
+    for name in [name for name in out if name in ("read", "read_q", "read_qa")]:
+        out[name + "_n"] = [len(ids) for ids in out[name]]
+        out[name] = sum(out[name], [])
+    return {"state_next": parts(rng.state),
+            **{name: np.array(value, np.float64) for name, value in out.items()}}
 
 
 # ==== level 6 ====================================================================================
@@ -580,6 +669,7 @@ def model_file(x, m, real):
 KINDS = {"rate": (rate, "lr warmup total cosine n"),
          "steps": (steps, "W b gW gb lr warmup total cosine momentum decay clip"),
          "random": (random, "seed n below"), "start": (start, "sizes seed sharp"),
+         "batch": (batch, "titles texts q a doc state S docs questions group drop batch_lm"),
          "merges": (merges, "texts vocab"), "tokens": (tokens, "merges text"),
          "prompt": (prompt, "merges text what most"), "half": (half, "x"), "hash": (hashes, "text"),
          "fingerprint": (fingerprint, ""),

@@ -174,7 +174,7 @@ def gate(x, m, dtype):
     rows = torch.stack([strangers[i // F_ % n, kept[i % F_]] for i in range(R * T)])
     deal, rng = [], levels.Random(1)
     for i in range(len(docs)):
-        j = int(rng.below(1, i + 1)[0])
+        j = rng.whole(i + 1)
         deal.append(i)
         deal[i], deal[j] = deal[j], i
     shares = []
@@ -207,7 +207,7 @@ def is_matrix(name, p):
 
 
 def muon(w, m, g, lr, decay, momentum):
-    """Five steps of Newton and Schulz towards the orthogonal factor of the momentum looked ahead."""
+    """Five steps of Newton and Schulz towards the orthogonal factor of the next momentum."""
     m = momentum * m + g
     x = g + momentum * m
     size, turned = x.square().sum((-2, -1), keepdim=True).sqrt(), x.shape[-2] > x.shape[-1]

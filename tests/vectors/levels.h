@@ -5,6 +5,7 @@
  * for each byte and a 0 at its end; 64 bits are four numbers of 16 bits, the lowest first. */
 #ifndef LEVELS_H
 #define LEVELS_H
+#include "batches.h"
 
 static const char *scratch = "."; /* a folder for files that are read again at once */
 
@@ -155,6 +156,47 @@ static void run_start(Tape *tp, Case *c) {
     if (number(c, "sharp") > 0) model_share_start(m, (real)number(c, "sharp"));
     visit_params(&m->ps, 0, "", made_weight, c);
     model_free(m);
+}
+
+static void made_texts(Case *c, const char *name, const Ids *x, int n) {
+    char lengths[MAC_NAME];
+    int all = 0, at = 0;
+    for (int i = 0; i < n; i++) all += x[i].n;
+    real *to = made(c, name, all, 0);
+    snprintf(lengths, sizeof lengths, "%s_n", name);
+    real *length = made(c, lengths, n, 0);
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < x[i].n; k++) to[at++] = (real)x[i].id[k];
+        length[i] = (real)x[i].n;
+    }
+}
+
+static void run_batch(Tape *tp, Case *c) {
+    int lm = number(c, "batch_lm") > 0, at = 0;
+    Draws d = {.doc = ints(tp, c, "doc"), .S = (int)number(c, "S"), .rng = word(c, "state"),
+               .docs = (int)number(c, "docs"), .questions = (int)number(c, "questions"),
+               .group = (int)number(c, "group"), .batch_lm = (int)number(c, "batch_lm"),
+               .drop = number(c, "drop")};
+    d.title = texts_of(tp, c, "titles", &d.n_docs), d.text = texts_of(tp, c, "texts", &d.n_docs);
+    d.q = texts_of(tp, c, "q", &d.n_qas), d.a = texts_of(tp, c, "a", &d.n_qas);
+    Drawn x = batch_draw(&d, lm, scratch);
+    made_word(c, "state_next", d.rng);
+    if (lm) {
+        made_texts(c, "read", x.x, x.B);
+        real *first = made(c, "read_doc", x.B, 0);
+        real *mask = made(c, "asked", (int)numel(&c->made.p[1]->t), 0);
+        for (int b = 0; b < x.B; b++) {
+            first[b] = (real)x.x[b].doc;
+            for (int i = 0; i < x.x[b].n; i++) mask[at++] = x.asked[b][i];
+        }
+    } else {
+        made_texts(c, "read", x.mac.docs, x.mac.n_docs);
+        made_texts(c, "read_q", x.mac.q, x.mac.n_q), made_texts(c, "read_qa", x.mac.qa, x.mac.n_q);
+        real *of = made(c, "read_doc", x.mac.n_q, 0);
+        for (int i = 0; i < x.mac.n_q; i++) of[i] = (real)x.mac.doc[i];
+        made_one(c, "bank_size", x.mac.bank_size), made_one(c, "n_grad", x.mac.n_grad);
+    }
+    batch_free();
 }
 
 /* ==== level 6: text ========================================================================== */

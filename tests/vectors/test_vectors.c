@@ -2,8 +2,8 @@
  * and compares every output and every gradient.  torch_ops and torch were drawn and computed by
  * tests/reference/check_torch.py, the others are our own, by `make vectors`.
  *   test_vectors [SCRATCH]      SCRATCH: a folder for files
- *   test_vectors --bits DIR     writes DIR/bits.safetensors: what the float build makes of the cases
- *                               in DIR that have bits (make vectors) */
+ *   test_vectors --bits DIR     writes DIR/bits.safetensors: what the float build makes of those
+ *                               cases in DIR that have bits (make vectors) */
 #include "vectors.h"
 #include "tests/unit/check.h"
 #include <math.h>

@@ -285,6 +285,7 @@ static const Kind kinds[] = {
     {"steps", "", "W b gW gb lr warmup total cosine momentum decay clip", run_steps, 1},
     {"random", "", "seed n below", run_random, 1},
     {"start", "", "sizes seed sharp", run_start, 1},
+    {"batch", "", "titles texts q a doc state S docs questions group drop batch_lm", run_batch, 0},
     {"merges", "", "texts vocab", run_merges, 0},
     {"tokens", "", "merges text", run_tokens, 0},
     {"prompt", "", "merges text what most", run_prompt, 0},
