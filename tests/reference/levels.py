@@ -439,7 +439,7 @@ def chunk(data):
     data = data[:64]
     if data[0] in BLANKS and not (data[:1] == b" " and len(data) > 1 and data[1] not in BLANKS):
         end = run_of(data, 0, 64, lambda byte: byte in BLANKS)
-        return data[:end - (1 < end < len(data) and data[end - 1] == 32)]
+        return data[:end - (end < len(data) and data[end - 1] == 32)]
     at = int(data[:1] == b" ")
     if is_letter(data[at]):
         return data[:run_of(data, at, 64, is_letter)]

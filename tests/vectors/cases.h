@@ -68,12 +68,13 @@ static void batch(const char *name, uint64_t state, int docs, int group, int bat
     TEXT(&c, "q", "Age of Ada\0Who is 7\0Years of Ada\0Bob?\0Cem?\0City of Cem\0What did Eve do");
     TEXT(&c, "a", "7\0Ada\0007\0002\0Rome\0Cem\0sang"), constants(&c, "doc", 7, doc);
     word_in(&c, "state", state), constant(&c, "batch_lm", batch_lm);
-    constant(&c, "S", 40), constant(&c, "docs", docs), constant(&c, "questions", 2);
+    constant(&c, "S", 38), constant(&c, "docs", docs), constant(&c, "questions", 2);
     constant(&c, "group", group), constant(&c, "drop", 0.5), end(&c);
 }
 
 static const int merges[] = {'a', 'n', ' ', 'i', 195, 188, 256, 'd', 'Z', 258, 260, 'r', '1', '9',
-                             ' ', 261, 263, 'i', 264, 'c'};
+                             ' ', 261, 263, 'i', 264, 'c', ' ', ' ', '\n', '\n', 'n', 'a',
+                             '\v', '\v'};
 #define MERGES ((int)(sizeof merges / sizeof *merges))
 
 static void tokens(const char *name, const char *text, size_t n) {
@@ -98,7 +99,7 @@ static void text_vectors(void) {
         "Zürich  liegt   am See; Zug\tund Zürich an zwei Seen.\r\n\0"
         " and in 1984 and 19 and  and\0and";
     Case c = begin("merges", "small", NULL);
-    TEXT(&c, "texts", texts_in), constant(&c, "vocab", 281), end(&c);
+    TEXT(&c, "texts", texts_in), constant(&c, "vocab", 275), end(&c);
     c = begin("merges", "until_none_comes_twice", NULL);
     TEXT(&c, "texts", "abab ab\0xyxyxyx"), constant(&c, "vocab", 300), end(&c);
 #define TOKENS(name, text) tokens(name, text, sizeof text)
@@ -106,10 +107,12 @@ static void text_vectors(void) {
     TOKENS("blanks", "  a  and\n\n in \t an ");
     TOKENS("digits", "19198419 1 22333");
     TOKENS("no_utf8", "\xff\xc3 \xbc\0\x80" "an");
+    TOKENS("long_blanks", "                                                                   an");
+    TOKENS("blanks_before", "an\n\nan  \n an\v\van  ");
     TOKENS("long_run", "nananananananananananananananananananananananananananananananananananana");
     prompt("document", 0, 12, "Zürich and"), prompt("document_cut", 0, 5, "Zürich 1984");
-    prompt("question", 1, 12, "who and"), prompt("question_cut", 1, 3, "where and in");
-    prompt("question_blanks", 1, 12, " \t in Zürich? \n");
+    prompt("question", 1, 12, "who and Ann"), prompt("question_cut", 1, 3, "where and in");
+    prompt("question_blanks", 1, 12, " \v in Zürich? \f");
     prompt("question_digit", 1, 12, "in 19"), prompt("question_accent", 1, 12, "ça an\xc3\xa9");
     prompt("question_mark", 1, 12, "An inn!"), prompt("question_far", 1, 12, "in \xe6\x97\xa5");
     prompt("question_none", 1, 4, "  ");
@@ -143,7 +146,7 @@ static void bank(const char *name, int half, const char *forget, size_t n) {
 }
 
 static void program_vectors(void) {
-    static const MacConfig least = {.V = 267, .S = 5, .d = 2, .L = 1, .H = 1, .e = 1, .enc_L = 1,
+    static const MacConfig least = {.V = 271, .S = 5, .d = 2, .L = 1, .H = 1, .e = 1, .enc_L = 1,
                                     .enc_H = 1, .enc_dh = 1, .enc_ff = 1, .T = 1, .P = 1,
                                     .agg_B = 1, .agg_H = 1, .agg_dh = 1, .pre_ff = 1, .D = 2,
                                     .Q = 1, .A = 1};
@@ -152,7 +155,7 @@ static void program_vectors(void) {
     steps("one", 1, 0.9375), steps("ten", 10, 0.9375), steps("ten_adam", 10, 0);
     randoms("small_seed", 1, 24, 10), randoms("large_seed", 0xfedcba9876543210u, 24, 100000);
     start("plain", &tiny, 0), start("shared", &tiny, 8), start("odd", &odd, 0);
-    batch("lm", 8, 0, 0, 10), batch("mac", 2, 4, 1, 0), batch("mac_groups", 9, 8, 4, 0);
+    batch("lm", 8, 0, 0, 10), batch("mac", 2, 4, 1, 0), batch("mac_groups", 13, 8, 4, 0);
     text_vectors();
     halves();
     bank("floats", 0, NULL, 0), bank("halves", 1, NULL, 0);
@@ -205,10 +208,11 @@ static void answer_with(const char *name, Model *m, const Texts *t, int docs, co
     end(&c);
 }
 
-/* Six beams in three groups. */
-static void diverse(const char *name, Model *m, const Texts *t, double penalty) {
-    Case c = answer(name, m, t, 3, 3);
-    constant(&c, "beams", 6), constant(&c, "groups", 3), constant(&c, "penalty", penalty), end(&c);
+static void diverse(const char *name, Model *m, const Texts *t, int beams, int groups,
+                    double penalty) {
+    Case c = answer(name, m, t, DOCS, 3);
+    constant(&c, "beams", beams), constant(&c, "groups", groups);
+    constant(&c, "penalty", penalty), end(&c);
 }
 
 /* The first and the last document are the same, and receive the same. */
@@ -247,8 +251,10 @@ static void answer_vectors(uint64_t seed) {
     c = answer("context", m, &t, 3, -1);
     sequence(&c, "context", 3, t.docs), end(&c);
     answer_with("greedy", m, &t, 4, NULL, 0), answer_with("empty_bank", m, &t, 0, NULL, 0);
-    answer_with("half", m, &t, 4, "half", 1), answer_with("beams", m, &t, 4, "beams", 4);
-    diverse("diverse", m, &t, 0.5), diverse("diverse_without_penalty", m, &t, 0);
+    answer_with("half", m, &t, 4, "half", 1), diverse("beams", m, &t, 4, 1, 0);
+    diverse("beams_of_two", m, &t, 2, 1, 0), diverse("diverse", m, &t, 6, 3, 0.5);
+    diverse("diverse_little", m, &t, 6, 3, 0.125), diverse("diverse_four", m, &t, 8, 4, 0.25);
+    diverse("diverse_alone", m, &t, 4, 4, 1), diverse("diverse_without_penalty", m, &t, 6, 3, 0);
     answer_with("hierarchy", m, &t, 7, "hierarchy", 2);
     answer_with("hierarchy_of_all", m, &t, 3, "hierarchy", 4);
     answer_with("select", m, &t, 6, "select", 2), answer_with("select_all", m, &t, 3, "select", 3);

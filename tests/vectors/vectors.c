@@ -458,7 +458,7 @@ int main(int argc, char **argv) {
     ops();
     model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 32);
     program_vectors();
-    answer_vectors(42);
+    answer_vectors(54);
     training_vectors(5);
     tape_free(tp);
     free(kept);
