@@ -155,7 +155,7 @@ static void program_vectors(void) {
     steps("one", 1, 0.9375), steps("ten", 10, 0.9375), steps("ten_adam", 10, 0);
     randoms("small_seed", 1, 24, 10), randoms("large_seed", 0xfedcba9876543210u, 24, 100000);
     start("plain", &tiny, 0), start("shared", &tiny, 8), start("odd", &odd, 0);
-    batch("lm", 8, 0, 0, 10), batch("mac", 2, 4, 1, 0), batch("mac_groups", 13, 8, 4, 0);
+    batch("lm", 8, 0, 0, 10), batch("mac", 2, 4, 1, 0), batch("mac_groups", 17, 8, 4, 0);
     text_vectors();
     halves();
     bank("floats", 0, NULL, 0), bank("halves", 1, NULL, 0);
