@@ -7,6 +7,7 @@
 #                 everywhere; RENEW=1 writes it anew, for a change that is meant to change bits
 # make platforms  the same with every compiler, processor and system that is here
 # make vectors    writes tests/vectors: numbers to check another implementation against
+# make conform    checks another implementation, PROGRAM="its command line", against them
 # make twin       PyTorch checks our vectors (Debian's python3-torch and -numpy)
 # make twin-exchange  a trained model goes to PyTorch, is changed there and comes back
 # make faults     two programs at once, failing calls, full disks, kills (Linux); WORD=: some rows

@@ -5,6 +5,7 @@ NUMBERS := $(B)/tests/unit/test_ops $(B)/tests/unit/test_model $(B)/tests/vector
 TESTS   := $(UNIT) $(B)/tests/paper/test_paper $(B)/tests/vectors/test_vectors
 VECTOR  := $(B)/tests/vectors/vectors
 FUZZER  := $(B)/tests/fuzz/fuzz
+CONFORM := $(B)/tests/vectors/conform $(B)/tests/vectors/answer
 AGAIN    = $(MAKE) -s --no-print-directory
 
 # What those two rules cannot know: headers of tests/, sources that a file includes, objects
@@ -24,7 +25,7 @@ $(FUZZER): LIBS += $(if $(filter 1,$(FUZZ)),-fsanitize=fuzzer)
 # GOLDEN=0 leaves the golden run out, as the mutants must: it notices every change of a bit, and
 # would hide what the other tests do not notice.
 GOLDEN = 1
-test: $(TESTS) $(FUZZER) train run
+test: $(TESTS) $(FUZZER) $(CONFORM) train run
 	@for t in $(TESTS); do $$t $(B) || exit 1; done
 ifeq ($(GOLDEN),1)
 	@$(AGAIN) golden
@@ -34,6 +35,7 @@ ifneq ($(REAL),double)
 endif
 	@TMPDIR=$(B) $(FUZZER) tests/fuzz/seeds/*
 	@sh tests/unit/pages.sh
+	@sh tests/unit/conform.sh $(B)
 	@sh tests/unit/programs.sh
 test-numbers: $(NUMBERS)
 	@for t in $^; do $$t $(B) || exit 1; done
@@ -60,6 +62,12 @@ vectors-bits: $(B)/tests/vectors/test_vectors
 	@$< --bits $(VECTORS)
 vectors-double: $(VECTOR)
 	@mkdir -p $(VECTORS); $< $(VECTORS) $(WIDTH)
+# Another implementation against them all, see tests/vectors/CONFORM.md: PROGRAM= a command line, by
+# default our own; LIMIT= seconds for a case, ONLY= what those that run have in "level N kind/name".
+export PROGRAM ?= $(B)/tests/vectors/answer out/conform
+LIMIT = 10
+conform: $(CONFORM)
+	@mkdir -p out/conform; $< out/conform "$$PROGRAM" '$(LIMIT)' '$(ONLY)' tests/vectors/*.safetensors
 twin:
 	@$(AGAIN) vectors REAL=double VECTORS=out/vectors
 	@$(TWIN)/check_torch.py tests/vectors out/vectors
@@ -132,6 +140,6 @@ $(PAPER_PAIRS): paper-%:
 paper-designs: paper-lm-people
 	@$(PAPER_STEP) designs
 
-.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits twin \
+.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits conform twin \
         twin-exchange exchange64 fuzz fuzz-run golden platforms bench paper paper-designs \
         paper-double $(PAPER_PAIRS)
