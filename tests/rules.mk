@@ -71,6 +71,8 @@ conform: $(CONFORM)
 twin:
 	@$(AGAIN) vectors REAL=double VECTORS=out/vectors
 	@$(TWIN)/check_torch.py tests/vectors out/vectors
+readings:
+	@$(TWIN)/readings.py
 twin-exchange: train run $(B)/tests/reference/exchange
 	@$(AGAIN) exchange64 REAL=double
 	@$(TWIN)/exchange_torch.py $(B)/tests/reference/exchange out/exchange/exchange64 out/exchange
@@ -140,6 +142,6 @@ $(PAPER_PAIRS): paper-%:
 paper-designs: paper-lm-people
 	@$(PAPER_STEP) designs
 
-.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits conform twin \
+.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits conform twin readings \
         twin-exchange exchange64 fuzz fuzz-run golden platforms bench paper paper-designs \
         paper-double $(PAPER_PAIRS)
