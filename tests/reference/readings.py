@@ -40,9 +40,9 @@ def read_readings():
 
 
 def twin(changes):
-    """check_torch.py, which has mac_torch.py in it as `mac`, with these changes of their text."""
+    """check_torch.py and what it imports, with these changes of their text."""
     texts = {}
-    for name in ("mac_torch", "check_torch"):
+    for name in ("mac_torch", "levels", "levels_model", "check_torch"):
         with open(os.path.join(HERE, name + ".py")) as f:
             texts[name] = f.read()
     for old, new in changes:
@@ -57,30 +57,34 @@ def twin(changes):
 
 
 def all_cases(check):
-    """[(file, case, tensors, model or None)]"""
-    cases = []
-    for file in sorted(os.listdir(VECTORS)):
-        if "answers" in file or "training" in file or "bits" in file: continue
-        if not file.endswith(".safetensors") or file.endswith("_model.safetensors"):
+    """[(file, case, tensors, model or None)]; trainings, which take longest, at the end."""
+    cases, files = [], [f for f in os.listdir(VECTORS) if f.endswith(".safetensors")]
+    for file in sorted(files, key=lambda f: ("training" in f, f)):
+        if file.endswith("_model.safetensors") or file == "bits.safetensors":
             continue
         tensors, meta = check.mac.st_read(os.path.join(VECTORS, file))
         m = None
         if "model" in meta:
             m = check.mac.load_model(os.path.join(VECTORS, meta["model"]), torch.float64)
-        cases += [(file.split(".")[0], name, x, m) for name, x in check.cases_of(tensors).items()
-                  if name.split("/")[0] in {**check.OPS, **check.PARTS} and name != "muon/nothing"]
+        cases += [(file.split(".")[0], name, x, m) for name, x in check.cases_of(tensors).items()]
     return cases
 
 
 def first_notice(check, cases):
-    """-> what notices it, or the largest error where nothing does"""
+    """-> what notices it, or the largest error; and whether something does"""
     most = 0.0
     for file, name, x, m in cases:
-        for tensor, error in check.case_errors(name, x, m, torch.float64).items():
+        level = name.split("/")[0] in {**check.levels.KINDS, **check.levels_model.KINDS}
+        try:
+            errors = (check.level_errors if level else check.case_errors)(name, x, m, torch.float64)
+        except ValueError as other:  # other sizes
+            return str(other), True
+        for tensor, error in errors.items():
             if not error <= NOTICED:
                 return f"{name} of {file}, {tensor}: {error:.1e}", True
             most = max(most, error)
-    return f"NOBODY: {most:.1e}", False
+    other = check.check_bits(VECTORS)[1]
+    return (f"{other[0]}: other bits", True) if other else (f"NOBODY: {most:.1e}", False)
 
 
 def main(word):
