@@ -15,7 +15,7 @@ $(patsubst %.c,$(B)/%.o,$(wildcard tests/*/*.c)): $(wildcard tests/*/*.h)
 $(B)/tests/unit/test_files.o: data/json.c data/safetensors.c
 $(B)/tests/paper/test_paper.o: tests/paper/facts.c
 $(B)/tests/vectors/batches.o: train.c
-$(B)/tests/vectors/test_vectors $(VECTOR): $(B)/tests/vectors/batches.o
+$(B)/tests/vectors/test_vectors $(VECTOR) $(CONFORM): $(B)/tests/vectors/batches.o
 $(B)/tests/unit/test_files: WITHOUT = %/json.o %/safetensors.o
 $(B)/tests/bench/bench.o: tensor.c
 $(B)/tests/bench/bench: WITHOUT = %/tensor.o
@@ -67,7 +67,8 @@ vectors-double: $(VECTOR)
 export PROGRAM ?= $(B)/tests/vectors/answer out/conform
 LIMIT = 10
 conform: $(CONFORM)
-	@mkdir -p out/conform; $< out/conform "$$PROGRAM" '$(LIMIT)' '$(ONLY)' tests/vectors/*.safetensors
+	@mkdir -p out/conform
+	@$< out/conform "$$PROGRAM" '$(LIMIT)' '$(ONLY)' tests/vectors/*.safetensors
 twin:
 	@$(AGAIN) vectors REAL=double VECTORS=out/vectors
 	@$(TWIN)/check_torch.py tests/vectors out/vectors
@@ -142,6 +143,6 @@ $(PAPER_PAIRS): paper-%:
 paper-designs: paper-lm-people
 	@$(PAPER_STEP) designs
 
-.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits conform twin readings \
-        twin-exchange exchange64 fuzz fuzz-run golden platforms bench paper paper-designs \
-        paper-double $(PAPER_PAIRS)
+.PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits conform \
+        twin readings twin-exchange exchange64 fuzz fuzz-run golden platforms bench paper \
+        paper-designs paper-double $(PAPER_PAIRS)
