@@ -57,9 +57,9 @@ def twin(changes):
 
 
 def all_cases(check):
-    """[(file, case, tensors, model or None)]; trainings, which take longest, at the end."""
+    """[(file, case, tensors, model or None)], what takes longest at the end."""
     cases, files = [], [f for f in os.listdir(VECTORS) if f.endswith(".safetensors")]
-    for file in sorted(files, key=lambda f: ("training" in f, f)):
+    for file in sorted(files, key=lambda f: ("training" in f, "answers" in f, f)):
         if file.endswith("_model.safetensors") or file == "bits.safetensors":
             continue
         tensors, meta = check.mac.st_read(os.path.join(VECTORS, file))

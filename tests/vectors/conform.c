@@ -161,7 +161,7 @@ static void wrong_number(const Param *p, int i, double size) {
           (double)p->t.grad[i], (double)p->t.data[i], p->name, size);
 }
 
-/* Reads p of the answer into its grad.  -> error, against the largest number but at least `least` */
+/* Reads p of the answer into its grad.  -> error against the largest number, at least `least`. */
 static double compare(const Param *p, StFile *f, double least, double tol) {
     const Tensor *t = &p->t;
     int ndim, at = st_find(f, p->name), n = (int)numel(t), fits;
