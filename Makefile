@@ -9,6 +9,7 @@
 # make vectors    writes tests/vectors: numbers to check another implementation against
 # make conform    checks another implementation, PROGRAM="its command line", against them
 # make twin       PyTorch checks our vectors (Debian's python3-torch and -numpy)
+# make readings   would they notice a page read wrongly?  (PyTorch, too)
 # make twin-exchange  a trained model goes to PyTorch, is changed there and comes back
 # make faults     two programs at once, failing calls, full disks, kills (Linux); WORD=: some rows
 # make mutants    breaks the code in one line after another: every time make test must turn red
