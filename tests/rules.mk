@@ -104,6 +104,20 @@ bench: $(B)/tests/bench/bench
 	@mkdir -p out; rm -f out/bench.jsonl
 	@$(if $(filter 1,$(PEER)),/usr/bin/python3 -B tests/bench/bench_peer.py --only '$(ONLY)') $<
 
+# ---- the whole program in one page of a browser: out/page/index.html, with the model and the test
+# documents of make demo.
+PAGE       = out/page
+PAGE_MODEL = out/people/model.safetensors
+PAGE_TESTS = out/people/data/test.jsonl
+WASM       = build/wasm/run
+page: run
+	@$(AGAIN) B=build/wasm CC='clang --target=wasm32-wasi' ARCH=-msimd128 THREADS=0 \
+	    LIBS='-lm -Wl,-z,stack-size=1048576' $(WASM)
+	@TYPED='$(TYPED_people)' ASKED='$(ASKED_people)' \
+	    node tests/page/build.mjs $(PAGE_MODEL) $(PAGE_TESTS) $(WASM) $(PAGE)
+page-test: page
+	@node tests/page/test_page.mjs $(PAGE) $(PAGE_TESTS)
+
 # ---- the paper's experiments at toy scale: out/paper/index.md.  QUICK=1: people, one seed, small,
 # into out/paper/quick; CORPORA=, SEEDS=: fewer of them; JOBS=: at a time.  Stopped, it goes on
 # where it was.  people and wnnames train as in the demo, factbook shorter: nine must fit, and
@@ -144,5 +158,5 @@ paper-designs: paper-lm-people
 	@$(PAPER_STEP) designs
 
 .PHONY: test test-numbers test-double mutants faults vectors vectors-double vectors-bits conform \
-        twin readings twin-exchange exchange64 fuzz fuzz-run golden platforms bench paper \
+        twin readings twin-exchange exchange64 fuzz fuzz-run golden platforms bench page page-test paper \
         paper-designs paper-double $(PAPER_PAIRS)
