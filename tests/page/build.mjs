@@ -1,34 +1,36 @@
 // build.mjs MODEL TESTS WASM OUT - writes OUT/index.html, the whole program in one page, and beside
-// it the model as the page has it and the bank that it makes of TESTS' documents.
+// it the model as the page has it and the bank that this makes of TESTS' documents.
 import fs from 'node:fs';
-import vm from 'node:vm';
 import {execFileSync} from 'node:child_process';
 import {gzipSync} from 'node:zlib';
 
 const [model, tests, wasm, out] = process.argv.slice(2);
-const source = name => fs.readFileSync(new URL(name, import.meta.url), 'utf8');
 const STEPS = 256; // in the root mean square of a matrix: with more the page has over 6 MB
+const pack = bytes => gzipSync(bytes, {level: 9}).toString('base64');
+const source = name => fs.readFileSync(new URL(name, import.meta.url), 'utf8');
+const run = (...args) => String(execFileSync('./run', args, {stdio: ['ignore', 'pipe', 'ignore']}));
+const json = text => text.trim().split('\n').map(line => JSON.parse(line));
 
-// The frame and the multiples of fill.js.
+// Rounds a model's matrices; its frame and its multiples, as worker.js wants them.
 function roundModel(file) {
-    const frame = new Uint8Array(file), low = [], high = []; // a copy with a buffer of its own
+    const rounded = new Uint8Array(file), frame = new Uint8Array(file), low = [], high = [];
     const head = 8 + Number(file.readBigUInt64LE(0));
     for (const {shape, data_offsets} of Object.values(JSON.parse(file.subarray(8, head)))) {
         if (!shape || shape.length < 2) continue;
-        const n = (data_offsets[1] - data_offsets[0]) / 4;
-        const x = new Float32Array(frame.buffer, head + data_offsets[0], n);
-        const squares = x.reduce((sum, value) => sum + value * value, 0);
-        const most = x.reduce((m, value) => Math.max(m, Math.abs(value)), 0);
-        const step = Math.fround(Math.max(Math.sqrt(squares / n) / STEPS, most / 32000)) || 1;
-        for (const value of x) {
-            const times = Math.round(value / step);
+        const place = [head + data_offsets[0], (data_offsets[1] - data_offsets[0]) / 4];
+        const x = new Float32Array(rounded.buffer, ...place);
+        const steps = new Float32Array(frame.buffer, ...place).fill(0);
+        const mean = x.reduce((sum, value) => sum + value * value, 0) / x.length;
+        const most = x.reduce((sofar, value) => Math.max(sofar, Math.abs(value)), 0);
+        steps[0] = Math.max(Math.sqrt(mean) / STEPS, most / 32767) || 1;
+        x.forEach((value, i) => {
+            const times = Math.round(value / steps[0]) + 0; // -0 + 0 is 0
+            x[i] = steps[0] * times;
             low.push(times & 255);
             high.push(times >> 8 & 255);
-        }
-        x.fill(0);
-        x[0] = step;
+        });
     }
-    return {frame, whole: Uint8Array.from([...low, ...high])};
+    return {rounded, frame, whole: Uint8Array.from([...low, ...high])};
 }
 
 if (!fs.existsSync(model)) {
@@ -36,35 +38,25 @@ if (!fs.existsSync(model)) {
     process.exit(1);
 }
 fs.mkdirSync(out, {recursive: true});
-const pack = bytes => gzipSync(bytes, {level: 9}).toString('base64');
-const {frame, whole} = roundModel(fs.readFileSync(model));
-const packed = {wasm: pack(fs.readFileSync(wasm)), frame: pack(frame), whole: pack(whole)};
-vm.runInThisContext(source('fill.js'));
-globalThis.fillModel(frame, whole);
-fs.writeFileSync(`${out}/model.safetensors`, frame);
-
-const documents = fs.readFileSync(tests, 'utf8').trim().split('\n').map(line => {
-    const {id, title, text} = JSON.parse(line);
-    return JSON.stringify({id, title, text}) + '\n';
-});
-packed.documents = pack(documents.join(''));
+const {rounded, frame, whole} = roundModel(fs.readFileSync(model));
 const files = ['--model', `${out}/model.safetensors`, '--bank', `${out}/bank.safetensors`];
-fs.rmSync(`${out}/bank.safetensors`, {force: true});
-execFileSync('./run', ['learn', ...files, tests], {stdio: ['ignore', 'ignore', 'inherit']});
-const asked = execFileSync('./run', ['ask', ...files, '--json', '--data', tests, '--limit', '5']);
-const five = String(asked).trim().split('\n').map(line => JSON.parse(line));
-
-const figure = fs.readFileSync('tests/paper/figures/way.svg').toString('base64');
+fs.writeFileSync(files[1], rounded);
+fs.rmSync(files[3], {force: true});
+run('learn', ...files, tests);
+const five = json(run('ask', ...files, '--json', '--data', tests, '--limit', '5'));
+const [score] = json(run('eval', ...files.slice(0, 2), '--json', '--data', tests));
+const documents = json(fs.readFileSync(tests, 'utf8'))
+    .map(({id, title, text}) => JSON.stringify({id, title, text}) + '\n');
+const examples = {typed: process.env.TYPED, asked: process.env.ASKED, right: score.em,
+    five: five.map(({question, right}) => ({question, right}))};
 const parts = {
-    figure: `data:image/svg+xml;base64,${figure}`,
-    examples: JSON.stringify({
-        typed: process.env.TYPED, asked: process.env.ASKED,
-        five: five.map(({question, right}) => ({question, right})),
-    }).replaceAll('<', '\\u003c'),
-    worker: source('shim.js') + source('fill.js') + source('worker.js'),
-    page: source('page.js'),
-    ...packed,
+    figure: 'data:image/svg+xml;base64,'
+        + fs.readFileSync('tests/paper/figures/way.svg').toString('base64'),
+    examples: JSON.stringify(examples).replaceAll('<', '\\u003c'),
+    worker: source('shim.js') + source('worker.js'), page: source('page.js'),
+    wasm: pack(fs.readFileSync(wasm)), frame: pack(frame), whole: pack(whole),
+    documents: pack(documents.join('')),
 };
 const page = source('page.html').replace(/\{\{(\w+)\}\}/g, (all, name) => parts[name]);
 fs.writeFileSync(`${out}/index.html`, page);
-console.log(`${out}/index.html: ${page.length} characters; open it in a browser`);
+console.log(`${out}/index.html: ${(page.length / 1e6).toFixed(2)} MB; open it in a browser`);

@@ -1,9 +1,11 @@
 // page.js - what a person sees and does.  All text goes in by textContent: none of it is HTML.
 'use strict';
 const $ = id => document.getElementById(id);
-const MODEL = 'model.safetensors', BANK = 'memory.safetensors', PAGE = 50;
-const texts = new Map(); // id -> text of a document: for the reader's eyes, the bank has none
-let held = [], shown = PAGE;
+const MODEL = 'model.safetensors', BANK = 'memory.safetensors', PART = 50;
+const texts = new Map(); // id -> text of a document, for the reader's eyes: the memory has none
+const lines = text => text.split('\n').filter(Boolean).map(line => JSON.parse(line));
+const using = bank => ['--model', MODEL, '--bank', bank];
+let held = [], shown = PART;
 
 function make(tag, text, ...inside) {
     const element = document.createElement(tag);
@@ -12,54 +14,42 @@ function make(tag, text, ...inside) {
     return element;
 }
 
-function tell(where, sentence, wrong = false) {
-    $(where).textContent = sentence;
-    $(where).classList.toggle('wrong', wrong);
-}
-
 // ---- the worker: a request is answered by its number
 const waiting = new Map();
 let worker, requests = 0;
 
 function startWorker() {
     worker = new Worker(URL.createObjectURL(new Blob([$('worker').textContent])));
-    worker.onmessage = ({data}) => {
-        if (data.say) return $('state').textContent = data.say.trim().split('\n').pop();
-        const {done, failed} = waiting.get(data.id);
-        waiting.delete(data.id);
-        if (data.error) failed(new Error(`The program broke off (${data.error}).`));
-        else done(data.result);
+    worker.onmessage = ({data: {id, say, result, error}}) => {
+        if (say && !held.length) $('state').textContent = `Reading: ${say}`;
+        if (error) waiting.get(id).fail(new Error(`The program broke off (${error}).`));
+        else if (id) waiting.get(id).done(result);
+        waiting.delete(id);
     };
 }
 
 function request(task, more) {
-    return new Promise((done, failed) => {
-        waiting.set(++requests, {done, failed});
+    return new Promise((done, fail) => {
+        waiting.set(++requests, {done, fail});
         worker.postMessage({id: requests, task, ...more});
     });
 }
 
-// Runs a command; its own sentence is the error's.
-async function run(...args) {
+async function run(...args) { // a command; if it fails, its own sentence is the error
     const done = await request('run', {args});
     if (done.code) throw new Error(done.err.trim().split('\n').pop().replace(/^run: /, ''));
     return done;
 }
 
-const lines = text => text.split('\n').filter(Boolean).map(line => JSON.parse(line));
-const files = bank => ['--model', MODEL, '--bank', bank];
-
-// Does what a button asks for, with all buttons off meanwhile; what fails is told at `where`.
-async function act(where, work) {
-    const buttons = document.querySelectorAll('button.main, #save, #load');
-    buttons.forEach(button => { button.disabled = true; });
-    tell(where, '...');
-    try {
-        tell(where, await work() ?? '');
-    } catch (error) {
-        tell(where, error.message, true);
-    }
-    buttons.forEach(button => { button.disabled = false; });
+// Does one thing after another; what came of it is told at `where`.
+let last = Promise.resolve();
+function act(where, work) {
+    const tell = (sentence, wrong) => {
+        $(where).textContent = sentence;
+        $(where).classList.toggle('wrong', wrong);
+    };
+    tell('...', false);
+    last = last.then(work).then(said => tell(said, false), error => tell(error.message, true));
 }
 
 // ---- the memory
@@ -68,51 +58,58 @@ async function readMemory() {
     showMemory();
 }
 
-function entry({id, title}) {
-    const text = texts.get(id) ?? 'A bank keeps vectors; the text is not in it.';
-    const forget = make('button', 'forget');
-    forget.setAttribute('aria-label', 'forget ' + title);
-    forget.onclick = () => act('memory-said', async () => {
-        await run('forget', '--bank', BANK, '--', id);
-        await readMemory();
-        $('held').focus();
-        return `Forgotten: ${title}. The memory is as if it had never been learned.`;
-    });
-    return make('li', '', make('details', '', make('summary', title), make('p', text)), forget);
+function entry(id, title) { // its text is shown by a click on its title
+    const text = texts.get(id) ?? 'A bank keeps vectors: the text is not in it.';
+    return make('details', '', make('summary', title), make('p', text.slice(0, 2000)));
+}
+
+async function forget(id, title) {
+    await run('forget', '--bank', BANK, '--', id);
+    await readMemory();
+    $('held').focus();
+    return `Forgotten: ${title}. The memory is as if it had never been learned.`;
 }
 
 function showMemory() {
     const part = $('filter').value.toLowerCase();
-    const some = held.filter(e => e.title.toLowerCase().includes(part));
-    $('list').replaceChildren(...some.slice(0, shown).map(entry));
-    $('held').textContent = `${held.length} documents` + (part ? `, ${some.length} of them here` : '');
+    const some = held.filter(({title}) => title.toLowerCase().includes(part));
+    $('list').replaceChildren(...some.slice(0, shown).map(({id, title}) => {
+        const button = make('button', 'forget');
+        button.setAttribute('aria-label', `forget ${title}`);
+        button.onclick = () => act('memory-said', () => forget(id, title));
+        return make('li', '', entry(id, title), button);
+    }));
+    $('held').textContent = `${held.length} documents` + (part ? `, ${some.length} with this` : '');
     $('more').hidden = some.length <= shown;
-    $('more').textContent = `Show ${Math.min(PAGE, some.length - shown)} more`;
+    $('more').textContent = `Show more (${some.length - shown})`;
 }
 
 async function learn(text) {
     if (!text.trim()) throw new Error('Type a document first.');
-    const title = text.trim().split(/\s+/).join(' ');
-    const cut = title.length > 60 ? [...title.slice(0, 60)].slice(0, -1).join('') + '...' : title;
-    const line = new TextEncoder().encode(JSON.stringify({title: cut, text}));
-    await request('put', {name: 'typed.jsonl', bytes: line});
-    const done = await run('learn', ...files(BANK), '--json', 'typed.jsonl');
+    const letters = [...text.trim().slice(0, 200)], title = letters.slice(0, 60).join('');
+    const line = JSON.stringify({title: title + (letters.length > 60 ? '...' : ''), text});
+    await request('put', {name: 'typed.jsonl', bytes: new TextEncoder().encode(line)});
+    const {out, err, seconds} = await run('learn', ...using(BANK), '--json', 'typed.jsonl');
     await readMemory();
-    if (!lines(done.out)[0].new) return 'The memory holds this text already.';
+    if (!lines(out)[0].new) return 'The memory holds this text already.';
     texts.set(held[0].id, text);
     showMemory();
-    return `Learned in ${done.seconds.toFixed(2)} s, by reading it once. ${done.err}`;
+    return `Learned in ${seconds.toFixed(2)} s, by reading it once. ${err}`;
 }
 
-async function load(file) {
-    const name = file.name.endsWith('.jsonl') || file.name in {[MODEL]: 1, [BANK]: 1}
-        ? 'loaded ' + file.name : file.name;
-    await request('put', {name, bytes: new Uint8Array(await file.arrayBuffer())});
-    await run('inspect', '--check', '--', name);
-    await run('chat', ...files(name)); // without a line to read: does the bank fit the model?
-    await request('move', {from: name, to: BANK});
+async function load(file) { // under another name, until it is known to be good
+    const name = `file ${file.name}`;
+    try {
+        await request('put', {name, bytes: new Uint8Array(await file.arrayBuffer())});
+        await run('inspect', '--check', '--', name);
+        await run('chat', ...using(name)); // with nothing to read: does the bank fit the model?
+        await request('move', {from: name, to: BANK});
+    } catch (error) {
+        await request('move', {from: name});
+        throw error;
+    }
     await readMemory();
-    return `Loaded ${file.name}.`;
+    return `This is the memory of ${file.name} now.`;
 }
 
 async function save() {
@@ -120,54 +117,49 @@ async function save() {
     link.href = URL.createObjectURL(new Blob([await request('get', {name: BANK})]));
     link.download = BANK;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    return `The browser saves it as ${BANK}.`;
 }
 
 // ---- questions
 async function ask(question, right) {
     if (!question.trim()) throw new Error('Type a question first.');
-    const done = await run('ask', ...files(BANK), '--json', '--', question);
-    showAnswer(lines(done.out)[0], right, done.seconds);
-    await look(question);
-    return done.err;
+    const {out, err, seconds} = await run('ask', ...using(BANK), '--json', '--', question);
+    showAnswer(lines(out)[0], seconds, right);
+    await run('look', ...using(BANK), '--out', 'look.html', '--', question);
+    $('look').srcdoc = new TextDecoder().decode(await request('get', {name: 'look.html'}));
+    $('look').hidden = false;
+    return err;
 }
 
-function showAnswer({question, answer, sure, known, documents}, right, seconds) {
-    $('answer').hidden = false;
-    $('asked').textContent = question;
-    $('said').textContent = known === false ? `Not in the memory. A guess: ${answer}` : answer;
+function showAnswer({question, answer, sure, known, documents}, seconds, right) {
     const took = `${seconds.toFixed(2)} s` + (right ? `; right is: ${right}` : '');
     const meter = make('meter', '');
     meter.value = sure ?? 0;
+    $('answer').hidden = false;
+    $('look').hidden = true;
+    $('asked').textContent = question;
+    $('said').textContent = known === false ? `Not in the memory. A guess: ${answer}` : answer;
     $('sure').replaceChildren(...sure === undefined ? [took]
-        : [meter, `sure ${(100 * sure).toFixed(1)}% that it is in the memory; ${took}`]);
+        : [meter, `${(100 * sure).toFixed(1)}% sure that the memory holds it; ${took}`]);
     $('sources').replaceChildren(...documents.map(({id, title, weight}) =>
-        make('details', '', make('summary', `${(100 * weight).toFixed(1)}%  ${title}`),
-            make('p', texts.get(id) ?? 'A bank keeps vectors; the text is not in it.'))));
-    if ($('sources').firstChild) $('sources').firstChild.open = true;
-}
-
-async function look(question) { // the program's picture of how the answer came about
-    await run('look', ...files(BANK), '--out', 'look.html', '--', question);
-    const picture = await request('get', {name: 'look.html'});
-    $('look').srcdoc = new TextDecoder().decode(picture);
-    $('look').hidden = false;
+        entry(id, `${(100 * weight).toFixed(1)}%  ${title}`)));
+    for (const first of $('sources').querySelectorAll('details:first-child')) first.open = true;
 }
 
 // ---- the start
 async function start() {
-    if (typeof WebAssembly !== 'object' || typeof DecompressionStream !== 'function')
-        throw new Error('This browser is too old to run a program in a page (it lacks WebAssembly '
-                        + 'or DecompressionStream): please use a current Firefox or Chromium.');
+    for (const name of ['WebAssembly', 'Worker', 'DecompressionStream'])
+        if (!(name in globalThis)) {
+            document.body.classList.add('useless');
+            throw new Error(`This browser has no ${name}, without which the program cannot run: `
+                            + 'please open the page in a current Firefox or Chromium.');
+        }
     const began = performance.now(), packed = {}, examples = JSON.parse($('examples').textContent);
     startWorker();
-    for (const name of ['wasm', 'frame', 'whole', 'documents']) {
-        packed[name] = $(name).textContent;
-        $(name).remove();
-    }
-    const {documents} = await request('start', {packed});
+    for (const name of ['wasm', 'frame', 'whole', 'documents']) packed[name] = $(name).textContent;
+    const documents = await request('start', {packed});
     for (const {id, text} of lines(documents)) texts.set(id, text);
-    await run('learn', ...files(BANK), 'documents.jsonl');
+    await run('learn', ...using(BANK), 'documents.jsonl');
     await readMemory();
     $('text').value = examples.typed;
     for (const {question, right} of [...examples.five, {question: examples.asked}]) {
@@ -178,29 +170,33 @@ async function start() {
         };
         $('questions').append(make('li', '', button));
     }
-    const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    return `Ready in ${seconds} s, in which it read ${held.length} documents.`;
+    return `Ready: it read ${held.length} documents in `
+        + `${((performance.now() - began) / 1000).toFixed(1)} s. `
+        + `Of all questions about them it answers ${Math.round(100 * examples.right)}% right.`;
 }
 
-$('ask').querySelector('form').onsubmit = event => {
-    event.preventDefault();
-    act('ask-said', () => ask($('question').value));
-};
-$('learn').querySelector('form').onsubmit = event => {
-    event.preventDefault();
-    act('learn-said', () => learn($('text').value));
-};
+function onSubmit(section, work) {
+    $(section).querySelector('form').onsubmit = event => {
+        event.preventDefault();
+        act(`${section}-said`, work);
+    };
+}
+onSubmit('ask', () => ask($('question').value));
+onSubmit('learn', () => learn($('text').value));
 $('save').onclick = () => act('memory-said', save);
 $('load').onclick = () => $('file').click();
 $('file').onchange = () => {
-    if ($('file').files[0]) act('memory-said', () => load($('file').files[0]));
+    const [file] = $('file').files;
+    $('file').value = ''; // so that the same file can be chosen again
+    act('memory-said', () => load(file));
 };
-$('filter').oninput = () => {
-    shown = PAGE;
+$('look').onload = () => {
+    $('look').style.height = `${$('look').contentDocument.documentElement.scrollHeight + 4}px`;
+};
+function show(most) {
+    shown = most;
     showMemory();
-};
-$('more').onclick = () => {
-    shown += PAGE;
-    showMemory();
-};
+}
+$('filter').oninput = () => show(PART);
+$('more').onclick = () => show(shown + PART);
 act('state', start);
