@@ -41,6 +41,10 @@ async function run(...args) { // a command; if it fails, its own sentence is the
     return done;
 }
 
+function write(name, document) {
+    return request('put', {name, bytes: new TextEncoder().encode(JSON.stringify(document))});
+}
+
 // Does one thing after another; what came of it is told at `where`.
 let last = Promise.resolve();
 function act(where, work) {
@@ -87,8 +91,7 @@ function showMemory() {
 async function learn(text) {
     if (!text.trim()) throw new Error('Type a document first.');
     const letters = [...text.trim().slice(0, 200)], title = letters.slice(0, 60).join('');
-    const line = JSON.stringify({title: title + (letters.length > 60 ? '...' : ''), text});
-    await request('put', {name: 'typed.jsonl', bytes: new TextEncoder().encode(line)});
+    await write('typed.jsonl', {title: title + (letters.length > 60 ? '...' : ''), text});
     const {out, err, seconds} = await run('learn', ...using(BANK), '--json', 'typed.jsonl');
     await readMemory();
     if (!lines(out)[0].new) return 'The memory holds this text already.';
@@ -124,11 +127,18 @@ async function save() {
 async function ask(question, right) {
     if (!question.trim()) throw new Error('Type a question first.');
     const {out, err, seconds} = await run('ask', ...using(BANK), '--json', '--', question);
-    showAnswer(lines(out)[0], seconds, right);
-    await run('look', ...using(BANK), '--out', 'look.html', '--', question);
+    const answer = lines(out)[0], [best] = answer.documents;
+    showAnswer(answer, seconds, right);
+    if (best) await look(question, texts.get(best.id));
+    return err;
+}
+
+async function look(question, text) { // the program's own picture of how the answer came about
+    if (text) await write('best.jsonl', {text});
+    await run('look', ...using(BANK), '--out', 'look.html', ...text ? ['--data', 'best.jsonl'] : [],
+        '--', question);
     $('look').srcdoc = new TextDecoder().decode(await request('get', {name: 'look.html'}));
     $('look').hidden = false;
-    return err;
 }
 
 function showAnswer({question, answer, sure, known, documents}, seconds, right) {

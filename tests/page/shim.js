@@ -3,7 +3,7 @@
 // of WASI preview 1 that `run` imports; each returns 0 or the number of an error.
 'use strict';
 const OK = 0, BADF = 8, EXIST = 20, INVAL = 28, NOENT = 44, NOTDIR = 54;
-const ALL = 0xffffffffffffffffn, FOLDER = 3; // the descriptor of the one folder; those of files come after it
+const ALL = 0xffffffffffffffffn, FOLDER = 3; // its descriptor; files come after it
 
 class Exit extends Error {}
 
