@@ -1,6 +1,9 @@
 # make            ./train and ./run
 # make test       all tests, about a minute
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
+# make page       the whole program in one page of a browser, with the demo's model: out/page;
+#                 needs the packages of platforms.sh's wasm
+# make page-test  does in headless Chromium what a person does there; QUICK=1: without the demo
 # make bench      how fast the parts are; PEER=1: beside PyTorch and OpenBLAS (Debian's packages)
 # make fuzz       any bytes into the readers, for FUZZ_SECONDS; needs clang; MAC_FUZZ=b: banks only
 # make golden     one small run of everything against tests/golden/golden.txt, whose bits hold

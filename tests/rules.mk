@@ -105,11 +105,21 @@ bench: $(B)/tests/bench/bench
 	@$(if $(filter 1,$(PEER)),/usr/bin/python3 -B tests/bench/bench_peer.py --only '$(ONLY)') $<
 
 # ---- the whole program in one page of a browser: out/page/index.html, with the model and the test
-# documents of make demo.
+# documents of make demo.  QUICK=1: with a model of seconds, in out/page/quick.
 PAGE       = out/page
 PAGE_MODEL = out/people/model.safetensors
 PAGE_TESTS = out/people/data/test.jsonl
 WASM       = build/wasm/run
+ifeq ($(QUICK),1)
+PAGE       = out/page/quick
+PAGE_MODEL = $(PAGE)/trained.safetensors
+PAGE_TESTS = $(PAGE)/few.jsonl
+page: $(PAGE_MODEL)
+$(PAGE_MODEL): train run
+	@mkdir -p $(PAGE); ./run people --out $(PAGE)/data --docs 100
+	@head -n 60 $(PAGE)/data/test.jsonl > $(PAGE_TESTS)
+	@./train --data $(PAGE)/data --out $@ --d 32 --L 1 --H 2 --e 32 --T 8 --steps-lm 30 --steps 10
+endif
 page: run
 	@$(AGAIN) B=build/wasm CC='clang --target=wasm32-wasi' ARCH=-msimd128 THREADS=0 \
 	    LIBS='-lm -Wl,-z,stack-size=1048576' $(WASM)

@@ -165,6 +165,7 @@ async function start() {
                             + 'please open the page in a current Firefox or Chromium.');
         }
     const began = performance.now(), packed = {}, examples = JSON.parse($('examples').textContent);
+    $('state').textContent = 'Unpacking the model ...';
     startWorker();
     for (const name of ['wasm', 'frame', 'whole', 'documents']) packed[name] = $(name).textContent;
     const documents = await request('start', {packed});

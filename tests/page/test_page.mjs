@@ -148,7 +148,7 @@ async function testBadInput(qa) {
     const at = other.indexOf('"model":"') + 9;
     other[at] = other[at] === 0x30 ? 0x31 : 0x30;
     for (const [bytes, sentence] of [[fs.readFileSync(model), 'not a memory bank'],
-        [other, 'made by another model'], [whole.subarray(0, 1e5), 'beyond the end'],
+        [other, 'made by another model'], [whole.subarray(0, whole.length / 2), 'beyond the end'],
         [Buffer.from(html), 'not a safetensors file']]) {
         const told = await load(bytes, 'memory.safetensors');
         check(told.includes(sentence) && !told.includes('\n'), `${sentence}: ${told}`);
