@@ -2,10 +2,10 @@
 'use strict';
 const $ = id => document.getElementById(id);
 const MODEL = 'model.safetensors', BANK = 'memory.safetensors', PART = 50;
-const texts = new Map(); // id -> text of a document, for the reader's eyes: the memory has none
+const texts = new Map(); // a text by its hash, for the reader's eyes: the memory has only hashes
 const lines = text => text.split('\n').filter(Boolean).map(line => JSON.parse(line));
 const using = bank => ['--model', MODEL, '--bank', bank];
-let held = [], shown = PART;
+let held = [], shown = PART; // {id, title, hash} of all documents, the newest first
 
 function make(tag, text, ...inside) {
     const element = document.createElement(tag);
@@ -41,9 +41,8 @@ async function run(...args) { // a command; if it fails, its own sentence is the
     return done;
 }
 
-function write(name, document) {
-    return request('put', {name, bytes: new TextEncoder().encode(JSON.stringify(document))});
-}
+const write = (name, document) =>
+    request('put', {name, bytes: new TextEncoder().encode(JSON.stringify(document))});
 
 // Does one thing after another; what came of it is told at `where`.
 let last = Promise.resolve();
@@ -62,8 +61,9 @@ async function readMemory() {
     showMemory();
 }
 
-function entry(id, title) { // its text is shown by a click on its title
-    const text = texts.get(id) ?? 'A bank keeps vectors: the text is not in it.';
+const textOf = id => texts.get(held.find(e => e.id === id).hash);
+
+function entry(title, text = 'A bank keeps vectors: the text is not in it.') {
     return make('details', '', make('summary', title), make('p', text.slice(0, 2000)));
 }
 
@@ -74,14 +74,15 @@ async function forget(id, title) {
     return `Forgotten: ${title}. The memory is as if it had never been learned.`;
 }
 
-function showMemory() {
+function showMemory(most = shown) {
+    shown = most;
     const part = $('filter').value.toLowerCase();
     const some = held.filter(({title}) => title.toLowerCase().includes(part));
-    $('list').replaceChildren(...some.slice(0, shown).map(({id, title}) => {
+    $('list').replaceChildren(...some.slice(0, shown).map(({id, title, hash}) => {
         const button = make('button', 'forget');
         button.setAttribute('aria-label', `forget ${title}`);
         button.onclick = () => act('memory-said', () => forget(id, title));
-        return make('li', '', entry(id, title), button);
+        return make('li', '', entry(title, texts.get(hash)), button);
     }));
     $('held').textContent = `${held.length} documents` + (part ? `, ${some.length} with this` : '');
     $('more').hidden = some.length <= shown;
@@ -95,7 +96,7 @@ async function learn(text) {
     const {out, err, seconds} = await run('learn', ...using(BANK), '--json', 'typed.jsonl');
     await readMemory();
     if (!lines(out)[0].new) return 'The memory holds this text already.';
-    texts.set(held[0].id, text);
+    texts.set(held[0].hash, text);
     showMemory();
     return `Learned in ${seconds.toFixed(2)} s, by reading it once. ${err}`;
 }
@@ -129,7 +130,7 @@ async function ask(question, right) {
     const {out, err, seconds} = await run('ask', ...using(BANK), '--json', '--', question);
     const answer = lines(out)[0], [best] = answer.documents;
     showAnswer(answer, seconds, right);
-    if (best) await look(question, texts.get(best.id));
+    if (best) await look(question, textOf(best.id));
     return err;
 }
 
@@ -152,7 +153,7 @@ function showAnswer({question, answer, sure, known, documents}, seconds, right) 
     $('sure').replaceChildren(...sure === undefined ? [took]
         : [meter, `${(100 * sure).toFixed(1)}% sure that the memory holds it; ${took}`]);
     $('sources').replaceChildren(...documents.map(({id, title, weight}) =>
-        entry(id, `${(100 * weight).toFixed(1)}%  ${title}`)));
+        entry(`${(100 * weight).toFixed(1)}%  ${title}`, textOf(id))));
     for (const first of $('sources').querySelectorAll('details:first-child')) first.open = true;
 }
 
@@ -168,10 +169,12 @@ async function start() {
     $('state').textContent = 'Unpacking the model ...';
     startWorker();
     for (const name of ['wasm', 'frame', 'whole', 'documents']) packed[name] = $(name).textContent;
-    const documents = await request('start', {packed});
-    for (const {id, text} of lines(documents)) texts.set(id, text);
+    const documents = lines(await request('start', {packed}));
     await run('learn', ...using(BANK), 'documents.jsonl');
     await readMemory();
+    const text = new Map(documents.map(document => [document.id, document.text]));
+    for (const {id, hash} of held) texts.set(hash, text.get(id));
+    showMemory();
     $('text').value = examples.typed;
     for (const {question, right} of [...examples.five, {question: examples.asked}]) {
         const button = make('button', question);
@@ -186,14 +189,9 @@ async function start() {
         + `Of all questions about them it answers ${Math.round(100 * examples.right)}% right.`;
 }
 
-function onSubmit(section, work) {
-    $(section).querySelector('form').onsubmit = event => {
-        event.preventDefault();
-        act(`${section}-said`, work);
-    };
-}
-onSubmit('ask', () => ask($('question').value));
-onSubmit('learn', () => learn($('text').value));
+$('ask').onsubmit = () => act('ask-said', () => ask($('question').value));
+$('learn').onsubmit = () => act('learn-said', () => learn($('text').value));
+onsubmit = event => event.preventDefault();
 $('save').onclick = () => act('memory-said', save);
 $('load').onclick = () => $('file').click();
 $('file').onchange = () => {
@@ -204,10 +202,6 @@ $('file').onchange = () => {
 $('look').onload = () => {
     $('look').style.height = `${$('look').contentDocument.documentElement.scrollHeight + 4}px`;
 };
-function show(most) {
-    shown = most;
-    showMemory();
-}
-$('filter').oninput = () => show(PART);
-$('more').onclick = () => show(shown + PART);
+$('filter').oninput = () => showMemory(PART);
+$('more').onclick = () => showMemory(shown + PART);
 act('state', start);

@@ -1,8 +1,9 @@
 // shim.js - what a program for wasm32-wasi finds around itself: arguments, a clock, standard
 // output and error, and files, which live in a Map from name to {bytes, size}.  These are the calls
-// of WASI preview 1 that `run` imports; each returns 0 or the number of an error.
+// of WASI preview 1 that `run` imports.  Each returns the number of an error, or nothing, which
+// is 0.
 'use strict';
-const OK = 0, BADF = 8, EXIST = 20, INVAL = 28, NOENT = 44, NOTDIR = 54;
+const BADF = 8, EXIST = 20, INVAL = 28, NOENT = 44, NOTDIR = 54;
 const ALL = 0xffffffffffffffffn, FOLDER = 3; // its descriptor; files come after it
 
 class Exit extends Error {}
@@ -32,7 +33,6 @@ function runProgram(module, args, files, say) {
             if (used < size) break;
         }
         put32(sumAt, sum);
-        return OK;
     }
 
     function read(to, o) {
@@ -67,19 +67,17 @@ function runProgram(module, args, files, say) {
         args_sizes_get(countAt, sizeAt) {
             put32(countAt, words.length);
             put32(sizeAt, words.reduce((sum, word) => sum + word.length, 0));
-            return OK;
         },
         args_get(listAt, at) {
-            words.forEach((word, i) => {
-                put32(listAt + 4 * i, at);
+            for (const word of words) {
+                put32(listAt, at);
                 bytes(at, word.length).set(word);
+                listAt += 4;
                 at += word.length;
-            });
-            return OK;
+            }
         },
         clock_time_get(clock, precision, to) { // nanoseconds
             put64(to, Math.round(1e3 * (performance.timeOrigin + performance.now())) + '000');
-            return OK;
         },
         proc_exit(status) {
             code = status;
@@ -88,19 +86,16 @@ function runProgram(module, args, files, say) {
         fd_prestat_get(fd, to) { // 0, for a folder, and the length of its name
             if (fd !== FOLDER) return BADF;
             put64(to, 1n << 32n);
-            return OK;
         },
         fd_prestat_dir_name(fd, to) {
             bytes(to, 1).set([46]); // "."
-            return OK;
         },
         fd_fdstat_get(fd, to) { // 3 a folder, 4 a file; then flags, and all rights
             if (fd > FOLDER && !open.has(fd)) return BADF;
             [fd === FOLDER ? 3 : 4, ALL, ALL].forEach((x, i) => put64(to + 8 * i, x));
-            return OK;
         },
-        fd_fdstat_set_flags: () => OK,
-        fd_close: fd => open.delete(fd) || fd < FOLDER ? OK : BADF,
+        fd_fdstat_set_flags() {},
+        fd_close: fd => open.delete(fd) || fd < FOLDER ? 0 : BADF,
         fd_read(fd, at, n, sumAt) { // standard input is empty
             if (fd !== 0 && !open.has(fd)) return BADF;
             return pieces(at, n, sumAt, to => fd === 0 ? 0 : read(to, open.get(fd)));
@@ -117,7 +112,6 @@ function runProgram(module, args, files, say) {
             if (!(at >= 0)) return INVAL;
             o.at = at;
             put64(to, at);
-            return OK;
         },
         path_open(folder, follow, at, length, how, rights, inherited, flags, to) {
             const name = nameAt(at, length), create = how & 1, exclusive = how & 4, empty = how & 8;
@@ -127,16 +121,14 @@ function runProgram(module, args, files, say) {
             while (open.has(fd)) fd++;
             open.set(fd, {file: files.get(name), at: 0});
             put32(to, fd);
-            return OK;
         },
         path_rename(folder, oldAt, oldLength, newFolder, newAt, newLength) {
             const old = nameAt(oldAt, oldLength), file = files.get(old);
             if (!file) return NOENT;
             files.delete(old);
             files.set(nameAt(newAt, newLength), file);
-            return OK;
         },
-        path_unlink_file: (folder, at, n) => files.delete(nameAt(at, n)) ? OK : NOENT,
+        path_unlink_file: (folder, at, n) => files.delete(nameAt(at, n)) ? 0 : NOENT,
         path_create_directory: () => NOTDIR,
         path_remove_directory: () => NOTDIR,
     };

@@ -132,7 +132,7 @@ async function testAnswers(questions) {
                 + `native program's ${ours.toFixed(0)} ms`);
 }
 
-async function testBadInput(qa) {
+async function testBadInput({text: newest, qas: [qa]}) {
     const before = await text('held');
     check(await ask(' ', 'ask-said') === 'Type a question first.', 'no question');
     check(await learn('') === 'Type a document first.', 'no document');
@@ -156,7 +156,9 @@ async function testBadInput(qa) {
     }
     await load(fs.readFileSync(bank), 'saved.safetensors');
     check(await text('held') === before, `not loaded: ${await text('memory-said')}`);
+    check((await js('$("list").textContent')).includes(newest), 'a saved text is not known again');
     await load(manyDocuments(10000), 'many.safetensors');
+    check(!(await js('$("list").textContent')).includes(newest), 'the text of another document');
     check(await text('held') === '10000 documents', await text('memory-said'));
     await ask(qa.q);
     check(await text('asked') === qa.q, `10,000 documents: ${await text('ask-said')}`);
@@ -195,7 +197,7 @@ async function main() {
     check((await saved()).equals(fs.readFileSync(bank)), 'its bank is not the native one');
     await testAnswers(Array.from({length: 100}, (_, i) => qas[Math.floor(i * qas.length / 100)].q));
     await testLearning(JSON.parse(await js('$("examples").textContent')));
-    await testBadInput(qas[0]);
+    await testBadInput(documents.at(-1));
     await send('Page.addScriptToEvaluateOnNewDocument', {source: 'delete globalThis.WebAssembly'});
     await open();
     check((await text('state')).startsWith('This browser has no WebAssembly'), await text('state'));
