@@ -68,14 +68,16 @@ static void put_record(const AugDoc *d, const char *const *rels, char *to, size_
 
 /* A lesson of d: a document and its facts (kind 0), a question and what it asks for (1), or a
  * document and a question with its answer (2), for what is not practised is forgotten. */
-static Ids lesson(const AugDoc *d, const char *const *rels, int kind, uint64_t *rng, char **asked) {
+static Ids lesson(const AugDoc *d, int doc, int kind, uint64_t *rng, int *from) {
     char name[256], record[2000];
-    const char *subject = subject_of(d->text, d->title, name, sizeof name);
+    const char *subject = subject_of(d->text, d->title, name, sizeof name), *rels[64];
+    if (d->n > 64) return (Ids){NULL, 0};
+    for (int i = 0; i < d->n; i++) rels[i] = lab.train.qas[lab.train.docs[doc].qas[i]].rel;
     int k = rng_below(rng, d->n), room = lab.m->c.S - lab.m->c.P;
     Reader *r = &lab.reader;
     Ids x = kind == 1 ? reader_question(r, d->q[k]) : reader_document(r, d->text);
     if (kind == 2) x = reader_joined(r, x, reader_question(r, d->q[k]));
-    int from = x.n;
+    *from = x.n;
     if (kind == 2) x = reader_joined(r, x, reader_answer(r, d->a[k]));
     if (kind != 2 && !subject) return (Ids){NULL, 0};
     if (kind == 1 && !strstr(d->q[k], subject)) return (Ids){NULL, 0};
@@ -83,43 +85,7 @@ static Ids lesson(const AugDoc *d, const char *const *rels, int kind, uint64_t *
     if (kind == 0) snprintf(record, sizeof record, "%s\n", subject);
     if (kind == 0) put_record(d, rels, record, sizeof record);
     if (kind != 2) x = reader_joined(r, x, ids_of(record));
-    if (x.n > room || x.n == from) return (Ids){NULL, 0};
-    *asked = reader_room(&lab.reader, x.n, 1);
-    memset(*asked + from, 1, (size_t)(x.n - from));
-    return x;
-}
-
-static void teach(int steps) {
-    Augment *aug = need(aug_new(&lab.train));
-    uint64_t rng = (uint64_t)lab.seed + 77;
-    Adam adam = adam_default(0);
-    adam.muon = (real)0.95;
-    param_freeze(&lab.m->ps, "base_lm.", 0);
-    for (int step = 0; step < steps; step++) {
-        Ids x[BATCH];
-        const char *asked[BATCH];
-        tape_reset(lab.tp);
-        for (int b = 0; b < BATCH;) {
-            AugDoc d;
-            const char *rels[64];
-            char made[256], *own = NULL;
-            int i = rng_below(&rng, lab.train.n_docs), kind = rng_below(&rng, 3);
-            const Doc *doc = &lab.train.docs[i];
-            const char *name = aug_name(aug, 0.5, &rng, made, sizeof made);
-            for (int k = 0; k < doc->n_qas && k < 64; k++) rels[k] = lab.train.qas[doc->qas[k]].rel;
-            if (aug_draw(aug, i, name, 0.8, 0.8, 0.5, &rng, &d) != 0) die("out of memory");
-            x[b] = d.n && d.n <= 64 ? lesson(&d, rels, kind, &rng, &own) : (Ids){NULL, 0};
-            asked[b] = own;
-            b += x[b].n > 0;
-            aug_drop(&d);
-        }
-        Tensor *loss = lm_loss(lab.m, lab.tp, x, asked, BATCH, NULL, 1);
-        adam.lr = lr_schedule(LR_COSINE, (real)2e-3, step, 50, steps);
-        if (tape_backward(lab.tp, loss) != 0) die("%s", tape_error(lab.tp));
-        adam_step(&lab.m->ps, &adam);
-    }
-    param_freeze(&lab.m->ps, "base_lm.", 1);
-    aug_free(aug);
+    return x.n > room || x.n == *from ? (Ids){NULL, 0} : x;
 }
 
 /* ==== what may be said ======================================================================= */
@@ -392,12 +358,9 @@ static void put_edits(Cell *c, Grammar *g, const Corpus *test) {
 
 int main(int argc, char **argv) {
     Cell c;
-    program_begin("facts");
-    if (argc < 7) die("DIR CORPUS NAME SEED QUICK WHAT are missing");
-    lab_open(&lab, argv);
-    if (lab_cell(&lab, &c, "facts")) return 0;
+    if (!lab_begin(&lab, &c, argc, argv)) return 0;
     collect_relations();
-    teach(lab.quick ? 100 : STEPS);
+    open_teach(&lab, lab.quick ? 100 : STEPS, 77, 3, lesson, &(OpenLm){NULL});
     Grammar g = grammar_new();
     Asked sum = {{0, 0, 0, 0}, {0, 0, 0, 0}, 0};
     Score gold = {0, 0, 0, 0};

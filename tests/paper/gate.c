@@ -92,10 +92,7 @@ static void put_auroc(Cell *cell, const char *name, const Case *c, int n) { /* o
 
 int main(int argc, char **argv) {
     Cell cell;
-    program_begin("gate");
-    if (argc != 7) die("usage: gate DIR CORPUS NAME SEED QUICK WHAT");
-    lab_open(&lab, argv);
-    if (lab_cell(&lab, &cell, argv[6])) return 0;
+    if (!lab_begin(&lab, &cell, argc, argv)) return 0;
     if (!lab.m->gate.R) die("%s has no gate", lab.name);
     int n = 0, *qa = need(malloc((size_t)lab.test.n_qas * sizeof *qa));
     for (int i = 0; i < lab.test.n_docs; i++)

@@ -49,6 +49,12 @@ void cell_put(Cell *c, const char *key, double value) {
     c->line[c->n++].value = value;
 }
 
+void cell_note(Cell *c, const char *who, const char *what, double value) {
+    char key[40];
+    snprintf(key, sizeof key, "%.20s.%.18s", who, what);
+    cell_put(c, key, value);
+}
+
 int cell_write(const Cell *c, char *err) {
     char beside[620];
     snprintf(beside, sizeof beside, "%s.new", c->path);
@@ -151,6 +157,14 @@ void lab_open(Lab *l, char **argv) {
     pool_start(threads ? atoi(threads) : 2);
 }
 
+int lab_begin(Lab *l, Cell *c, int argc, char **argv) {
+    const char *slash = strrchr(argv[0], '/');
+    program_begin(slash ? slash + 1 : argv[0]);
+    if (argc != 7) die("usage: DIR CORPUS NAME SEED QUICK WHAT");
+    lab_open(l, argv);
+    return !lab_cell(l, c, argv[6]);
+}
+
 void lab_fresh(Lab *l) {
     tape_free(l->tp);
     l->reader.arena = l->tp = need(tape_new(0));
@@ -224,17 +238,24 @@ int lab_one(const Corpus *c, int doc) {
     return c->docs[doc].qas[doc % c->docs[doc].n_qas];
 }
 
+int *lab_questions(const Corpus *c, int first, int last, int one, int *n) {
+    int *qa = need(malloc(((size_t)c->n_qas + 1) * sizeof *qa));
+    *n = 0;
+    for (int i = first; i < last; i++)
+        for (int k = 0; k < c->docs[i].n_qas; k++)
+            if (!one || c->docs[i].qas[k] == lab_one(c, i)) qa[(*n)++] = c->docs[i].qas[k];
+    return qa;
+}
+
+void lab_ask_these(Lab *l, const Corpus *c, const int *qa, int n, const Asking *how, Score *sum) {
+    for (int at = 0; at < n; at += ASK_BATCH)
+        ask_batch(l, c, qa + at, n - at < ASK_BATCH ? n - at : ASK_BATCH, how, sum);
+}
+
 void lab_ask(Lab *l, const Corpus *c, int first, int last, const Asking *how, Score *sum) {
-    int batch[ASK_BATCH], n = 0;
-    for (int k = first; k < last; k++)
-        for (int i = 0; i < c->docs[k].n_qas; i++) {
-            if (how->one && c->docs[k].qas[i] != lab_one(c, k)) continue;
-            batch[n++] = c->docs[k].qas[i];
-            if (n < ASK_BATCH) continue;
-            ask_batch(l, c, batch, n, how, sum);
-            n = 0;
-        }
-    if (n) ask_batch(l, c, batch, n, how, sum);
+    int n, *qa = lab_questions(c, first, last, how->one, &n);
+    lab_ask_these(l, c, qa, n, how, sum);
+    free(qa);
 }
 
 void lab_put_score(Cell *c, const char *before, const Score *s) {

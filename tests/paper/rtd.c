@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define NEAREST 32
-#define BATCH 64
 
 static Lab lab;
 
@@ -58,66 +57,33 @@ static void vote(const Store *s, const real *h, const real *dot, double l, doubl
         p[s->token[near[i]]] += (real)(l * exp((far[0] - far[i]) / t) / sum);
 }
 
-/* One token more for each of B answers that have not ended. */
-static void step(const Store *s, double l, double t, int B, Ids *x, int **id, char *ended) {
+typedef struct { const Store *s; double l, t; } Voting;
+
+static Tensor *next(Lab *l, void *ctx, const Ids *x, const int *qa, int B) {
+    const Voting *v = ctx;
     int V = lab.m->c.V, d = lab.m->c.d, *last = reader_room(&lab.reader, B, sizeof *last);
+    (void)l, (void)qa;
     for (int b = 0, at = 0; b < B; b++) last[b] = (at += x[b].n) - 1;
-    Tensor keys = {2, {s->n, d, 1}, s->state, NULL};
+    Tensor keys = {2, {v->s->n, d, 1}, v->s->state, NULL};
     Tensor *h = op_rows(lab.tp, lm_hidden(lab.m, lab.tp, x, B, NULL, NULL), NULL, last, B);
     Tensor *p = op_softmax(lab.tp, lm_logits(lab.m, lab.tp, h));
     Tensor *dot = op_linear(lab.tp, h, &keys, NULL, 0);
-    if (!p || !dot) die("%s", tape_error(lab.tp));
-    for (int b = 0; b < B; b++) {
-        real *of = p->data + (size_t)b * (size_t)V;
-        int best = 0;
-        vote(s, h->data + (size_t)b * (size_t)d, dot->data + (size_t)b * (size_t)s->n, l, t, of);
-        for (int v = 1; v < V; v++)
-            if (of[v] > of[best]) best = v;
-        if (best == V - 1) ended[b] = 1;
-        if (!ended[b]) id[b][x[b].n++] = best;
-    }
+    for (int b = 0; p && dot && b < B; b++)
+        vote(v->s, h->data + (size_t)b * (size_t)d, dot->data + (size_t)b * (size_t)v->s->n, v->l,
+             v->t, p->data + (size_t)b * (size_t)V);
+    return dot ? p : NULL;
 }
 
 static void ask(const Store *s, const Corpus *c, int most, double l, double t, Score *sum) {
-    int A = lab.m->c.A, n = 0, *qa = need(malloc((size_t)c->n_qas * sizeof *qa));
-    for (int i = 0; i < c->n_docs; i++)
-        for (int k = 0; k < c->docs[i].n_qas && n < most; k++) qa[n++] = c->docs[i].qas[k];
-    for (int at = 0, B; at < n; at += B) {
-        Ids x[BATCH];
-        int *id[BATCH], from[BATCH];
-        char ended[BATCH] = {0};
-        B = n - at < BATCH ? n - at : BATCH;
-        tape_reset(lab.tp);
-        for (int b = 0; b < B; b++) {
-            x[b] = reader_question(&lab.reader, c->qas[qa[at + b]].q);
-            from[b] = x[b].n;
-            id[b] = reader_room(&lab.reader, x[b].n + A, sizeof **id);
-            memcpy(id[b], x[b].id, (size_t)x[b].n * sizeof **id);
-            x[b].id = id[b];
-        }
-        for (int i = 0; i < A; i++) {
-            TapeMark mark = tape_mark(lab.tp);
-            step(s, l, t, B, x, id, ended);
-            tape_release(lab.tp, mark);
-        }
-        for (int b = 0; b < B; b++) {
-            size_t bytes;
-            int made = x[b].n - from[b];
-            char *text = need(tok_decode(lab.reader.tok, id[b] + from[b], made, &bytes));
-            score_add(sum, &c->qas[qa[at + b]], text);
-            free(text);
-        }
-    }
+    int n, *qa = lab_questions(c, 0, c->n_docs, 0, &n);
+    open_greedy(&lab, c, qa, n < most ? n : most, next, &(Voting){s, l, t}, sum);
     free(qa);
 }
 
 int main(int argc, char **argv) {
     static const double shares[] = {0.25, 0.5, 0.75, 1}, heats[] = {0.25, 1, 4};
     Cell c;
-    program_begin("rtd");
-    if (argc != 7) die("usage: rtd DIR CORPUS NAME SEED QUICK WHAT");
-    lab_open(&lab, argv);
-    if (lab_cell(&lab, &c, argv[6])) return 0;
+    if (!lab_begin(&lab, &c, argc, argv)) return 0;
     double best = -1, l = 0, t = 1;
     Score alone = {0, 0, 0, 0}, sum = {0, 0, 0, 0};
     Store s = store_of(&lab.valid); /* l and t are chosen on valid */

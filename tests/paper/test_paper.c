@@ -213,9 +213,122 @@ static void test_records(void) {
     CHECK(!look_up("Ada Lew", "city", 1) && !look_up("Ada", "year", 0), "what was never written");
 }
 
+/* ---- the LM with its attention open ---- */
+static int near_rows(const Tensor *a, int from, const Tensor *b, int n) { /* rows of a, all of b */
+    for (int i = 0; a && b && i < n * 8; i++)
+        if (!(fabs((double)(a->data[from * 8 + i] - b->data[i])) <= 1e-5)) return 0;
+    return a && b;
+}
+
+static Tensor *kept_k[2], *kept_v[2];
+static Tape *open_tape;
+static Tensor *take_rows(void *ctx, int l, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
+    (void)ctx;
+    kept_k[l] = k, kept_v[l] = v;
+    return op_attention(open_tape, q, k, v, a);
+}
+
+static Tensor *read_rows(void *ctx, int l, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
+    static const int rows[] = {5, 6, 12, 13}, n[] = {2, 2}; /* the last two of each document */
+    (void)ctx;
+    return open_behind(open_tape, q, k, v, a, kept_k[l], kept_v[l], rows, n);
+}
+
+static Tensor *two_apart(void *ctx, int l, Tensor *q, Tensor *k, Tensor *v, Attention *a) {
+    (void)l;
+    return open_apart(open_tape, q, k, v, a, ctx, 2);
+}
+
+/* Left alone it is lm_hidden, bit by bit.  What follows a document in a lesson of AnLLM's, where it
+ * may read the last two rows, is what a question makes of these two rows where nothing else of the
+ * document is there. */
+static void test_open(void) {
+    Model *m = small_model(9);
+    Tape *tp = open_tape = tape_new(0);
+    uint64_t rng = 6;
+    int id[2][11];
+    draw_ids(id[0], 11, &rng), draw_ids(id[1], 11, &rng);
+    const Ids x[2] = {{id[0], 11, 7}, {id[1], 10, 7}};
+    const Ids docs[2] = {{id[0], 7, 7}, {id[1], 7, 7}}, after[2] = {{id[0] + 7, 4}, {id[1] + 7, 3}};
+    const OpenLm plain = {NULL};
+    Tensor *want = lm_hidden(m, tp, x, 2, NULL, NULL), *h = open_hidden(m, tp, x, 2, &plain);
+    CHECK(want && h && !memcmp(want->data, h->data, 21 * 8 * sizeof(real)), "it is not lm_hidden");
+    Tensor *lesson_h = open_hidden(m, tp, x, 2, &(OpenLm){.attend = two_apart});
+    CHECK(open_hidden(m, tp, docs, 2, &(OpenLm){.attend = take_rows}), "%s", tape_error(tp));
+    Tensor *read = open_hidden(m, tp, after, 2, &(OpenLm){.attend = read_rows});
+    Tensor second = {2, {3, 8, 1}, read ? read->data + 4 * 8 : NULL, NULL};
+    CHECK(near_rows(lesson_h, 7, read, 4) && near_rows(lesson_h, 18, &second, 3),
+          "a lesson reads other rows than a question");
+    CHECK(!near_rows(h, 7, read, 4), "the whole document says no more than two rows");
+    const Ids part = {id[0] + 3, 4, 4}; /* what is left of a document stands where it stood */
+    const Ids whole = {id[0], 7, 7};
+    Tensor *wpe = param_find(&m->ps, "base_lm.base_lm.transformer.wpe.weight");
+    for (int i = 0; i < 8; i++) wpe->data[(24 - 7) * 8 + i] = (real)1e3; /* of the first token */
+    want = open_hidden(m, tp, &part, 1, &plain);
+    for (int i = 0; i < 8; i++) wpe->data[(24 - 7) * 8 + i] = 0;
+    h = open_hidden(m, tp, &part, 1, &plain);
+    CHECK(near_rows(want, 0, h, 4), "a part of a document stands where the whole begins");
+    CHECK(open_hidden(m, tp, &whole, 1, &plain), "%s", tape_error(tp));
+    tape_free(tp);
+    model_free(m);
+}
+
+/* Cross-entropy with shares, and its gradient, w (softmax - p). */
+static void test_shares(void) {
+    static const double p[2][3] = {{0.2, 0.5, 0.3}, {0, 0, 1}}, w[2] = {0.5, -2};
+    Params ps = {0};
+    Tensor *x = param_new(&ps, "x", 2, 2, 3);
+    Tape *tp = tape_new(0);
+    double want = 0, q[2][3];
+    real weight[2] = {(real)w[0], (real)w[1]};
+    Tensor *shares = tape_tensor(tp, 2, 3);
+    param_freeze(&ps, "", 0);
+    for (int r = 0; r < 2; r++) {
+        double sum = 0;
+        for (int v = 0; v < 3; v++) {
+            x->data[r * 3 + v] = (real)(v - r * 0.5), shares->data[r * 3 + v] = (real)p[r][v];
+            sum += q[r][v] = exp(v - r * 0.5);
+        }
+        for (int v = 0; v < 3; v++) q[r][v] /= sum, want -= w[r] * p[r][v] * log(q[r][v]);
+    }
+    Tensor *loss = open_shares(tp, x, shares, weight);
+    CHECK(loss && fabs((double)loss->data[0] - want) <= 1e-5, "shares: not %g", want);
+    CHECK(tape_backward(tp, loss) == 0, "%s", tape_error(tp));
+    for (int i = 0; i < 6; i++)
+        CHECK(fabs((double)x->grad[i] - w[i / 3] * (q[i / 3][i % 3] - p[i / 3][i % 3])) <= 1e-5,
+              "gradient %d is %g", i, (double)x->grad[i]);
+    tape_free(tp);
+    params_free(&ps);
+}
+
+/* Slots average what is alike, fill up, and give up the one longest not written to. */
+static void test_slots(void) {
+    static const real k[5][2] = {{2, 0}, {4, 0}, {0, 1}, {1, 1}, {6, 0}};
+    static const real v[5][2] = {{1, 2}, {3, 4}, {5, 6}, {0, 0}, {5, 6}};
+    OpenSlots s = {.most = 0};
+    int best[3];
+    open_forget(&s, 2, 2);
+    open_write(&s, k[0], v[0], 0, 0, 0.9), open_write(&s, k[2], v[2], 0, 0, 0.9);
+    open_write(&s, k[1], v[1], 0, 1, 0.9), open_write(&s, k[4], v[4], 0, 1, 0.9);
+    CHECK(s.k.shape[0] == 2 && s.k.data[0] == 4 && s.v.data[1] == 4 && s.c[0] == 3 && s.c[1] == 1
+              && s.unit.data[0] == 1 && s.unit.data[3] == 1, "three tokens in one slot");
+    open_write(&s, k[3], v[3], 0, 0.7, 0.9);
+    CHECK(s.k.shape[0] == 2 && s.k.data[2] == 1 && s.c[1] == 1 && s.k.data[0] == 4,
+          "the slot longest not written to was not given up");
+    open_forget(&s, 0, 0);
+    CHECK(open_largest((const real[]){1, 3, 2, 3, 0}, 5, 3, best) == 3 && best[0] == 1
+              && best[1] == 3 && best[2] == 2, "the three largest");
+    CHECK(open_largest((const real[]){2, 2, 2}, 3, 2, best) == 2 && best[0] == 0 && best[1] == 1,
+          "the first of those alike");
+    CHECK(open_largest((const real[]){1, 3}, 2, 3, best) == 2 && best[1] == 0, "all of two");
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) scratch = argv[1];
     test_records();
+    test_open();
+    test_shares();
+    test_slots();
     test_cells();
     test_salient();
     test_influence();

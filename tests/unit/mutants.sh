@@ -305,6 +305,9 @@ mutant tests/paper/facts.c 's/if (!strncmp(l, s, (size_t)n + 1)) return 0;/if (0
     "facts: a relation twice"
 mutant tests/paper/facts.c 's/if (is >= least) least/if (is > least) least/' "facts: the oldest"
 mutant mac.c 's/if (!o->allow || o->allow(/if (1 || o->allow(/' "answers: of what is not allowed"
+mutant tests/paper/open.c 's/row + doc - ends,/row,/' "anchors: a lesson reads the document"
+mutant tests/paper/open.c 's/(i % V == 0) - p->data/(i % V == 0) + p->data/' "shares: sign"
+mutant tests/paper/open.c 's/s->time\[i\] < s->time\[to\]/s->time[i] > s->time[to]/' "slots: newest goes"
 mutant tests/paper/lib.c 's/(hash == made_by || made_by == 0)/1/' "paper: stale cells are taken"
 
 mutant data/score.c 's/4 \* rel->em > rel->n/4 * rel->em >= rel->n/' "score: a quarter opens"
