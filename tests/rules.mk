@@ -150,7 +150,8 @@ endif
 PAPER_STEP   = QUICK='$(QUICK)' OUT='$(PAPER_OUT)' CORPORA='$(CORPORA)' SEEDS='$(SEEDS)' \
     PAPER_people='$(PAPER_people)' PAPER_wnnames='$(PAPER_wnnames)' \
     PAPER_factbook='$(PAPER_factbook)' sh tests/paper/paper.sh $(B)
-EXPERIMENTS := $(patsubst %,$(B)/tests/paper/%,adapt bank drop facts gate limit look retrieve rtd stream page)
+EXPERIMENTS := $(patsubst %,$(B)/tests/paper/%,adapt bank codes drop eul facts gate keys limit \
+    look retrieve rtd stream page)
 $(EXPERIMENTS) $(B)/tests/paper/test_paper: \
     $(B)/tests/paper/lib.o $(B)/tests/paper/open.o $(B)/tests/paper/tune.o
 paper: $(B)/train $(B)/run $(EXPERIMENTS)
