@@ -14,8 +14,6 @@
 #include <time.h>
 
 #define FACTS 200
-#define HEART 1000 /* steps to learn by heart */
-#define FORGET 400 /* at most, to forget */
 #define TURNS 4
 
 static Lab lab;
@@ -76,7 +74,7 @@ static int unlearn(Params *layers, double level) { /* the steps that it took */
     Adam adam = adam_default((real)5e-3);
     int i = 0;
     param_freeze(layers, "", 0);
-    for (; i < FORGET && (i % 10 || em(&forgotten, &layered) > level); i++) {
+    for (; i < 400 && (i % 10 || em(&forgotten, &layered) > level); i++) {
         open_step(&lab, both_losses(&forgotten, -1, -0.2), layers, &adam);
         for (int k = 0; k < TURNS; k++)
             open_step(&lab, both_losses(&retained, 0.8, 1), layers, &adam);
@@ -98,7 +96,7 @@ static void put(Cell *c, const char *who, OpenLm *how, clock_t began, int again)
 int main(int argc, char **argv) {
     Cell c;
     if (!lab_begin(&lab, &c, argc, argv)) return 0;
-    int heart = lab.quick ? 50 : HEART, L = lab.m->c.L, d = lab.m->c.d;
+    int heart = lab.quick ? 50 : 1000, L = lab.m->c.L, d = lab.m->c.d;
     size_t size = tune_size(lab.m);
     real *start = need(malloc(2 * size * sizeof *start)), *known = start + size;
     corpus = !strcmp(argv[6], "eul-train") ? &lab.train : &lab.valid, rng = (uint64_t)lab.seed + 13;

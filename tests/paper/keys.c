@@ -17,12 +17,11 @@
 #define WINDOW 16 /* tokens, where documents are read as a stream */
 #define TOP 16    /* of 1, 4, 16: answers most about 60 documents of people's valid */
 #define ALIKE 0.9 /* of 0.9, 0.95, 0.98: the least loss of a token there */
-#define NEVER 2    /* no cosine is above it */
+#define NEVER 2   /* no cosine is above it */
+#define BYTES (8.0 * lab.m->c.L * lab.m->c.d) /* of a slot in all layers */
 
 static Lab lab;
 static OpenSlots slots[MOST_LAYERS]; /* of each layer */
-
-static double bytes_of_slot(void) { return 8.0 * lab.m->c.L * lab.m->c.d; } /* in all layers */
 
 static void forget(int n) { /* all; from now on there are n slots */
     for (int l = 0; l < lab.m->c.L; l++) open_forget(&slots[l], n, lab.m->c.d);
@@ -98,7 +97,7 @@ static void ask_kept(Cell *c, const char *name, int n_anchors, int bank) {
     Reading r = {bank, NULL, NULL};
     cell_note(c, name, "em", open_greedy(&lab, &lab.test, qa, n, next, &r, NULL));
     cell_note(c, name, "ms", 1e3 * (double)(clock() - began) / CLOCKS_PER_SEC / n);
-    cell_note(c, name, "bytes", (double)slots[0].k.shape[0] / lab.test.n_docs * bytes_of_slot());
+    cell_note(c, name, "bytes", (double)slots[0].k.shape[0] / lab.test.n_docs * BYTES);
     tape_record(lab.tp, 1);
     free(qa);
 }
@@ -169,9 +168,9 @@ static void camelot(Cell *c, int slots_a_doc) {
     Score s = {0, 0, 0, 0}, all = s, one = s;
     tape_record(lab.tp, 0);
     forget(n), read(0, docs, D, ALIKE, TOP), ask(0, docs, &s);
-    cell_put(c, "bytes", bytes_of_slot() * slots_a_doc);
+    cell_put(c, "bytes", BYTES * slots_a_doc);
     forget(D * docs), read(0, docs, D, NEVER, TOP), ask(0, docs, &all);
-    cell_put(c, "all.bytes", bytes_of_slot() * slots[0].k.shape[0] / docs);
+    cell_put(c, "all.bytes", BYTES * slots[0].k.shape[0] / docs);
     for (int i = 0; i < docs; i++)
         forget(D), read(i, i + 1, D, NEVER, TOP), ask(i, i + 1, &one);
     lab_put_score(c, "", &s), lab_put_score(c, "all.", &all), lab_put_score(c, "one.", &one);

@@ -137,6 +137,12 @@ pair() { # CORPUS SEED: everything but what must run alone
         cells facts $at facts
         cells gate $at gate
         cells rtd $at rtd
+        cells keys $at anllm
+        cells eul $at eul
+        if [ "$1-$2" = "people-${SEEDS%% *}" ]; then # of one corpus and seed
+            cells keys $at camelot
+            cells codes $at codes
+        fi
         cells stream $at all last fifo reservoir ocm slots nearest versions
         say "$1, seed $2: retrieval"
         cells retrieve $at reader retrieve-mac-0 retrieve-bm25-0
