@@ -2,7 +2,8 @@
 
 readings.txt has ways to get the mathematics wrong and still have an implementation that runs and
 learns.  Each is a change of the twin's text; what it computes is held against all vector files.
-Prints the first case that notices each, and exits with 1 when there is one that none does.
+Prints the first case that notices each.  A name that ends in "(open)" is one that nobody notices
+yet: a case for it is wanted.  Exits with 1 when any other is not noticed, or an open one is.
 
     python3 tests/reference/readings.py [WORD]      `make readings`; WORD: only names that have it
 
@@ -88,7 +89,8 @@ def first_notice(check, cases):
 
 
 def main(word):
-    tried = noticed = 0
+    """-> whether the page itself is right, and all but the open readings are noticed."""
+    tried = noticed = wrong = 0
     cases = all_cases(twin([]))
     for name, sentence, changes in [("none", "the page is right", [])] + read_readings():
         if word not in name:
@@ -96,10 +98,9 @@ def main(word):
         where, found = first_notice(twin(changes), cases)
         print(f"| {name} | {sentence} | {where} |", flush=True)
         tried, noticed = tried + bool(changes), noticed + (found and bool(changes))
-        if found and not changes:
-            return False
-    print(f"{tried} readings, {noticed} noticed")
-    return tried == noticed
+        wrong += found == (not changes or name.endswith("(open)"))
+    print(f"{tried} readings, {noticed} noticed; {wrong} not as they should be")
+    return not wrong
 
 
 if __name__ == "__main__":
