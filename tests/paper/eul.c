@@ -74,7 +74,7 @@ static int unlearn(Params *layers, double level) { /* the steps that it took */
     Adam adam = adam_default((real)5e-3);
     int i = 0;
     param_freeze(layers, "", 0);
-    for (; i < 400 && (i % 10 || em(&forgotten, &layered) > level); i++) {
+    for (; i < (lab.quick ? 10 : 400) && (i % 10 || em(&forgotten, &layered) > level); i++) {
         open_step(&lab, both_losses(&forgotten, -1, -0.2), layers, &adam);
         for (int k = 0; k < TURNS; k++)
             open_step(&lab, both_losses(&retained, 0.8, 1), layers, &adam);

@@ -183,7 +183,7 @@ static void camelot(Cell *c, int slots_a_doc) {
 int main(int argc, char **argv) {
     Cell c;
     if (!lab_begin(&lab, &c, argc, argv)) return 0;
-    int L = lab.m->c.L, n = lab.m->c.T / (2 * L); /* keys and values of a document, as MAC's bytes */
+    int L = lab.m->c.L, n = lab.m->c.T / (2 * L); /* slots of a document: the bytes of MAC */
     if (L > MOST_LAYERS || n < 1) die("%s has too many layers", lab.name);
     cell_put(&c, "documents", lab.test.n_docs);
     if (!strcmp(argv[6], "anllm")) anllm(&c, n);
