@@ -1,5 +1,5 @@
-/* limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, merged
- * as they come in (CAMELoT), or replaced by codes of a codebook (MBC).
+/* limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, or replaced by
+ * codes of a codebook (MBC).
  *
  *   limit DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
 #include "paper.h"
@@ -12,8 +12,8 @@ static Lab lab;
 static size_t row_of(const Bank *b) { return (size_t)b->T * (size_t)b->d; }
 
 /* ==== pruning and averaging ================================================================== */
-typedef enum { CUT_RANDOM, CUT_AVERAGE, CUT_NEAREST, CUT_SLOTS, CUT_CODES, CUTS } Cut;
-static const char *const cuts[] = {"prune", "average", "nearest", "slots", "codes"};
+typedef enum { CUT_RANDOM, CUT_AVERAGE, CUT_NEAREST, CUT_CODES, CUTS } Cut;
+static const char *const cuts[] = {"prune", "average", "nearest", "codes"};
 
 static void drop_row(Bank *b, int i) { /* the last one takes its place; texts are not needed */
     size_t per = row_of(b);
@@ -71,33 +71,6 @@ static void merge_nearest(Bank *b, int left) {
         }
     }
     free(like), free(mate);
-}
-
-/* ==== consolidation without training, as in CAMELoT ========================================== */
-/* The bank has `slots` places.  A new entry is averaged into the most similar one if their cosine
- * is above `alike`, takes a free place otherwise, or that of the entry longest not touched. */
-static void consolidate(Bank *b, int slots, double alike) {
-    size_t per = row_of(b);
-    int *weight = need(calloc((size_t)slots, sizeof *weight)), n = 0;
-    int *touched = need(calloc((size_t)slots, sizeof *touched));
-    for (int i = 0; i < b->K; i++) { /* slot n <= i: what is read is not overwritten before */
-        const real *fresh = b->phi + (size_t)i * per;
-        int best = -1, oldest = 0;
-        double most = -2;
-        for (int s = 0; s < n; s++) {
-            double x = cosine(b->phi + (size_t)s * per, fresh, per);
-            if (x > most) most = x, best = s;
-            if (touched[s] < touched[oldest]) oldest = s;
-        }
-        int merge = best >= 0 && most > alike, to = merge ? best : n < slots ? n++ : oldest;
-        real *slot = b->phi + (size_t)to * per;
-        weight[to] = merge ? weight[to] + 1 : 1;
-        for (size_t k = 0; k < per; k++)
-            slot[k] = merge ? slot[k] + (fresh[k] - slot[k]) / (real)weight[to] : fresh[k];
-        touched[to] = i + 1;
-    }
-    b->K = n;
-    free(weight), free(touched);
 }
 
 /* ==== a codebook, as in MBC ================================================================== */
@@ -172,15 +145,13 @@ static double encode(Bank *b, int left, uint64_t *rng) {
 
 /* ==== one cell =============================================================================== */
 /* The first `docs` documents of a split are learned, the bank is cut, each of them is asked for. */
-static double limit_bank(const Corpus *c, int docs, Cut cut, int percent, double alike, Score *s,
-                         int *held) {
+static double limit_bank(const Corpus *c, int docs, Cut cut, int percent, Score *s, int *held) {
     Bank *b = lab_learn(&lab, c, 0, docs, 64);
     uint64_t rng = (uint64_t)lab.seed + 17;
     int left = (int)((int64_t)b->K * percent / 100);
     if (left < 1) left = 1;
     double bytes = cut == CUT_CODES ? encode(b, left, &rng) : 0;
     if (cut == CUT_NEAREST) merge_nearest(b, left);
-    if (cut == CUT_SLOTS) consolidate(b, left, alike);
     while (cut <= CUT_AVERAGE && b->K > left) {
         int i = rng_below(&rng, b->K), j = rng_below(&rng, b->K - 1);
         if (cut == CUT_RANDOM) drop_row(b, i);
@@ -193,20 +164,6 @@ static double limit_bank(const Corpus *c, int docs, Cut cut, int percent, double
     if (cut != CUT_CODES) bytes = (double)b->K * (double)row_of(b) * (double)sizeof(real);
     bank_free(b);
     return bytes;
-}
-
-/* How similar is similar enough: what answers most about the first 200 documents of valid. */
-static double choose_alike(int percent) {
-    static const double levels[] = {0.8, 0.9, 0.95, 0.98, 1};
-    double best = -1, alike = 1;
-    int docs = lab.valid.n_docs < 200 ? lab.valid.n_docs : 200;
-    for (int i = 0; i < 5; i++) {
-        Score s;
-        int held;
-        limit_bank(&lab.valid, docs, CUT_SLOTS, percent, levels[i], &s, &held);
-        if (s.f1 > best) best = s.f1, alike = levels[i];
-    }
-    return alike;
 }
 
 int main(int argc, char **argv) {
@@ -223,12 +180,10 @@ int main(int argc, char **argv) {
     sscanf(what, "limited-%19[^-]-%d", way, &percent);
     while (cut < CUTS && strcmp(cuts[cut], way)) cut++;
     if (cut == CUTS || percent < 1) die("there is no cell %s", what);
-    double alike = cut == CUT_SLOTS ? choose_alike(percent) : 0;
-    double bytes = limit_bank(&lab.test, lab.test.n_docs, (Cut)cut, percent, alike, &s, &held);
+    double bytes = limit_bank(&lab.test, lab.test.n_docs, (Cut)cut, percent, &s, &held);
     lab_put_score(&c, "", &s);
     cell_put(&c, "kept", held);
     cell_put(&c, "bytes", bytes);
-    if (cut == CUT_SLOTS) cell_put(&c, "alike", alike);
     lab_keep(&c);
     lab_close(&lab);
     return 0;

@@ -684,9 +684,8 @@ static void section_retrieve(void) {
 /* ==== experiment 7 =========================================================================== */
 static const struct { const char *cell, *what; } cuts[] = {
     {"prune", "random pruning"}, {"average", "random averaging"},
-    {"nearest", "nearest averaging"}, {"slots", "merged on arrival"},
-    {"codes", "codebook"}};
-enum { SLOTS = 3, CUTS = 5 };
+    {"nearest", "nearest averaging"}, {"codes", "codebook"}};
+enum { CUTS = 4 };
 static const int kept[] = {100, 75, 50, 25, 10};
 
 static Stat limited(const char *corpus, int cut, int percent, const char *key) {
@@ -713,9 +712,7 @@ static void section_limited(void) {
     if (!there("limited-nearest-75")) return;
     fputs("\n## 7. A bank of limited size (Figure 7)\n\nEM on one question of each document when "
           "only a part of the entries is kept: drawn at random, or averaged in pairs drawn at "
-          "random, or in pairs of nearest neighbours (cosine). Merged on arrival, as in CAMELoT: "
-          "into the most similar entry where it is similar enough (how similar was chosen on "
-          "valid), else in place of the one longest not touched. Codebook, as in MBC, with as many "
+          "random, or in pairs of nearest neighbours (cosine). Codebook, as in MBC, with as many "
           "bytes as these entries would take: but MBC learns it together with MAC, this one is "
           "k-means afterwards, and MAC has never learned to live with it.\n", page);
     for (int i = 0; i < n_corpora; i++) {
@@ -736,8 +733,6 @@ static void section_limited(void) {
             }
             line[cut] = (SvgLine){cuts[cut].what, x, y[cut], 5};
         }
-        fputs("\n| merged on arrival: KB | - |", page);
-        for (int k = 1; k < 5; k++) put_stat(limited(corpora[i], SLOTS, kept[k], "bytes"), 0, 1e-3);
         fputs("\n", page);
         snprintf(file, sizeof file, "limited-%s.svg", corpora[i]);
         snprintf(title, sizeof title, "A limited bank, %s", corpora[i]);

@@ -127,7 +127,7 @@ pair() { # CORPUS SEED: everything but what must run alone
         fi
         say "$1, seed $2: the bank"
         cells limit $at limited-prune-100
-        for cut in prune average nearest slots codes; do
+        for cut in prune average nearest codes; do
             for percent in 75 50 25 10; do cells limit $at "limited-$cut-$percent"; done
         done
         cells look $at look
