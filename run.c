@@ -437,7 +437,10 @@ static void command_list(void) {
 static const char *forget(Bank *b, const char **ids, int n) {
     int held = b->K;
     const char *absent;
-    if (bank_forget(b, ids, n, &absent) != 0) return absent ? absent : (die("out of memory"), NULL);
+    if (bank_forget(b, ids, n, &absent) != 0) {
+        if (!absent) die("out of memory");
+        return absent;
+    }
     save_bank(b);
     if (json) printf("{\"forgotten\": %d, \"held\": %d}\n", held - b->K, b->K);
     else printf("forgot %d; the bank holds %d\n", held - b->K, b->K);
