@@ -1,7 +1,8 @@
 // page.js - what a person sees and does.  All text goes in by textContent: none of it is HTML.
 'use strict';
 const $ = id => document.getElementById(id);
-const MODEL = 'model.safetensors', BANK = 'memory.safetensors', PART = 50;
+const MODEL = 'model.safetensors', BANK = 'memory.safetensors', PART = 50, PORTION = 100;
+const seconds = () => (performance.now() / 1000).toFixed(1); // since the page was opened
 const texts = new Map(); // a text by its hash, for the reader's eyes: the memory has only hashes
 const lines = text => text.split('\n').filter(Boolean).map(line => JSON.parse(line));
 const using = bank => ['--model', MODEL, '--bank', bank];
@@ -20,8 +21,7 @@ let worker, requests = 0;
 
 function startWorker() {
     worker = new Worker(URL.createObjectURL(new Blob([$('worker').textContent])));
-    worker.onmessage = ({data: {id, say, result, error}}) => {
-        if (say && !held.length) $('state').textContent = `Reading: ${say}`;
+    worker.onmessage = ({data: {id, result, error}}) => {
         if (error) waiting.get(id).fail(new Error(`The program broke off (${error}).`));
         else if (id) waiting.get(id).done(result);
         waiting.delete(id);
@@ -158,6 +158,25 @@ function showAnswer({question, answer, sure, known, documents}, seconds, right) 
 }
 
 // ---- the start
+// Reads the next documents.  All of them take a while, so a question may come between two portions.
+async function readOn(documents, told) {
+    const encoded = new TextEncoder().encode(
+        documents.slice(0, PORTION).map(document => JSON.stringify(document)).join('\n'));
+    await request('put', {name: 'documents.jsonl', bytes: encoded});
+    await run('learn', ...using(BANK), 'documents.jsonl');
+    const before = held.length;
+    await readMemory();
+    const text = new Map(documents.map(document => [document.id, document.text]));
+    for (const {id, hash} of held.slice(0, held.length - before)) texts.set(hash, text.get(id));
+    showMemory();
+    told.ready ??= seconds();
+    if (documents.length <= PORTION)
+        return `Ready in ${told.ready} s; ${held.length} documents were read in ${seconds()} s. `
+            + `Of all questions about them ${Math.round(100 * told.right)}% are answered right.`;
+    act('state', () => readOn(documents.slice(PORTION), told));
+    return `Ready in ${told.ready} s, and still reading: ${held.length} documents so far.`;
+}
+
 async function start() {
     for (const name of ['WebAssembly', 'Worker', 'DecompressionStream'])
         if (!(name in globalThis)) {
@@ -165,16 +184,11 @@ async function start() {
             throw new Error(`This browser has no ${name}, without which the program cannot run: `
                             + 'please open the page in a current Firefox or Chromium.');
         }
-    const began = performance.now(), packed = {}, examples = JSON.parse($('examples').textContent);
+    const packed = {}, examples = JSON.parse($('examples').textContent);
     $('state').textContent = 'Unpacking the model ...';
     startWorker();
     for (const name of ['wasm', 'frame', 'whole', 'documents']) packed[name] = $(name).textContent;
     const documents = lines(await request('start', {packed}));
-    await run('learn', ...using(BANK), 'documents.jsonl');
-    await readMemory();
-    const text = new Map(documents.map(document => [document.id, document.text]));
-    for (const {id, hash} of held) texts.set(hash, text.get(id));
-    showMemory();
     $('text').value = examples.typed;
     for (const {question, right} of [...examples.five, {question: examples.asked}]) {
         const button = make('button', question);
@@ -184,9 +198,7 @@ async function start() {
         };
         $('questions').append(make('li', '', button));
     }
-    return `Ready: it read ${held.length} documents in `
-        + `${((performance.now() - began) / 1000).toFixed(1)} s. `
-        + `Of all questions about them it answers ${Math.round(100 * examples.right)}% right.`;
+    return readOn(documents, {right: examples.right});
 }
 
 $('ask').onsubmit = () => act('ask-said', () => ask($('question').value));

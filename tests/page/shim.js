@@ -8,9 +8,9 @@ const ALL = 0xffffffffffffffffn, FOLDER = 3; // its descriptor; files come after
 
 class Exit extends Error {}
 
-// Runs a program from its start to its end.  `say` takes what it writes to standard error, piece by
-// piece.  Returns its exit status and what it wrote; a crash of the program is thrown.
-function runProgram(module, args, files, say) {
+// Runs a program from its start to its end.  Returns its exit status and what it wrote; a crash of
+// the program is thrown.
+function runProgram(module, args, files) {
     const open = new Map(); // descriptor -> {file, at}
     const words = args.map(word => new TextEncoder().encode(word + '\0'));
     const reader = [null, new TextDecoder(), new TextDecoder()]; // a character may come in pieces
@@ -57,9 +57,7 @@ function runProgram(module, args, files, say) {
     }
 
     function print(fd, from) {
-        const text = reader[fd].decode(from, {stream: true});
-        said[fd] += text;
-        if (fd === 2) say(text);
+        said[fd] += reader[fd].decode(from, {stream: true});
         return from.length;
     }
 

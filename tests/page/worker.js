@@ -31,7 +31,6 @@ const tasks = {
         const frame = await unpacked(packed.frame), documents = await unpacked(packed.documents);
         fillModel(frame, await unpacked(packed.whole));
         put('model.safetensors', frame);
-        put('documents.jsonl', documents);
         program = await WebAssembly.compile(await unpacked(packed.wasm));
         return new TextDecoder().decode(documents);
     },
@@ -44,7 +43,7 @@ const tasks = {
     run({args}) {
         const began = performance.now();
         try {
-            const done = runProgram(program, ['run', ...args], files, say => postMessage({say}));
+            const done = runProgram(program, ['run', ...args], files);
             return {...done, seconds: (performance.now() - began) / 1000};
         } finally { // what a command leaves that could not end
             for (const name of files.keys()) if (name.endsWith('.mac-part')) files.delete(name);
