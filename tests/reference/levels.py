@@ -633,6 +633,8 @@ def bank_file(kept, shape, half_precision, model, made_with):
     entries = b"".join(entry for _, entry in kept)
     meta = {"format": "mac-bank", "model": f"{model:016x}", "tokens": f"{made_with:016x}",
             "hash": "siphash", "sum": checksum(phi + entries)}
+    if not made_with:
+        del meta["tokens"]
     name, most, row = "F16" if half_precision else "F32", 2 ** 31 - 1, T * d * dtype.itemsize
     room = header(meta, [("phi", name, (most, T, d), most * row), ("entries", "U8", (most,), most)])
     head = header(meta, [("phi", name, (len(kept), T, d), len(phi)),

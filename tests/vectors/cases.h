@@ -60,7 +60,8 @@ static void start(const char *name, const MacConfig *s, double sharp) {
 
 /* Two documents of one name, one without questions, answers of two questions that are the same.
  * Of the stage lm where batch_lm is not 0. */
-static void batch(const char *name, uint64_t state, int docs, int group, int batch_lm) {
+static void batch(const char *name, uint64_t state, int docs, int group, double drop, int batch_lm,
+                  int S) {
     static const int doc[] = {0, 0, 0, 1, 2, 2, 4};
     Case c = begin("batch", name, NULL);
     TEXT(&c, "titles", "Ada\0Bob\0Cem\0Ada\0Eve\0Fay");
@@ -68,8 +69,8 @@ static void batch(const char *name, uint64_t state, int docs, int group, int bat
     TEXT(&c, "q", "Age of Ada\0Who is 7\0Years of Ada\0Bob?\0Cem?\0City of Cem\0What did Eve do");
     TEXT(&c, "a", "7\0Ada\0007\0002\0Rome\0Cem\0sang"), constants(&c, "doc", 7, doc);
     word_in(&c, "state", state), constant(&c, "batch_lm", batch_lm);
-    constant(&c, "S", 38), constant(&c, "docs", docs), constant(&c, "questions", 2);
-    constant(&c, "group", group), constant(&c, "drop", 0.5), end(&c);
+    constant(&c, "S", S), constant(&c, "docs", docs), constant(&c, "questions", 2);
+    constant(&c, "group", group), constant(&c, "drop", drop), end(&c);
 }
 
 static const int merges[] = {'a', 'n', ' ', 'i', 195, 188, 256, 'd', 'Z', 258, 260, 'r', '1', '9',
@@ -102,10 +103,12 @@ static void text_vectors(void) {
     TEXT(&c, "texts", texts_in), constant(&c, "vocab", 275), end(&c);
     c = begin("merges", "until_none_comes_twice", NULL);
     TEXT(&c, "texts", "abab ab\0xyxyxyx"), constant(&c, "vocab", 300), end(&c);
+    c = begin("merges", "marks", NULL); /* each is a chunk: the pair -- is in none */
+    TEXT(&c, "texts", "na--na--na--"), constant(&c, "vocab", 300), end(&c);
 #define TOKENS(name, text) tokens(name, text, sizeof text)
     TOKENS("words", "Zürich and in 1984, an inn");
     TOKENS("blanks", "  a  and\n\n in \t an ");
-    TOKENS("digits", "19198419 1 22333");
+    TOKENS("digits", "19198419 1 22333"), TOKENS("digits_six", "919191");
     TOKENS("no_utf8", "\xff\xc3 \xbc\0\x80" "an");
     TOKENS("long_blanks", "                                                                   an");
     TOKENS("blanks_before", "an\n\nan  \n an\v\van  ");
@@ -115,7 +118,8 @@ static void text_vectors(void) {
     prompt("question_blanks", 1, 12, " \v in Zürich? \f");
     prompt("question_digit", 1, 12, "in 19"), prompt("question_accent", 1, 12, "ça an\xc3\xa9");
     prompt("question_mark", 1, 12, "An inn!"), prompt("question_far", 1, 12, "in \xe6\x97\xa5");
-    prompt("question_none", 1, 4, "  ");
+    prompt("question_none", 1, 4, "  "), prompt("question_fits", 1, 4, "A b!");
+    prompt("document_fits", 0, 5, "A b!");
     prompt("answer", 2, 8, "in 1984"), prompt("answer_cut", 2, 4, "in Zürich an");
     hash("none", ""), hash("a", "a"), hash("zurich", "Zürich"), hash("word", "Zürich!");
     hash("words", "Zürich liegt am See.");
@@ -133,14 +137,14 @@ static void halves(void) { /* ties both ways, the least, subnormals, overflow, s
     constants(&c, "x", 2 * n, x), end(&c);
 }
 
-static void bank(const char *name, int half, const char *forget, size_t n) {
+static void bank(const char *name, int half, uint64_t made_with, const char *forget, size_t n) {
     uint64_t r = 1; /* the same vectors in each case */
     Case c = begin("bank", name, NULL); /* the last text is there already */
     TEXT(&c, "ids", "1\0b-2\0003\0004"), TEXT(&c, "titles", "Zürich\0\0A \"title\"\0again");
     TEXT(&c, "texts", "Zürich.\0Zug\0Other\0Zug");
     fixed(&c, "phi", 8, 3, 0, 1), constant(&c, "T", 2), constant(&c, "half", half);
     for (int i = 0; i < 24; i++) in(&c, "phi")->data[i] = drawn(&r, 1);
-    word_in(&c, "model", 0x0123456789abcdefu), word_in(&c, "tokens", 0xfedcba9876543210u);
+    word_in(&c, "model", 0x0123456789abcdefu), word_in(&c, "tokens", made_with);
     if (forget) bytes(&c, "forget", forget, n);
     end(&c);
 }
@@ -150,16 +154,22 @@ static void program_vectors(void) {
                                     .enc_H = 1, .enc_dh = 1, .enc_ff = 1, .T = 1, .P = 1,
                                     .agg_B = 1, .agg_H = 1, .agg_dh = 1, .pre_ff = 1, .D = 2,
                                     .Q = 1, .A = 1};
+    const uint64_t made_with = 0xfedcba9876543210u;
     file_begin("mac-vectors");
     rates("cosine", 4, 12, 1), rates("constant", 4, 12, 0), rates("no_warmup", 0, 9, 1);
     steps("one", 1, 0.9375), steps("ten", 10, 0.9375), steps("ten_adam", 10, 0);
     randoms("small_seed", 1, 24, 10), randoms("large_seed", 0xfedcba9876543210u, 24, 100000);
     start("plain", &tiny, 0), start("shared", &tiny, 8), start("odd", &odd, 0);
-    batch("lm", 8, 0, 0, 10), batch("mac", 2, 4, 1, 0), batch("mac_groups", 17, 8, 4, 0);
+    start("odd_shared", &odd, 8);
+    batch("lm", 8, 0, 0, 0.5, 10, 38), batch("mac", 2, 4, 1, 0.5, 0, 38);
+    batch("mac_groups", 17, 8, 4, 0.5, 0, 38), batch("mac_share", 3, 4, 1, 0.375, 0, 38);
+    batch("lm_short", 5, 0, 0, 0.5, 8, 26); /* a short question behind one that does not fit */
     text_vectors();
     halves();
-    bank("floats", 0, NULL, 0), bank("halves", 1, NULL, 0);
-    bank("one_forgotten", 1, "b-2", 4), bank("all_forgotten", 1, "3\0001\0b-2", 8);
+    bank("floats", 0, made_with, NULL, 0), bank("halves", 1, made_with, NULL, 0);
+    bank("one_forgotten", 1, made_with, "b-2", 4);
+    bank("all_forgotten", 1, made_with, "3\0001\0b-2", 8);
+    bank("room", 1, 0, NULL, 0); /* which is a multiple of 64 more than what it needs */
     Case c = begin("model_file", "least", NULL);
     sizes_in(&c, &least, 7), constants(&c, "merges", MERGES, merges), end(&c);
     file_end("program");
@@ -224,19 +234,18 @@ static void same_documents(const char *name, Model *m, const Texts *t, int selec
     constant(&c, "select", select), end(&c);
 }
 
-static void gate(Model *m) { /* banks of one, of sixteen, and of half of 32 documents */
-    enum { N = 32 };
-    int tok[N * 8], doc[N];
-    Ids docs[N], q[N], strangers[5];
-    uint64_t r = 11;
+/* Banks of one, of N / 16, and of half of the N documents: 32 at most, from 3 on. */
+static void gate(const char *name, Model *m, int N, uint64_t r) {
+    int tok[32 * 8], doc[32], n = N < 5 ? N : 5;
+    Ids docs[32], q[32], strangers[5];
     for (int i = 0; i < N * 8; i++) tok[i] = 1 + rng_below(&r, m->c.V - 2);
     for (int i = 0; i < N; i++) {
         docs[i] = (Ids){tok + 8 * i, 3 + i % 5}, q[i] = (Ids){tok + 8 * i, 2 + i % 2};
         doc[i] = i;
         if (i < 5) strangers[i] = (Ids){tok + 8 * i + 3, 4};
     }
-    Case c = begin("gate", "fitted", m);
-    sequence(&c, "strangers", 5, strangers), sequence(&c, "docs", N, docs);
+    Case c = begin("gate", name, m);
+    sequence(&c, "strangers", n, strangers), sequence(&c, "docs", N, docs);
     sequence(&c, "q", N, q), constants(&c, "doc", N, doc), end(&c);
 }
 
@@ -269,7 +278,7 @@ static void answer_vectors(uint64_t seed) {
         bank[64 + i] = (real)(float)(in(&c, "phi")->data[i] + bank[64 + i] / 16),
         bank[128 + i] = i / 8 == 1 || i / 8 == 6 ? in(&c, "phi")->data[i] : bank[128 + i];
     end(&c);
-    gate(m);
+    gate("fitted", m, 32, 11), gate("few", m, 4, 8); /* of these the later row receives more */
     c = begin("fingerprint", "model", m), end(&c);
     file_end("answers");
     model_free(m);
@@ -288,6 +297,11 @@ static void training_vectors(uint64_t seed) {
     Ids docs[DOCS], x[5];
     int tok[5][32], n_doc[5], asked_of[160], at = 0;
     texts(&t, &tiny, seed);
+    for (int i = 0; i < m->ps.n; i++) { /* as if trained: the shared start reads this norm */
+        Tensor *w = &m->ps.p[i]->t;
+        for (size_t j = 0; strstr(m->ps.p[i]->name, ".ln_1.") && j < numel(w); j++)
+            w->data[j] = (real)(float)(w->data[j] + drawn(&seed, 0.25));
+    }
     for (int i = 0; i < DOCS; i++) docs[i] = t.docs[order[i]];
     for (int b = 0; b < 5; b++) { /* document and question; the last two: a question alone */
         Ids d = b < 3 ? t.docs[doc_of[b]] : (Ids){NULL, 0}, qa = t.qa[b];

@@ -23,8 +23,8 @@
 #define PROMISED FLOATS
 #endif
 
-static const char *const files[] = {"ops",     "tiny",    "odd",      "torch_ops", "torch",
-                                    "program", "answers", "training", NULL};
+static const char *const files[] = {"ops",   "tiny",    "odd",     "deep",     "torch_ops",
+                                    "torch", "program", "answers", "training", NULL};
 static const char *folder = "tests/vectors";
 static Tape *tp;
 static StFile *bits;        /* of the float build; NULL: not open, or written at present */

@@ -177,6 +177,13 @@ static void norm(const char *kind, const char *name, int R, int d, int G) {
     end(&c);
 }
 
+static void norm_of_small(void) { /* whose mean square is near the epsilon */
+    Case c = begin("rmsnorm", "small", NULL);
+    Tensor *x = draw(&c, "x", 3, 5, 0);
+    for (size_t i = 0; i < numel(x); i++) x->data[i] = (real)(float)(x->data[i] / 128);
+    draw(&c, "g", 5, 0, 0), end(&c);
+}
+
 static void elementwise(const char *kind, const char *name, int R, int N, double scale,
                         double shift) {
     Case c = begin(kind, name, NULL);
@@ -234,17 +241,20 @@ static void attention(const Attend *a) {
     end(&c);
 }
 
-/* One step: w, momentum and gradient of a matrix, or Adam's moments. */
-static void step(const char *kind, const char *name, int R, int C, int more, double decay,
-                 double clip) {
+/* One step: w, momentum and gradient of a matrix, or Adam's moments.  `size` is that of gradients
+ * and means. */
+static void step(const char *kind, const char *name, int R, int C, int more, double size,
+                 double decay, double clip) {
     Case c = begin(kind, name, NULL);
     int adam = kind[0] == 'a';
     draw(&c, "w", R, C, more), draw(&c, "mean", R, C, more), draw(&c, "g", R, C, more);
-    for (int i = 0; !strcmp(name, "nothing") && i < 2; i++)
-        memset(c.in.p[1 + i]->t.data, 0, numel(&c.in.p[1 + i]->t) * sizeof(real));
-    if (adam) {
-        Tensor *v = draw(&c, "square", R, C, 0);
-        for (size_t i = 0; i < numel(v); i++) v->data[i] *= v->data[i];
+    if (adam) draw(&c, "square", R, C, 0);
+    for (int i = 1; i < c.in.n; i++) {
+        Tensor *t = &c.in.p[i]->t;
+        for (size_t k = 0; k < numel(t); k++) {
+            double x = size * t->data[k];
+            t->data[k] = (real)(float)(i < 3 ? x : x * x); /* the third: mean squares */
+        }
     }
     param_freeze(&c.in, "", 1);
     constant(&c, "lr", 0.0625), constant(&c, "decay", decay), constant(&c, "clip", clip);
@@ -263,7 +273,7 @@ static void ops(void) {
     draw(&c, "x", 3, 7, 0), constant(&c, "first", 2), constant(&c, "n", 4);
     end(&c);
     norm("layernorm", "plain", 5, 7, 0), norm("layernorm", "grouped", 6, 5, 3);
-    norm("rmsnorm", "plain", 5, 7, 0), norm("rmsnorm", "one_row", 1, 3, 0);
+    norm("rmsnorm", "plain", 5, 7, 0), norm("rmsnorm", "one_row", 1, 3, 0), norm_of_small();
     static const char *const acts[] = {"relu", "tanh", "gelu_tanh", "gelu_erf"};
     for (int i = 0; i < 4; i++)
         elementwise(acts[i], "plain", 3, 9, 1, 0), elementwise(acts[i], "wide", 3, 9, 4, 0);
@@ -274,10 +284,12 @@ static void ops(void) {
     c = begin("square_error", "plain", NULL);
     draw(&c, "x", 3, 5, 0), draw(&c, "y", 3, 5, 0), param_freeze(&c.in, "y", 1), end(&c);
     for (size_t i = 0; i < sizeof attends / sizeof *attends; i++) attention(&attends[i]);
-    step("muon", "wide", 3, 7, 0, 0, 0), step("muon", "tall", 6, 4, 0, 0.125, 1);
-    step("muon", "grouped", 2, 4, 3, 0.125, 1); /* two of [4,3] */
-    step("muon", "nothing", 2, 3, 0, 0.125, 1); /* no mean, no gradient: it decays */
-    step("adam", "plain", 3, 5, 0, 0, 0), step("adam", "decayed_clipped", 2, 4, 0, 0.125, 1);
+    step("muon", "wide", 3, 7, 0, 1, 0, 0), step("muon", "tall", 6, 4, 0, 1, 0.125, 1);
+    step("muon", "grouped", 2, 4, 3, 1, 0.125, 1); /* two of [4,3] */
+    step("muon", "nothing", 2, 3, 0, 0, 0.125, 1); /* no mean, no gradient: it decays */
+    step("muon", "small", 3, 4, 0, 0x1p-20, 0, 0);
+    step("adam", "plain", 3, 5, 0, 1, 0, 0), step("adam", "decayed_clipped", 2, 4, 0, 1, 0.125, 1);
+    step("adam", "small_clipped", 2, 4, 0, 0x1p-10, 0.125, 0x1p-10);
     file_end("ops");
 }
 
@@ -391,6 +403,11 @@ static const MacConfig tiny = {.V = 23, .S = 24, .d = 8, .L = 2, .H = 2, .e = 8,
 static const MacConfig odd = {.V = 19, .S = 25, .d = 9, .L = 2, .H = 1, .e = 11, .enc_L = 2,
                               .enc_H = 1, .enc_dh = 5, .enc_ff = 13, .T = 3, .P = 2, .agg_B = 3,
                               .agg_H = 1, .agg_dh = 7, .pre_ff = 4, .D = 13, .Q = 4, .A = 4};
+/* deep: three LM layers, documents of so many vectors that the decoder's buckets are no longer one
+ * for each distance, and most of these vectors without a place in the prefix. */
+static const MacConfig deep = {.V = 13, .S = 22, .d = 4, .L = 3, .H = 1, .e = 3, .enc_L = 1,
+                               .enc_H = 1, .enc_dh = 2, .enc_ff = 3, .T = 18, .P = 1, .agg_B = 1,
+                               .agg_H = 1, .agg_dh = 3, .pre_ff = 2, .D = 13, .Q = 4, .A = 4};
 
 /* Its weights are rounded to 32 bits; `noise` is added, so that gains and biases, too, tell
  * themselves apart. */
@@ -434,6 +451,18 @@ static void model_file_begin(const char *name, Model *m) {
     st_add_meta(writer, "model", model);
 }
 
+static void deep_vectors(uint64_t seed) {
+    Model *m = random_model(&deep, seed, 0, 0.1);
+    Texts t;
+    texts(&t, &deep, seed);
+    model_file_begin("deep", m);
+    Case x = begin("enc", "many_vectors", m);
+    sequence(&x, "ids", 1, t.docs + 1), end(&x);
+    loss(m, &t, "distilled", 4, 2, 0, 0.5, 0);
+    file_end("deep");
+    model_free(m);
+}
+
 static void model_vectors(const char *name, const MacConfig *config, uint64_t seed) {
     Model *m = random_model(config, seed, 0, 0.1);
     Texts t;
@@ -457,6 +486,7 @@ int main(int argc, char **argv) {
     tp = need(tape_new(0));
     ops();
     model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 32);
+    deep_vectors(3);
     program_vectors();
     answer_vectors(54);
     training_vectors(5);
