@@ -289,7 +289,7 @@ static void ops(void) {
     step("muon", "nothing", 2, 3, 0, 0, 0.125, 1); /* no mean, no gradient: it decays */
     step("muon", "small", 3, 4, 0, 0x1p-20, 0, 0);
     step("adam", "plain", 3, 5, 0, 1, 0, 0), step("adam", "decayed_clipped", 2, 4, 0, 1, 0.125, 1);
-    step("adam", "small_clipped", 2, 4, 0, 0x1p-10, 0.125, 0x1p-10);
+    step("adam", "small_clipped", 2, 4, 0, 0x1p-15, 0.125, 0x1p-17);
     file_end("ops");
 }
 
