@@ -165,7 +165,8 @@ static int by_relation(const void *a, const void *b) {
 
 double score_auroc(SureCase *c, int n, int within) {
     double above = 0, pairs = 0;
-    qsort(c, (size_t)n, sizeof *c, within ? by_relation : by_sure);
+    if (n > 0) /* else c may be NULL, which qsort does not take */
+        qsort(c, (size_t)n, sizeof *c, within ? by_relation : by_sure);
     for (int first = 0, end; first < n; first = end) { /* cases of one relation, or all */
         double known = 0, unknown = 0;
         for (end = first; end < n && (!within || !strcmp(c[end].rel, c[first].rel));) {
