@@ -160,8 +160,9 @@ function showAnswer({question, answer, sure, known, documents}, seconds, right) 
 // ---- the start
 // Reads the next documents.  All of them take a while, so a question may come between two portions.
 async function readOn(documents, told) {
+    const portion = held.length ? PORTION : 10; // the first one soon
     const encoded = new TextEncoder().encode(
-        documents.slice(0, PORTION).map(document => JSON.stringify(document)).join('\n'));
+        documents.slice(0, portion).map(document => JSON.stringify(document)).join('\n'));
     await request('put', {name: 'documents.jsonl', bytes: encoded});
     await run('learn', ...using(BANK), 'documents.jsonl');
     const before = held.length;
@@ -170,10 +171,10 @@ async function readOn(documents, told) {
     for (const {id, hash} of held.slice(0, held.length - before)) texts.set(hash, text.get(id));
     showMemory();
     told.ready ??= seconds();
-    if (documents.length <= PORTION)
+    if (documents.length <= portion)
         return `Ready in ${told.ready} s; ${held.length} documents were read in ${seconds()} s. `
             + `Of all questions about them ${Math.round(100 * told.right)}% are answered right.`;
-    act('state', () => readOn(documents.slice(PORTION), told));
+    act('state', () => readOn(documents.slice(portion), told));
     return `Ready in ${told.ready} s, and still reading: ${held.length} documents so far.`;
 }
 

@@ -5,7 +5,8 @@ const put = (name, bytes) => files.set(name, {bytes, size: bytes.length});
 let program;
 
 async function unpacked(text) { // what was packed by gzip and written in base64
-    const packed = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const letters = atob(text), packed = new Uint8Array(letters.length);
+    for (let i = 0; i < packed.length; i++) packed[i] = letters.charCodeAt(i);
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
     return new Uint8Array(await new Response(stream).arrayBuffer());
 }
