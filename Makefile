@@ -1,5 +1,5 @@
 # make            ./train and ./run
-# make test       all tests, about a minute
+# make test       all tests, a minute, after building them, another
 # make demo       trains from nothing, remembers, answers: CORPUS=people wnnames factbook elements
 # make page       the whole program in one page of a browser, with the demo's model: out/page;
 #                 needs the packages of platforms.sh's wasm
