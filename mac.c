@@ -830,14 +830,19 @@ static int by_number(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The N of K documents that received most, the earlier of two alike, in the bank's order. */
-static void select_documents(const real *received, int K, int N, int *doc) {
+/* Where the N largest of x[K] are, the largest first, the earlier of two alike; all, if K < N. */
+static void largest(const real *x, int K, int N, int *at) {
     for (int k = 0, n = 0; k < K; k++) {
-        if (n == N && !(received[k] > received[doc[n - 1]])) continue;
+        if (n == N && !(x[k] > x[at[n - 1]])) continue;
         int i = n < N ? n++ : n - 1;
-        for (; i > 0 && received[k] > received[doc[i - 1]]; i--) doc[i] = doc[i - 1];
-        doc[i] = k;
+        for (; i > 0 && x[k] > x[at[i - 1]]; i--) at[i] = at[i - 1];
+        at[i] = k;
     }
+}
+
+/* The N of K documents that received most, in the bank's order. */
+static void select_documents(const real *received, int K, int N, int *doc) {
+    largest(received, K, N, doc);
     qsort(doc, (size_t)N, sizeof *doc, by_number);
 }
 
@@ -1218,23 +1223,11 @@ int mac_answer(Model *m, Tape *tp, const Ids *q, int B, const Bank *bank, int ca
 }
 
 /* ==== one answer looked at ==================================================================== */
-/* Nothing is computed that an answer does not need, but for the gradient, which op_attention keeps
- * its weights for: they are read there.  What the aggregator gives each document is summed where
- * the bank is streamed. */
+/* op_attention keeps its weights for the gradient.  So the document, and the question with its
+ * answer, are read once more with a gradient, and the weights are taken from the tape.  What the
+ * aggregator gives each document is summed where the bank is streamed. */
 
-/* The documents that received most, the most first, the earlier of two alike. */
-static void look_documents(const real *received, int K, Look *look) {
-    for (int k = 0; k < K; k++) {
-        int n = look->n_docs, full = n == LOOK_DOCS;
-        if (full && !(received[k] > look->received[n - 1])) continue;
-        int i = full ? n - 1 : look->n_docs++;
-        for (; i > 0 && received[k] > look->received[i - 1]; i--) {
-            look->doc[i] = look->doc[i - 1];
-            look->received[i] = look->received[i - 1];
-        }
-        look->doc[i] = k, look->received[i] = received[k];
-    }
-}
+#define LOOK_FROZEN "what is frozen keeps no weights to look at: see param_freeze"
 
 /* The question q [T,d] reads the whole bank. */
 static int look_bank(Model *m, Tape *tp, Tensor *q, const Bank *bank, Look *look) {
@@ -1255,17 +1248,14 @@ static int look_bank(Model *m, Tape *tp, Tensor *q, const Bank *bank, Look *look
     return q ? 0 : -1;
 }
 
-/* The likeliest tokens of each row of p [R,V], the earlier of two alike. */
+/* The likeliest tokens of each row of p [R,V]. */
 static void look_likely(const Tensor *p, int *token, real *of) {
-    int V = p->shape[1], most = V < LOOK_TOKENS ? V : LOOK_TOKENS;
-    for (int r = 0; r < p->shape[0]; r++, token += LOOK_TOKENS, of += LOOK_TOKENS)
-        for (int v = 0, n = 0; v < V; v++) {
-            real x = p->data[(size_t)r * (size_t)V + (size_t)v];
-            if (n == most && !(x > of[n - 1])) continue;
-            int i = n < most ? n++ : n - 1;
-            for (; i > 0 && x > of[i - 1]; i--) token[i] = token[i - 1], of[i] = of[i - 1];
-            token[i] = v, of[i] = x;
-        }
+    int V = p->shape[1], n = V < LOOK_TOKENS ? V : LOOK_TOKENS;
+    for (int r = 0; r < p->shape[0]; r++, token += LOOK_TOKENS, of += LOOK_TOKENS) {
+        const real *row = p->data + (size_t)r * (size_t)V;
+        largest(row, V, n, token);
+        for (int i = 0; i < n; i++) of[i] = row[token[i]];
+    }
 }
 
 /* What each layer attends to at the last tokens of a sequence of n, of those just recorded. */
@@ -1296,6 +1286,10 @@ static int look_answer(Model *m, Tape *tp, const Ids *q, Tensor *prefix, Look *l
         Tensor *h = lm_hidden(m, tp, &x, 1, with ? prefix : NULL, NULL);
         Tensor *p = op_softmax(tp, lm_logits(m, tp, op_rows(tp, h, NULL, row, steps)));
         if (!p || !token || !of) return -1;
+        if (with && !tape_attention(tp, mark, m->c.L - 1, 0, 0, 0)) {
+            tape_fail(tp, LOOK_FROZEN);
+            return -1;
+        }
         look_likely(p, token, of);
         look->likely[with] = token, look->p[with] = of;
         if (with) look_keys(m, tp, mark, n, look, seen);
@@ -1316,7 +1310,9 @@ int mac_look(Model *m, Tape *tp, const Ids *q, const Bank *bank, int cap, const 
     if (tape_error(tp)[0]
         || mac_answer(m, tp, q, 1, bank, cap, look->answer, &look->n, &options) != 0)
         return -1;
-    look_documents(received, bank->K, look);
+    look->n_docs = bank->K < LOOK_DOCS ? bank->K : LOOK_DOCS;
+    largest(received, bank->K, LOOK_DOCS, look->doc);
+    for (int i = 0; i < look->n_docs; i++) look->received[i] = received[look->doc[i]];
     look->steps = look->n < cap ? look->n + 1 : look->n;
     look->keys = m->c.P + q->n + look->n;
     int was = tape_record(tp, 0), bad = look_bank(m, tp, encode_question(m, tp, q, 1), bank, look);
@@ -1332,6 +1328,8 @@ int mac_look_document(Model *m, Tape *tp, const Ids *doc, real *made) {
     TapeMark mark = tape_mark(tp);
     int was = tape_record(tp, 1), ok = mac_encode(m, tp, doc, 1) != NULL;
     tape_record(tp, was);
+    if (ok && !tape_attention(tp, mark, only ? L - 1 : 3 * L - 1, 0, 0, 0))
+        ok = tape_fail(tp, LOOK_FROZEN) != NULL;
     memset(made, 0, (size_t)(T * n) * sizeof *made);
     for (int l = 0; ok && l < L; l++) /* a decoder's layer attends to itself, then to the text */
         for (int h = 0; h < H; h++)

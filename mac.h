@@ -351,7 +351,7 @@ typedef struct {
                                                     place without, and with, the memory          */
     const real *p[2];                            /* their probabilities                          */
 } Look;
-/* 0, or -1: see tape_error.  No weight may be frozen.  A hierarchy cannot be looked at. */
+/* 0, or -1: see tape_error.  A frozen model and a hierarchy cannot be looked at. */
 int      mac_look(Model *m, Tape *tp, const Ids *q, const Bank *bank, int cap,
                   const AnswerOptions *o, Look *look);
 /* Where the T vectors of a document were made: the encoder's attention to its tokens, the mean over

@@ -766,7 +766,7 @@ static const char *token_name(int id) {
 }
 
 /* The weights of each document for each block, head and vector of the question. */
-static void look_documents(SvgPage *page, const Look *look, const BankEntry *entry) {
+static void draw_documents(SvgPage *page, const Look *look, const BankEntry *entry) {
     const MacConfig *c = &model->c;
     int T = c->T, heads = c->agg_B * c->agg_H, wide = heads * T, n = look->n_docs;
     const char **rows = reader_room(&reader, n + 1, sizeof *rows);
@@ -793,7 +793,7 @@ static void look_documents(SvgPage *page, const Look *look, const BankEntry *ent
 }
 
 /* Where the vectors of the document that received most were made, if its text is at hand. */
-static void look_text(SvgPage *page, const Bank *b, const BankEntry *e) {
+static void draw_text(SvgPage *page, const Bank *b, const BankEntry *e) {
     enum { LINE = 50 }; /* tokens of a heat map */
     Corpus c = {0};
     int T = model->c.T, found = -1;
@@ -826,7 +826,7 @@ static void look_text(SvgPage *page, const Bank *b, const BankEntry *e) {
 }
 
 /* What the LM looks at when it chooses each token of the answer. */
-static void look_prefix(SvgPage *page, const Look *look, const Ids *q) {
+static void draw_prefix(SvgPage *page, const Look *look, const Ids *q) {
     int P = model->c.P, n = look->keys, steps = look->steps, rows_n = model->c.L * steps;
     const char **rows = reader_room(&reader, rows_n, sizeof *rows);
     const char **columns = reader_room(&reader, n, sizeof *columns);
@@ -849,7 +849,7 @@ static void look_prefix(SvgPage *page, const Look *look, const Ids *q) {
 }
 
 /* The likeliest tokens at each place, with the memory beside without. */
-static void look_likely(SvgPage *page, const Look *look) {
+static void draw_likely(SvgPage *page, const Look *look) {
     page_say(page, "What was likely at each place of the answer?", 15);
     page_say(page, "The five likeliest tokens with the memory, and right of them those that the "
                    "same model finds likeliest without it.", 12);
@@ -867,7 +867,7 @@ static void look_likely(SvgPage *page, const Look *look) {
     }
 }
 
-static void look_head(SvgPage *page, const char *question, const Ids *q, const Look *look) {
+static void draw_head(SvgPage *page, const char *question, const Ids *q, const Look *look) {
     char tokens_of[MAC_ERR] = "its tokens: ";
     char *text = answer_text(look->answer, look->n);
     double sure = (double)look->sure;
@@ -904,11 +904,11 @@ static void command_look(void) {
     check_answer(b, look.received, look.n_docs);
     SvgPage *page = page_begin(out_path, named("%s", words[0]), err);
     if (!page) die("%s", err);
-    look_head(page, words[0], &q, &look);
-    look_documents(page, &look, entry);
-    look_text(page, b, &entry[0]);
-    look_prefix(page, &look, &q);
-    look_likely(page, &look);
+    draw_head(page, words[0], &q, &look);
+    draw_documents(page, &look, entry);
+    draw_text(page, b, &entry[0]);
+    draw_prefix(page, &look, &q);
+    draw_likely(page, &look);
     if (page_end(page, look_words, err) != 0) die("%s", err);
     puts(out_path);
     warn_cut();

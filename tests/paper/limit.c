@@ -1,5 +1,5 @@
-/* limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, or replaced by
- * codes of a codebook (MBC).
+/* limit.c - a bank of limited size (the paper's Figure 7): entries dropped, averaged, or replaced
+ * by codes of a codebook (MBC).
  *
  *   limit DIR CORPUS NAME SEED QUICK WHAT      one cell, see main */
 #include "paper.h"

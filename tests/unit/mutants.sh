@@ -249,7 +249,7 @@ mutant run.c 's/if (cases\[i\].known == known) n++, below/if (cases[i].known != 
     "eval: refused of the others"
 mutant data/score.c 's/(unknown + tie\[0\] \/ 2.0)/(unknown + tie[0])/' "AUROC: ties count"
 mutant mac.c 's/bank_read(bank, doc\[i\], 1/bank_read(bank, i, 1/' "select: the first documents"
-mutant mac.c '/^static void select_documents/,/^}/s/!(received\[k\] > received/!(received[k] >= received/' \
+mutant mac.c 's/if (n == N \&\& !(x\[k\] > x\[at\[n - 1\]\])) continue;/if (n == N \&\& !(x[k] >= x[at[n - 1]])) continue;/' \
     "select: the later of two alike"
 mutant mac.c 's/qsort(doc, (size_t)N, sizeof \*doc, by_number)/(void)by_number/' \
     "select: the heaviest first, not in the bank's order"
@@ -352,7 +352,7 @@ mutant mac.c 's/tape_attention(tp, mark, L + 2 \* l + 1, 0, h, t)/tape_attention
     "look: the decoder looks at itself"
 mutant mac.c 's/if (apart) s.B = R \* H;/if (apart) s.B = R;/' "look: heads together"
 mutant mac.c 's/\&x, 1, with ? prefix : NULL, NULL)/\&x, 1, prefix, NULL)/' "look: always with the memory"
-mutant mac.c 's/look->doc\[i\] = k, look->rec/look->doc[i] = i, look->rec/' "look: the first documents"
+mutant mac.c 's/received\[look->doc\[i\]\];/received[i];/' "look: what the first documents received"
 mutant data/svg.c 's/log10(share \* 1000) \/ 3 : 0/share : 0/' "page: small weights are not seen"
 mutant data/svg.c "s/else if (s\[i\] == '\"') .*//" "svg: quotes end an attribute"
 mutant data/svg.c 's/lines\[i\].share ? \&share_axis : \&y/\&y/' "svg: shares on the losses' axis"

@@ -2103,6 +2103,15 @@ static void test_look(void) {
             CHECK(fabs(sum - 1) < 1e-5, "vector %d looks at its text %g in all", t, sum);
         }
     }
+    Look look;
+    real made[3 * 7];
+    param_freeze(&m->ps, "", 1);
+    tape_reset(tp);
+    CHECK(mac_look(m, tp, &q[0], bank, CAP, &(AnswerOptions){0}, &look) != 0
+              && strstr(tape_error(tp), "frozen"), "a frozen model: %s", tape_error(tp));
+    tape_reset(tp);
+    CHECK(mac_look_document(m, tp, &doc, made) != 0 && strstr(tape_error(tp), "frozen"),
+          "a frozen encoder: %s", tape_error(tp));
     CHECK(differ > 5 * N_Q && ended > 0 && ended < N_Q,
           "%d weights of the first layer differ, %d answers end: this proves little", differ,
           ended);
