@@ -1838,8 +1838,8 @@ static int all_zero(const real *x, size_t n) {
 
 static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks of one parameter */
     const AdamJob *s = ctx;
-    const Adam *o = s->o;
-    real keep = 1 - o->lr * o->decay;
+    const Adam o = *s->o; /* what the loop writes cannot be these, so that it becomes vectors */
+    real keep = 1 - o.lr * o.decay, scale = s->scale, rate = s->rate, root = s->inv_sqrt_bc2;
     (void)thread;
     for (; lo < hi; lo++) {
         size_t from = (size_t)lo * CHUNK, n = s->n - from < CHUNK ? s->n - from : CHUNK;
@@ -1848,10 +1848,10 @@ static void adam_job(void *ctx, int lo, int hi, int thread) { /* items: chunks o
         if (keep == 1 && all_zero(g, n) && all_zero(m, n) && all_zero(v, n))
             continue; /* rows of an embedding that no token has asked for yet: p - 0 is p */
         for (size_t i = 0; i < n; i++) {
-            real gi = g[i] * s->scale;
-            m[i] = o->beta1 * m[i] + (1 - o->beta1) * gi;
-            v[i] = o->beta2 * v[i] + (1 - o->beta2) * (gi * gi);
-            p[i] = p[i] * keep - s->rate * m[i] / (real_sqrt(v[i]) * s->inv_sqrt_bc2 + o->eps);
+            real gi = g[i] * scale;
+            m[i] = o.beta1 * m[i] + (1 - o.beta1) * gi;
+            v[i] = o.beta2 * v[i] + (1 - o.beta2) * (gi * gi);
+            p[i] = p[i] * keep - rate * m[i] / (real_sqrt(v[i]) * root + o.eps);
             g[i] = 0;
         }
     }
