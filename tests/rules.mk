@@ -102,7 +102,7 @@ platforms:
 
 bench: $(B)/tests/bench/bench
 	@mkdir -p out; rm -f out/bench.jsonl
-	@$(if $(filter 1,$(PEER)),/usr/bin/python3 -B tests/bench/bench_peer.py --only '$(ONLY)') $<
+	@$(if $(filter 1,$(PEER)),/usr/bin/python3 -B tests/bench/bench_peer.py $< --only,$<) '$(ONLY)'
 
 # ---- the whole program in one page of a browser: out/page/index.html, with the model and the test
 # documents of make demo.  QUICK=1: with a model of seconds, in out/page/quick.

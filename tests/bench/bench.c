@@ -1,6 +1,7 @@
 /* bench.c - how fast the parts are, on this machine, now.
  *
- *   bench                all items, each in a process of its own; the table, and bench.jsonl
+ *   bench [PREFIX]       the items that begin like this, or all, each in a process of its own; the
+ *                        table, and bench.jsonl
  *   bench THREADS ITEM   one item, as a line of the table and a line of JSON
  *   bench --serve        "THREADS ITEM" a line on stdin, seconds a call a line on stdout: for
  *                        tests/bench/bench_peer.py, which lets PyTorch and OpenBLAS run the
@@ -565,7 +566,7 @@ static void print_machine(void) {
 }
 
 /* Each item runs in a process of its own, so that its peak memory is its own too. */
-static void run_all(const char *program) {
+static void run_all(const char *program, const char *prefix) {
     static const char *const items[] = {
         "1 peak", "2 peak",
         "1 matmul 64 64 64", "1 matmul 256 256 256", "1 matmul 512 512 512", "2 matmul 512 512 512",
@@ -588,6 +589,7 @@ static void run_all(const char *program) {
     print_machine();
     for (int i = 0; items[i]; i++) {
         char command[600];
+        if (strncmp(items[i] + 2, prefix, strlen(prefix))) continue;
         snprintf(command, sizeof command, "%.400s %c '%s'", program, items[i][0], items[i] + 2);
         fflush(stdout);
         if (system(command) != 0) stop("an item has failed");
@@ -599,6 +601,6 @@ int main(int argc, char **argv) {
     if (!tape) return 1;
     if (argc > 1 && !strcmp(argv[1], "--serve")) serve();
     else if (argc == 3) run_item(atoi(argv[1]), argv[2]);
-    else run_all(argv[0]);
+    else run_all(argv[0], argc > 1 ? argv[1] : "");
     return 0;
 }
