@@ -869,18 +869,32 @@ static Tensor *select_aggregate(Model *m, Tape *tp, Tensor *q, int B, const Bank
 /* A softmax gives away all of its weight: in a bank of one, that one receives 1 whatever is asked.
  * So where somebody wants to know how sure an answer is, the finder is given somewhere else to
  * look: documents of the training, the strangers, stand behind those of the bank.  They are never
- * read.  What the best document of the bank receives beside them is its share.  It is near 1 if it
- * answers much better than any stranger, in a bank of any size.
+ * read.  What a document of the bank receives beside them, of the head of the finder that gives it
+ * least, is its share.  The largest share is near 1 where one document answers much better than any
+ * stranger, whatever else the bank holds.
  *     sure = 1 / (1 + e^-(slope logit(share) + shift)),   logit(p) = log p - log(1 - p)
  * mac_gate chooses slope and shift such that sure is the probability that the bank holds the
- * document which was asked about (Platt's scaling). */
+ * document which was asked about (Platt's scaling).
+ *
+ * In a large bank the others take some of what is due to the right document.  So there it is enough
+ * to be less sure: the threshold's logit falls with the logarithm of the bank's size. */
 #define MOST_STRANGERS 4096
-static real logit(real p) { return exact_log(p) - exact_log(1 - p); }
+#define EASY_BANK 16
+static real logit(real p) {
+    const real edge = (real)1e-6;
+    p = p > edge ? p < 1 - edge ? p : 1 - edge : edge;
+    return exact_log(p) - exact_log(1 - p);
+}
 
 static real gate_sure(const Gate *g, real share) {
-    const real edge = (real)1e-6;
-    real p = share > edge ? share < 1 - edge ? share : 1 - edge : edge;
-    return 1 / (1 + exact_exp(-(g->fit[GATE_SLOPE] * logit(p) + g->fit[GATE_SHIFT])));
+    return 1 / (1 + exact_exp(-(g->fit[GATE_SLOPE] * logit(share) + g->fit[GATE_SHIFT])));
+}
+
+real mac_threshold(const Model *m, int K) {
+    const real *fit = m->gate.fit;
+    if (K <= EASY_BANK) return fit[GATE_THRESHOLD];
+    real fallen = fit[GATE_FALL] * exact_log((real)K / EASY_BANK);
+    return 1 / (1 + exact_exp(fallen - logit(fit[GATE_THRESHOLD])));
 }
 
 typedef struct { const Bank *bank; const real *strangers; } Beside; /* a bank and those behind it */
@@ -908,23 +922,27 @@ static int finder_stream(Model *m, Tape *tp, Tensor *q, int B, const Bank *bank,
     Beside rows = {bank, m->gate.strangers};
     Tensor *query = finder_query(m, tp, q, B);
     real *Wk = scaled_columns(tp, w->k.w, w->norm_c.w);
-    size_t n = (size_t)B * (size_t)all * sizeof *received;
-    real *got = sure ? tape_alloc(tp, n) : memset(received, 0, n);
+    real *got = tape_alloc(tp, (size_t)(F * B) * (size_t)all * sizeof *got); /* [F*B][all] */
     if (!query || !Wk || !got) return -1;
     for (int i = 0; i < B * F * dh; i++) query->data[i] *= agg_scale(m);
     Tensor heads = {2, {B * F, dh, 1}, query->data, NULL};    /* query [B, F*dh] as [B*F, dh] */
     Tensor k = {3, {F, dh, d}, Wk, NULL};                     /* its heads' rows of Wk */
     Tensor *x = conv1d(tp, transpose_rows(tp, &heads, B, F), (Affine){&k, NULL}); /* [F*B, d] */
     Stream s = {.N = all * bank->T, .D = d, .T = bank->T, .read = beside_chunk, .ctx = &rows,
-                .B = B, .received = got, .memory = memory, .G = 1, .R = B * F, .by_head = F};
+                .B = F * B, .received = got, .memory = memory, .G = 1, .R = F * B, .by_head = 1};
     if (!op_stream_attention(tp, x, &s)) return -1;
-    for (int b = 0; b < B; b++, got += all, received += K) {
-        real most = 0;
+    for (int b = 0; b < B; b++, received += K) {
+        real share = 0;
         for (int i = 0; i < K; i++) {
-            received[i] = got[i] / (real)F;
-            if (received[i] > most) most = received[i];
+            real sum = 0, least = 1;
+            for (int f = 0; f < F; f++) {
+                real is = got[(size_t)(f * B + b) * (size_t)all + (size_t)i];
+                sum += is, least = is < least ? is : least;
+            }
+            received[i] = sum / (real)F;
+            share = least > share ? least : share;
         }
-        if (sure) sure[b] = gate_sure(&m->gate, most);
+        if (sure) sure[b] = gate_sure(&m->gate, share);
     }
     return 0;
 }
@@ -1362,7 +1380,7 @@ static Tensor *encode_all(Model *m, Tape *tp, const Ids *x, int n,
 typedef struct { real *share[2]; int n[2]; } GateCases; /* 0: it does not, 1: it does */
 
 /* Documents are dealt into G banks, document i into bank deal[i] % G.  Bank g is asked about its
- * own documents, and about those of the next bank, which it lacks. */
+ * own documents, and about those of the next bank, which it lacks, if there is one. */
 static int gate_ask(Model *m, Tape *tp, const MacBatch *b, const Tensor *phi, const Tensor *query,
                     const int *deal, int G, int g, GateCases *cases) {
     int T = m->c.T, d = m->c.d;
@@ -1374,7 +1392,7 @@ static int gate_ask(Model *m, Tape *tp, const MacBatch *b, const Tensor *phi, co
     for (int i = 0; i < b->n_docs; i++)
         if (deal[i] % G == g)
             memcpy(bank.phi + (size_t)bank.K++ * per, phi->data + (size_t)i * per, bytes);
-    for (int held = 0; held < 2; held++) {
+    for (int held = G == 1; held < 2; held++) {
         int n = 0, of = held ? g : (g + 1) % G;
         for (int i = 0; i < b->n_q; i++)
             if (deal[b->doc[i]] % G == of)
@@ -1445,13 +1463,20 @@ static int gate_strangers(Model *m, Tape *tp, const Tensor *phi, int n, Tensor *
     return 0;
 }
 
-/* Banks of one, of sixteen, and of half of the documents count alike. */
+/* Of n shares, what a twentieth of them is below. */
+static real low_share(real *share, int n) {
+    qsort(share, (size_t)n, sizeof(real), by_size);
+    return share[n / 20];
+}
+
+/* Banks of one, of sixteen, and of half of the documents count alike.  The threshold is that of
+ * banks of one, and falls so that it fits a bank of all. */
 static int gate_measure(Model *m, Tape *tp, const MacBatch *b, const Tensor *strangers, int n) {
-    size_t most = 3 * (size_t)b->n_q * sizeof(real);
+    size_t most = 4 * (size_t)b->n_q * sizeof(real);
     Tensor *phi = encode_all(m, tp, b->docs, b->n_docs, mac_encode);
     Tensor *query = encode_all(m, tp, b->q, b->n_q, encode_question);
-    GateCases c = {{tape_alloc(tp, most), tape_alloc(tp, most)}, {0, 0}};
-    const int banks[] = {b->n_docs, b->n_docs / 16, 2};
+    GateCases c = {{tape_alloc(tp, most), tape_alloc(tp, most)}, {0, 0}}, three = c;
+    const int banks[] = {b->n_docs, b->n_docs / 16, 2, 1};
     int *deal = int_array(tp, b->n_docs);
     uint64_t rng = 1;
     if (!strangers || !phi || !query || !c.share[0] || !c.share[1] || !deal
@@ -1460,16 +1485,22 @@ static int gate_measure(Model *m, Tape *tp, const MacBatch *b, const Tensor *str
         int j = rng_below(&rng, i + 1);
         deal[i] = deal[j], deal[j] = i;
     }
-    m->gate.fit[GATE_SLOPE] = 1, m->gate.fit[GATE_SHIFT] = 0; /* sure is the share itself */
-    for (int i = 0; i < 3; i++)
-        for (int g = 0; banks[i] > 1 && g < banks[i]; g++) {
+    real *fit = m->gate.fit;
+    fit[GATE_SLOPE] = 1; /* and the rest 0: sure is the share itself */
+    for (int i = 0; i < 4; i++) {
+        for (int g = 0; g < banks[i] && (banks[i] > 1 || i == 3); g++) {
             TapeMark mark = tape_mark(tp);
             if (gate_ask(m, tp, b, phi, query, deal, banks[i], g, &c) != 0) return -1;
             tape_release(tp, mark);
         }
-    gate_fit(&m->gate, &c);
-    qsort(c.share[1], (size_t)c.n[1], sizeof(real), by_size);
-    m->gate.fit[GATE_THRESHOLD] = gate_sure(&m->gate, c.share[1][c.n[1] / 20]);
+        if (i == 2) three = c;
+    }
+    gate_fit(&m->gate, &three);
+    real one = low_share(c.share[1], b->n_q), all = low_share(c.share[1] + c.n[1] - b->n_q, b->n_q);
+    real fall = fit[GATE_SLOPE] * (logit(one) - logit(all));
+    fit[GATE_THRESHOLD] = gate_sure(&m->gate, one);
+    if (b->n_docs > EASY_BANK && fall > 0)
+        fit[GATE_FALL] = fall / exact_log((real)b->n_docs / EASY_BANK);
     return 0;
 }
 
@@ -1845,7 +1876,7 @@ int model_save(const Model *m, StWriter *file, int moments) {
     if (g->R) {
         st_add(file, "gate.strangers", g->strangers, 3, (int[]){g->R, c.T, c.d});
         st_add(file, "gate.vectors", g->t, 1, (int[]){g->F});
-        st_add(file, "gate.fit", g->fit, 1, (int[]){3});
+        st_add(file, "gate.fit", g->fit, 1, (int[]){GATE_FIT});
     }
     return params_save(&m->ps, file, moments);
 }
@@ -1854,6 +1885,7 @@ int model_save(const Model *m, StWriter *file, int moments) {
 static int gate_load(Gate *g, const MacConfig *c, StFile *f, char *err) {
     int64_t n = st_size(f, "gate.strangers"), per = (int64_t)c->T * c->d;
     if (n < 0 && st_find(f, "gate.fit") < 0) return 0;
+    if (st_size(f, "gate.fit") == 3) return 0; /* of an older kind: train --resume adds a new one */
     if (n < per || n % per || n / per > MOST_STRANGERS)
         return st_fail(f, err, "its gate has %lld numbers: one to %d times %lld were expected",
                        (long long)n, MOST_STRANGERS, (long long)per);
@@ -1865,7 +1897,7 @@ static int gate_load(Gate *g, const MacConfig *c, StFile *f, char *err) {
         return st_fail(f, err, "its gate has %d of %d vectors of a document", g->F, c->T);
     if (st_read_shaped(f, "gate.strangers", g->strangers, 3, (int[]){g->R, c->T, c->d}, err) != 0
         || st_read_shaped(f, "gate.vectors", g->t, 1, (int[]){g->F}, err) != 0
-        || st_read_shaped(f, "gate.fit", g->fit, 1, (int[]){3}, err) != 0)
+        || st_read_shaped(f, "gate.fit", g->fit, 1, (int[]){GATE_FIT}, err) != 0)
         return -1;
     for (int i = 0; i < g->F; i++)
         if (!(g->t[i] >= 0 && g->t[i] < (real)c->T))

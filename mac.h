@@ -206,10 +206,10 @@ typedef struct {                                 /* is it in the memory?  See An
     int F;                                       /* of each stranger F vectors are kept: those   */
     real *t;                                     /* [F] that the finder reads, in order          */
     real *strangers;                             /* [R,T,d] one stranger's after another's       */
-    real fit[3];                                 /* slope and shift of sure; how sure 19 of 20
-                                                    questions at least are whose document is held */
+    real fit[4];
 } Gate;
-enum { GATE_SLOPE, GATE_SHIFT, GATE_THRESHOLD };        /* of Gate.fit */
+/* Of Gate.fit: slope and shift of sure; mac_threshold's in small banks, and how fast it falls. */
+enum { GATE_SLOPE, GATE_SHIFT, GATE_THRESHOLD, GATE_FALL, GATE_FIT };
 typedef struct {
     MacConfig c;
     Params ps;                                   /* all weights, under their official names      */
@@ -360,4 +360,6 @@ int      mac_look_document(Model *m, Tape *tp, const Ids *doc, real *made);
 /* Gives the model a gate, of n documents of its training and of documents with questions that it
  * has not seen, of which docs, q and doc count.  0, or -1: see tape_error, no gate is left. */
 int      mac_gate(Model *m, Tape *tp, const Ids *strangers, int n, const MacBatch *b);
+/* So sure are 19 of 20 answers about documents that a bank of K holds.  Of a model with a gate. */
+real     mac_threshold(const Model *m, int K);
 #endif

@@ -168,14 +168,13 @@ static Tape *tape;
 static Reader reader;
 static uint64_t made_by, tokens; /* the model's fingerprint, the hash of its tokenizer */
 static int gated;                /* does it tell how sure its answers are? */
-static double threshold;         /* at least so sure is what it knows */
+static double threshold;         /* at least so sure is what it knows; see set_threshold */
 static Corpus elsewhere;         /* --else: what is read where the memory does not know */
 static Bm25 *elsewhere_index;
 
 /* A hierarchy has no place for the gate. */
 static void open_gate(void) {
     gated = model->gate.R > 0 && hierarchy == 0;
-    threshold = model->gate.fit[GATE_THRESHOLD];
     if (sure_text && !is_number(sure_text, 0, 1, &threshold))
         usage("--sure %s is not a number from 0 to 1", sure_text);
     int asked = sure_text || else_path || supersede || at_most;
@@ -186,6 +185,10 @@ static void open_gate(void) {
     if (!else_path) return;
     need_corpus(&elsewhere, else_path, text_format);
     elsewhere_index = need(bm25_new(&elsewhere));
+}
+
+static void set_threshold(int K) { /* of a bank; --sure is one for all */
+    if (!sure_text) threshold = (double)mac_threshold(model, K);
 }
 
 static void open_model(void) {
@@ -549,6 +552,7 @@ static void ask(const Bank *b, const char *question, const char *right) {
     if (mac_answer(model, tape, &q, 1, b, cap, out, &n, &o) != 0) die("%s", tape_error(tape));
     check_answer(b, received, sources ? b->K : 0);
     char *text = answer_text(out, n);
+    set_threshold(b->K);
     int known = !gated || (double)sure >= threshold;
     if (json) put_text("{\"question\": ", question);
     show_answer(text, (double)sure, known);
@@ -902,6 +906,7 @@ static void command_look(void) {
         for (int i = 0; i < look.n_docs; i++)
             if (look.doc[i] == k) entry[i] = e;
     check_answer(b, look.received, look.n_docs);
+    set_threshold(b->K);
     SvgPage *page = page_begin(out_path, named("%s", words[0]), err);
     if (!page) die("%s", err);
     draw_head(page, words[0], &q, &look);
@@ -1153,6 +1158,7 @@ static void eval_open(void) {
 static int evaluate(int K, Score *total) {
     int n = corpus.n_docs, rounds = n / K;
     *total = (Score){0, 0, 0, 0};
+    set_threshold(K);
     by_rel.n = by_kind.n = n_cases = 0;
     for (int i = 0; i < corpus.n_qas; i++) /* kinds in the corpus' order, whatever the banks are */
         if (*corpus.qas[i].kind) need(score_rel(&by_kind, corpus.qas[i].kind));

@@ -432,7 +432,7 @@ static void fit_gate(Run *r) {
     const Gate *g = &r->m->gate;
     uint64_t hash = sum_reals(MAC_FNV, g->t, (size_t)g->F);
     hash = sum_reals(hash, g->strangers, (size_t)(g->R * r->m->c.T * r->m->c.d));
-    stage("gate", sum_reals(hash, g->fit, 3));
+    stage("gate", sum_reals(hash, g->fit, GATE_FIT));
 }
 
 /* How sure answers are, and how far the first document is from all. */

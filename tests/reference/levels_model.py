@@ -41,10 +41,23 @@ def hierarchy(m, z, phi, M):
             return phi
 
 
+def share(m, z, beside, K):
+    """[B]: a document's share is what the least of the finder's heads gives it."""
+    return mac.finder(m, z, beside)[:, :, :K].min(1).values.max(1).values
+
+
+def logit(p):
+    return torch.logit(p.clamp(1e-6, 1 - 1e-6))
+
+
 def sure(m, share):
-    slope, shift, _ = m.gate["gate.fit"]
-    logit = torch.logit(share.clamp(1e-6, 1 - 1e-6))
-    return torch.sigmoid(slope * logit + shift)
+    slope, shift = m.gate["gate.fit"][:2]
+    return torch.sigmoid(slope * logit(share) + shift)
+
+
+def threshold(m, K):
+    low, fall = m.gate["gate.fit"][2:]
+    return torch.sigmoid(logit(low) - fall * np.log(max(K, 16) / 16))
 
 
 def phi_star(m, z, phi, x, out):
@@ -58,7 +71,8 @@ def phi_star(m, z, phi, x, out):
     if K and not M:
         out["received"] = got
     if number(x, "sure"):
-        out["sure_of"] = sure(m, got.max(1).values)
+        out["sure_of"] = sure(m, share(m, z, beside, K) if K else got[:, 0])
+        out["threshold"] = threshold(m, K)[None]
     if not 0 < N < K:
         return read(m, z, phi)
     best = [sorted(sorted(range(K), key=lambda k: -float(row[k]))[:N]) for row in got]
@@ -178,26 +192,28 @@ def gate(x, m, dtype):
         deal.append(i)
         deal[i], deal[j] = deal[j], i
     shares = []
+    def ask(G, g, y):
+        bank = docs[[i for i in range(len(docs)) if deal[i] % G == g]]
+        asked = [b for b in range(len(z)) if deal[doc[b]] % G == (g if y else (g + 1) % G)]
+        if not asked:
+            return []
+        return logit(share(m, z[asked], torch.cat((bank, rows.view(R, T, d))), len(bank))).tolist()
+
     for G in (len(docs), len(docs) // 16, 2):
         for g in range(G if G > 1 else 0):
-            bank = docs[[i for i in range(len(docs)) if deal[i] % G == g]]
-            for y, of in ((0, (g + 1) % G), (1, g)):
-                asked = [b for b in range(len(z)) if deal[doc[b]] % G == of]
-                if asked:
-                    beside = torch.cat((bank, rows.view(R, T, d)))
-                    most = received_by(m, z[asked], beside, True)[:, :len(bank)].max(1).values
-                    shares += [(y, s) for s in most.clamp(1e-6, 1 - 1e-6).tolist()]
-    y, share = (np.array(a, np.float64) for a in zip(*shares))
-    s = np.log(share) - np.log(1 - share)
+            shares += [(y, s) for y in (0, 1) for s in ask(G, g, y)]
+    y, s = (np.array(a, np.float64) for a in zip(*shares))
     H = np.array([[0.01 + (s * s).sum() / 4, s.sum() / 4], [s.sum() / 4, len(s) / 4]])
     ab = np.array([1.0, 0.0])
     for _ in range(300):
         p = 1 / (1 + np.exp(-(ab[0] * s + ab[1])))
         ab -= np.linalg.solve(H, [ab[0] / 100 + ((p - y) * s).sum(), (p - y).sum()])
-    held = np.sort(s[y == 1])
-    threshold = 1 / (1 + np.exp(-(ab[0] * held[len(held) // 20] + ab[1])))
+    one = sum((ask(len(docs), g, 1) for g in range(len(docs))), [])
+    one, all_ = (sorted(x)[len(x) // 20] for x in (one, ask(1, 0, 1)))
+    low = 1 / (1 + np.exp(-(ab[0] * one + ab[1])))
+    fall = ab[0] * (one - all_) / np.log(len(docs) / 16) if len(docs) > 16 else 0
     return {"gate.vectors": torch.tensor(kept), "gate.strangers": rows,
-            "gate.fit": torch.tensor([*ab, threshold], dtype=torch.float64)}
+            "gate.fit": torch.tensor([*ab, low, max(0, fall)], dtype=torch.float64)}
 
 
 # ==== level 9 ====================================================================================

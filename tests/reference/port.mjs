@@ -716,11 +716,15 @@ function received(attentions, F, K, T) {
   return got;
 }
 
-// What the finder attends of a bank, with strangers' rows behind it or none. q [T,d].
+// What the finder attends of a bank, with strangers' rows behind it or none: all heads' mean, and
+// the largest share. q [T,d].
 function find(M, q, bank, strangers, T = M.T) {
   const all = strangers ? stack([bank, strangers]) : bank, n = height(all) / M.T;
   const first = aggAttention(M, 0, rows(q, [0]), all, { doc0: [0], n: [n] });
-  return received([first], finderHeads(M), height(bank) / T, T);
+  const F = finderHeads(M), K = height(bank) / T;
+  const each = first.heads.slice(0, F).map(x => received([{ heads: [x] }], x.h + 1, K, T));
+  const share = Math.max(0, ...range(K).map(k => Math.min(...each.map(got => got[k]))));
+  return { found: received([first], F, K, T), share };
 }
 
 // A question q [T,d] and a bank [K*T,d] -> y, phi_star [T,d], and what each document received.
@@ -733,13 +737,15 @@ function readBank(M, q, bank, { hierarchy, select, sure }) {
     return readBank(M, q, stack(made), { hierarchy });
   }
   const selects = select > 0 && select < K && !hierarchy;
-  const found = selects || sure ? find(M, q, bank, sure && weight(M, 'gate.strangers')) : null;
+  const { found, share } = selects || sure
+    ? find(M, q, bank, sure && weight(M, 'gate.strangers')) : {};
   if (selects) {
     const best = range(K).sort((a, b) => found[b] - found[a] || a - b).slice(0, select);
-    return { y: readBank(M, q, documents(M, bank, best.sort((a, b) => a - b)), {}).y, found };
+    const chosen = documents(M, bank, best.sort((a, b) => a - b));
+    return { y: readBank(M, q, chosen, {}).y, found, share };
   }
   const { y, blocks } = aggregate(M, q, bank, { doc0: [0], n: [K] });
-  return { y, found: found ?? received(blocks, M.agg_H, K, M.T) };
+  return { y, share, found: found ?? received(blocks, M.agg_H, K, M.T) };
 }
 
 // log p of each token of V that may follow.
@@ -788,9 +794,13 @@ function beams(after, EOS, most, W, G, penalty) {
   return all.reduce((a, b) => b.mean > a.mean ? b : a).tokens;
 }
 
-const logit = p => Math.log(p) - Math.log(1 - p);
-const shareOf = found => Math.min(1 - 1e-6, Math.max(1e-6, ...found));
-const sureOf = ([slope, shift], share) => 1 / (1 + Math.exp(-(slope * logit(share) + shift)));
+const logit = x => {
+  const p = Math.min(1 - 1e-6, Math.max(1e-6, x));
+  return Math.log(p) - Math.log(1 - p);
+};
+const sigmoid = x => 1 / (1 + Math.exp(-x));
+const sureOf = ([slope, shift], share) => sigmoid(slope * logit(share) + shift);
+const thresholdOf = (fit, K) => sigmoid(logit(fit[2]) - fit[3] * Math.log(Math.max(K, 16) / 16));
 
 // Questions q: texts; bank [K*T,d]; contexts: texts or none; o: most, alone, beams and so on.
 function answer(model, questions, bank, contexts, o) {
@@ -803,8 +813,10 @@ function answer(model, questions, bank, contexts, o) {
     return o.beams ? beams(after, M.V - 1, o.most, o.beams, o.groups || 1, o.penalty)
       : greedy(after, M.V - 1, o.most);
   });
-  const sure = o.sure && read.map(x => sureOf(weight(M, 'gate.fit').v, shareOf(x.found)));
-  return { answers, prefix, received: read.map(x => x.found), sure };
+  const fit = o.sure && weight(M, 'gate.fit').v;
+  const sure = o.sure && read.map(x => sureOf(fit, x.share));
+  const threshold = o.sure && thresholdOf(fit, height(bank) / M.T);
+  return { answers, prefix, received: read.map(x => x.found), sure, threshold };
 }
 
 // The distances of phi [T,d] from each document of a bank / that from the nearest stranger.
@@ -826,7 +838,7 @@ function makeGate(model, strangers, docs, questions, doc) {
   const all = encodeQuestions(M, questions), got = Array(T).fill(0);
   const qs = questions.map((_, b) => rows(all, range(T, b * T)));
   for (const q of qs.slice(0, 64)) {                                                           // 1
-    find(M, q, phi, null, 1).forEach((x, i) => { got[i % T] += x; });
+    find(M, q, phi, null, 1).found.forEach((x, i) => { got[i % T] += x; });
   }
   const best = range(T).sort((a, b) => got[b] - got[a] || a - b).slice(0, F).sort((a, b) => a - b);
   const R = Math.ceil(n * F / T), place = i => div(i, F) % n * T + best[i % F];                // 2
@@ -836,17 +848,17 @@ function makeGate(model, strangers, docs, questions, doc) {
     deal[i] = deal[j];
     deal[j] = i;
   }
-  const shares = [];                                                                           // 4
-  for (const G of [N, div(N, 16), 2].filter(G => G > 1)) for (const g of range(G)) {
+  const ask = (G, y) => range(G).flatMap(g => {                                                // 4
     const own = documents(M, bank, range(N).filter(i => deal[i] % G === g));
-    for (const y of [1, 0]) qs.forEach((q, b) => {
-      if (deal[doc[b]] % G !== (y ? g : (g + 1) % G)) return;
-      shares.push({ y, share: shareOf(find(M, q, own, rest)) });
-    });
-  }
-  const fit = fitGate(shares), right = shares.filter(x => x.y).map(x => x.share);              // 5
-  const low = right.sort((a, b) => a - b)[div(right.length, 20)];
-  return { vectors: best, strangers: rest.v, fit: [...fit, sureOf(fit, low)] };
+    const asked = qs.filter((_, b) => deal[doc[b]] % G === (y ? g : (g + 1) % G));
+    return asked.map(q => ({ y, share: find(M, q, own, rest).share }));
+  });
+  const sizes = [N, div(N, 16), 2].filter(G => G > 1);
+  const fit = fitGate(sizes.flatMap(G => [...ask(G, 1), ...ask(G, 0)]));                       // 5
+  const [one, full] = [N, 1].map(G => ask(G, 1).map(x => x.share).sort((a, b) => a - b))     // 6
+    .map(shares => shares[div(shares.length, 20)]);
+  const fall = N > 16 ? fit[0] * (logit(one) - logit(full)) / Math.log(N / 16) : 0;
+  return { vectors: best, strangers: rest.v, fit: [...fit, sureOf(fit, one), Math.max(0, fall)] };
 }
 
 // a, b that minimise sum of -log p(y) + a^2 / 200.

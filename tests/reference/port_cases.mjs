@@ -327,11 +327,11 @@ function batchCase({ bytes: { titles, texts, q, a }, l, n }) {
 function answerCase(M, { t, n, texts }) {
   const bank = t.phi ? constant(t.phi) : tensor([0, M.d]);
   if (n.half) bank.v = bank.v.map(x => fromHalf(toHalf(x)));
-  const { answers, prefix, received, sure } = answer(M, texts.q, bank, texts.context, n);
+  const { answers, prefix, received, sure, threshold } = answer(M, texts.q, bank, texts.context, n);
   const out = { answers: answers.flatMap(ids => padded(ids, n.most)) };
   if (prefix) out.prefix = prefix;
   if (prefix && t.phi && !n.hierarchy) out.received = received.flat();
-  return n.sure ? { ...out, sure_of: sure } : out;
+  return n.sure ? { ...out, sure_of: sure, threshold: [threshold] } : out;
 }
 function bankCase({ bytes, t, l, n }) {
   const phi = k => [...t.phi.v.slice(k * n.T * width(t.phi), (k + 1) * n.T * width(t.phi))];

@@ -113,9 +113,9 @@ mutant tensor.c 's/d\[a->t0\[b\] - a->k0\[b\] + t\] += dmass/d[a->t0[b] + t] += 
     "attention: rows of the mass gradient"
 
 # Adam, files
-mutant tensor.c 's/s->inv_sqrt_bc2 + o->eps/s->inv_sqrt_bc2/' "adam: eps"
+mutant tensor.c 's/root + o.eps/root/' "adam: eps"
 mutant tensor.c 's/1 \/ real_sqrt(1 - real_power(o->beta2, o->step))/1/' "adam: bias correction"
-mutant tensor.c 's/real keep = 1 - o->lr \* o->decay/real keep = 1 - o->decay/' "adam: decay without the rate"
+mutant tensor.c 's/real keep = 1 - o.lr \* o.decay, /real keep = 1 - o.decay, /' "adam: decay without the rate"
 mutant tensor.c 's/(int)n)), keep = 1 - o->lr \*/(int)n)), keep = 1 -/' "muon: decay without the rate"
 mutant tensor.c 's/norm > o->clip ? o->clip \/ norm/norm > o->clip ? o->clip/' "adam: clipping"
 mutant tensor.c 's/int finite = norm < INFINITY/int finite = 1/' "adam: a NaN goes through"
@@ -202,7 +202,7 @@ mutant mac.c 's/op_neglog(tp, term), b->guidance)/op_neglog(tp, term), -b->guida
 mutant mac.c 's/phi, b->n_docs, answer.gold/phi, b->bank_size, answer.gold/' "guidance: not among all documents"
 mutant mac.c 's/if (find) bad = finder_stream(m, tp, &some, n, bank, received, sure/if (find) bad = !bank_aggregate(m, tp, \&some, n, bank, received/' \
     "select: by all heads"
-mutant mac.c 's/received\[i\] = got\[i\] \/ (real)F;/received[i] = got[i];/' \
+mutant mac.c 's/received\[i\] = sum \/ (real)F;/received[i] = sum;/' \
     "select: the sum of the finder's heads"
 mutant mac.c 's/(n + 1 < m->c.P ? n + 1 :/(n < m->c.P ? n :/' "distill: not the token after the answer"
 mutant mac.c 's/longest + before\[i\] + p)/longest + p)/' "distill: what stands before the answer"
@@ -234,7 +234,14 @@ mutant mac.c 's/of = held ? g : (g + 1) % G/of = held ? g : g/' "gate: nothing i
 mutant mac.c 's/(real)-(slope \* x + shift)/(real)-(slope * x - shift)/' "gate: the shift's sign"
 mutant mac.c 's/select_documents(all, T, F, kept);/for (int i = 0; i < F; i++) kept[i] = i;/' \
     "gate: the first vectors of strangers"
-mutant mac.c 's/c.share\[1\]\[c.n\[1\] \/ 20\]/c.share[1][c.n[1] \/ 10]/' "gate: a tenth is refused"
+mutant mac.c 's/return share\[n \/ 20\]/return share[n \/ 10]/' "gate: a tenth is refused"
+mutant mac.c 's/sum += is, least = is < least ? is : least/sum += is, least = is/' \
+    "gate: the last head's share"
+mutant mac.c 's/gate_fit(&m->gate, \&three)/gate_fit(\&m->gate, \&c)/' "gate: the bank of all is fitted too"
+mutant mac.c 's/fall \/ exact_log((real)b->n_docs \/ EASY_BANK)/fall/' "gate: falls as if n were 16 e"
+mutant mac.c 's/exact_exp(fallen - logit/exact_exp(-fallen - logit/' "threshold: rises"
+mutant mac.c 's/if (st_size(f, "gate.fit") == 3) return 0;//' "gate: an older one is damage"
+mutant run.c 's/^    set_threshold(K);$/    set_threshold(1);/' "eval: one threshold for all"
 mutant mac.c 's/st_size(f, "gate.strangers"), per/st_size(f, "gate.stranger"), per/' "gate: not loaded"
 mutant mac.c 's/(in_place ? f : (int)g->t\[f\]) \* d/f * d/' "versions: the first vectors"
 mutant mac.c 's/nearest = is < nearest ? is : nearest;/nearest = is;/' "versions: the last stranger"

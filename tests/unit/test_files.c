@@ -707,22 +707,22 @@ static void test_model_file(void) {
 /* Gates that are no gates. */
 static void test_gate_file(void) {
     static const struct { const char *what, *says; int ndim, R, T, d, fit, odd; } gates[] = {
-        {"right", "", 3, 2, 2, 4, 3, 0},          {"other vectors", "shape", 3, 2, 4, 2, 3, 0},
-        {"flat", "shape", 1, 16, 1, 1, 3, 0},     {"half a stranger", "expected", 3, 1, 1, 4, 3, 0},
-        {"no stranger", "expected", 3, 0, 2, 4, 3, 0},
-        {"no strangers", "expected", 0, 0, 0, 0, 3, 0},
-        {"no fit", "gate.fit", 3, 2, 2, 4, 0, 0}, {"too long a fit", "shape", 3, 2, 2, 4, 4, 0},
-        {"NaN", "is damaged", 3, 2, 2, 4, 3, 1},
-        {"NaN as threshold", "is damaged", 3, 2, 2, 4, 3, 2},
-        {"no vectors", "of 2 vectors", 3, 2, 2, 4, 3, 3},
-        {"three", "of 2 vectors", 3, 2, 2, 4, 3, 4},
-        {"the third of two", "not below T", 3, 2, 2, 4, 3, 5},
-        {"one before", "not below T", 3, 2, 2, 4, 3, 6}};
+        {"right", "", 3, 2, 2, 4, 4, 0},          {"other vectors", "shape", 3, 2, 4, 2, 4, 0},
+        {"flat", "shape", 1, 16, 1, 1, 4, 0},     {"half a stranger", "expected", 3, 1, 1, 4, 4, 0},
+        {"no stranger", "expected", 3, 0, 2, 4, 4, 0},
+        {"no strangers", "expected", 0, 0, 0, 0, 4, 0},
+        {"no fit", "gate.fit", 3, 2, 2, 4, 0, 0}, {"too long a fit", "shape", 3, 2, 2, 4, 5, 0},
+        {"NaN", "is damaged", 3, 2, 2, 4, 4, 1},
+        {"NaN as threshold", "is damaged", 3, 2, 2, 4, 4, 2},
+        {"no vectors", "of 2 vectors", 3, 2, 2, 4, 4, 3},
+        {"three", "of 2 vectors", 3, 2, 2, 4, 4, 4},
+        {"the third of two", "not below T", 3, 2, 2, 4, 4, 5},
+        {"one before", "not below T", 3, 2, 2, 4, 4, 6}};
     MacConfig c = tiny();
     Model *m = model_new(&c, 1);
     CHECK(m->c.T == 2 && m->c.d == 4, "sizes of the test");
     for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
-        real phi[16] = {1, 2, 3}, fit[4] = {1, 0, (real)0.5, 1}, t[3] = {0, 1, 1};
+        real phi[16] = {1, 2, 3}, fit[5] = {1, 0, (real)0.5, 1}, t[3] = {0, 1, 1};
         if (gates[i].odd == 1) phi[5] = (real)NAN;
         if (gates[i].odd == 2) fit[2] = (real)NAN;
         if (gates[i].odd == 5) t[1] = 2;

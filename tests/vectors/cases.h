@@ -186,7 +186,7 @@ static Model *answering_model(uint64_t seed) {
     Gate *g = &m->gate;
     int n = 4 * m->c.T * m->c.d;
     *g = (Gate){.R = 4, .F = 2, .strangers = need(malloc((size_t)n * sizeof(real))),
-                .t = need(malloc(2 * sizeof(real))), .fit = {1.25, 0.5, 0.375}};
+                .t = need(malloc(2 * sizeof(real))), .fit = {1.25, 0.5, 0.375, 0.5}};
     for (int i = 0; i < n; i++) g->strangers[i] = drawn(&seed, 1);
     g->t[0] = 1, g->t[1] = 6;
     real *wte = param_find(&m->ps, "base_lm.base_lm.transformer.wte.weight")->data;
@@ -269,6 +269,7 @@ static void answer_vectors(uint64_t seed) {
     answer_with("select", m, &t, 6, "select", 2), answer_with("select_all", m, &t, 3, "select", 3);
     same_documents("select_ties", m, &t, 2), same_documents("select_first", m, &t, 1);
     answer_with("sure", m, &t, 4, "sure", 1), answer_with("sure_empty", m, &t, 0, "sure", 1);
+    answer_with("sure_many", m, &t, 40, "sure", 1);
     answer_with("chunks", m, &t, 150, NULL, 0);
     answer_with("chunks_select", m, &t, 150, "select", 3);
     c = begin("versions", "plain", m);
@@ -278,7 +279,8 @@ static void answer_vectors(uint64_t seed) {
         bank[64 + i] = (real)(float)(in(&c, "phi")->data[i] + bank[64 + i] / 16),
         bank[128 + i] = i / 8 == 1 || i / 8 == 6 ? in(&c, "phi")->data[i] : bank[128 + i];
     end(&c);
-    gate("fitted", m, 32, 11), gate("few", m, 4, 8); /* of these the later row receives more */
+    gate("fitted", m, 32, 11), gate("falling", m, 32, 128);
+    gate("few", m, 4, 8); /* of these the later row receives more */
     c = begin("fingerprint", "model", m), end(&c);
     file_end("answers");
     model_free(m);

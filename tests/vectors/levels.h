@@ -271,7 +271,10 @@ static void run_answer(Tape *tp, Case *c) {
                        .penalty = (real)number(c, "penalty"), .select = (int)number(c, "select"),
                        .hierarchy = (int)number(c, "hierarchy")};
     if (bank && bank->K && !o.hierarchy) o.received = made(c, "received", B, bank->K);
-    if (number(c, "sure") > 0) o.sure = made(c, "sure_of", B, 0);
+    if (number(c, "sure") > 0) {
+        o.sure = made(c, "sure_of", B, 0);
+        made(c, "threshold", 1, 0)[0] = mac_threshold(c->m, bank->K);
+    }
     const Tensor *prefix = bank ? mac_prefix(c->m, tp, q, B, bank, &o) : NULL;
     if (prefix) made_copy(c, "prefix", prefix->data, prefix->shape[0], c->m->c.d);
     if (mac_answer(c->m, tp, q, B, bank, cap, ids, n, &o) != 0) die("%s", tape_error(tp));
@@ -297,7 +300,7 @@ static void run_gate(Tape *tp, Case *c) {
     *g = (Gate){0};
     if (mac_gate(c->m, tp, strangers, R, &b) != 0) die("%s", tape_error(tp));
     made_copy(c, "gate.strangers", g->strangers, g->R * c->m->c.T, d);
-    made_copy(c, "gate.vectors", g->t, g->F, 0), made_copy(c, "gate.fit", g->fit, 3, 0);
+    made_copy(c, "gate.vectors", g->t, g->F, 0), made_copy(c, "gate.fit", g->fit, GATE_FIT, 0);
     free(g->strangers), free(g->t);
     *g = own;
 }

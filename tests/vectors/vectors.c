@@ -435,7 +435,7 @@ static void write_model(const char *name, Model *m) {
     if (g->R) {
         add_tensor(NULL, "gate.strangers", g->strangers, 3, (int[]){g->R, m->c.T, m->c.d});
         add_tensor(NULL, "gate.vectors", g->t, 1, (int[]){g->F});
-        add_tensor(NULL, "gate.fit", g->fit, 1, (int[]){3});
+        add_tensor(NULL, "gate.fit", g->fit, 1, (int[]){GATE_FIT});
     }
     visit_params(&m->ps, 0, "", add_tensor, NULL);
     snprintf(path, sizeof path, "%s_model", name);
