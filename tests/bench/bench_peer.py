@@ -1,12 +1,12 @@
 """bench_peer.py - our C code beside OpenBLAS and PyTorch in eager mode, in turns, on one machine.
 
-    python3 tests/bench/bench_peer.py BENCH [--only PREFIX] [--rounds N] [--json FILE]
+    python3 tests/bench/bench_peer.py BENCH [--only PREFIX] [--json FILE]
 
 BENCH is the program that `make bench` builds; its side is `BENCH --serve`: a line "THREADS ITEM"
 in, a line of seconds a call out.  A shared machine swings by a third, so for each item and number
-of threads the sides run in turns, N times (5), each while the others sleep, and medians are
-compared.  ratio = theirs / ours: above 1 ours is faster.  Both sides measure alike: a call to warm
-up, then the best of RUNS short runs.
+of threads the sides run in turns, five times (whole steps: three times), each while the others
+sleep, and medians are compared.  ratio = theirs / ours: above 1 ours is faster.  Both sides measure
+alike: a call to warm up, then the best of RUNS short runs.
 
 Debian's PyTorch has no MKL: its matrix products, too, are OpenBLAS's, and a batched product is a
 loop over the batch.  Calls of OpenBLAS are repeated by a loop in C (`cc` is asked for it), as else
@@ -203,7 +203,6 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("bench")
     p.add_argument("--only", default="", metavar="PREFIX", help="items that start like this")
-    p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--json", metavar="FILE", help="a line for each figure is added to it")
     o = p.parse_args()
     out = open(o.json, "a") if o.json else None
@@ -222,7 +221,7 @@ def main():
             item = f"matmul {M} {N} {K} {kind}"
             if not item.startswith(o.only):
                 continue
-            for threads, t in compare(o.bench, item, matmul(M, N, K, kind), o.rounds):
+            for threads, t in compare(o.bench, item, matmul(M, N, K, kind), 5):
                 rate = {side: 2e-9 * M * N * K / s for side, s in t.items()}
                 print(f"{item:<28} {threads} {rate['ours']:9.2f} GF/s  OpenBLAS "
                       f"{rate['openblas']:8.2f} x{t['openblas'] / t['ours']:5.2f}  torch "
@@ -247,7 +246,7 @@ def main():
             item = f"step {kind} {size}"
             if not item.startswith(o.only):
                 continue
-            for threads, t in compare(o.bench, item, training_step(kind, size), o.rounds):
+            for threads, t in compare(o.bench, item, training_step(kind, size), 3):
                 print(f"{item:<28} {threads} {1e3 * t['ours']:9.2f} ms    torch "
                       f"{1e3 * t['torch']:8.2f} ms x{t['torch'] / t['ours']:5.2f}", flush=True)
                 figure(item=item, threads=threads, peer="torch", ours=t["ours"],
