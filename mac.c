@@ -1434,21 +1434,23 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* A finder's head attends to one vector, whatever the document: with all heads to F of the T.  So
- * of n strangers, phi [n*T,d], only the F vectors are kept that receive most from questions.  They
- * stand behind a bank as R documents. */
+/* A finder's head attends to one vector, whatever the document: with all heads to F of the T, or
+ * to fewer where two share one.  So of n strangers, phi [n*T,d], only those vectors are kept which
+ * receive half of what a head gives, or more.  They stand behind a bank as R documents. */
 static int gate_strangers(Model *m, Tape *tp, const Tensor *phi, int n, Tensor *query, int n_q) {
-    int T = m->c.T, F = finder_heads(m) < T ? finder_heads(m) : T, some = n_q < 64 ? n_q : 64;
+    int T = m->c.T, heads = finder_heads(m), F = 0, some = n_q < 64 ? n_q : 64;
     size_t d = (size_t)m->c.d;
     Gate *g = &m->gate;
     Bank each = {.K = n * T, .T = 1, .d = m->c.d, .phi = phi->data};
     Tensor few = {2, {some * T, m->c.d, 1}, query->data, NULL};
     real *received = tape_alloc(tp, (size_t)some * (size_t)each.K * sizeof *received);
     real *all = tape_alloc(tp, (size_t)T * sizeof *all);
-    int *kept = int_array(tp, F);
+    int *kept = int_array(tp, T);
     if (!received || !all || !kept
         || finder_stream(m, tp, &few, some, &each, received, NULL, 0) != 0) return -1;
     for (int i = 0; i < some * each.K; i++) all[i % T] += received[i];
+    for (int t = 0; t < T; t++) F += all[t] * (real)(2 * heads) >= (real)some;
+    if (F == 0) F = 1; /* heads that look at no one vector: the one that receives most */
     select_documents(all, T, F, kept);
     g->R = (n * F + T - 1) / T, g->F = F;
     g->strangers = malloc((size_t)g->R * (size_t)T * d * sizeof(real));

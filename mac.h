@@ -204,7 +204,7 @@ typedef struct AggWeights AggWeights;
 typedef struct {                                 /* is it in the memory?  See AnswerOptions.sure  */
     int R;                                       /* 0: there is no gate                          */
     int F;                                       /* of each stranger F vectors are kept: those   */
-    real *t;                                     /* [F] that the finder reads, in order          */
+    real *t;                                     /* [F] that the finder looks at, in order       */
     real *strangers;                             /* [R,T,d] one stranger's after another's       */
     real fit[4];
 } Gate;

@@ -182,7 +182,7 @@ def gate(x, m, dtype):
     strangers, docs = (encoded(m, x, n, mac.encode) for n in ("strangers", "docs"))
     z, doc, n = encoded(m, x, "q", mac.encode_question), x["doc"].astype(int), len(strangers)
     got = received_by(m, z[:64], strangers.reshape(n * T, 1, d), True).sum(0).view(n, T).sum(0)
-    F_ = min(heads, T)
+    F_ = max(1, int((got >= min(len(z), 64) / (2 * heads)).sum()))
     kept = sorted(sorted(range(T), key=lambda t: -float(got[t]))[:F_])
     R = -(-n * F_ // T)
     rows = torch.stack([strangers[i // F_ % n, kept[i % F_]] for i in range(R * T)])

@@ -833,13 +833,15 @@ function versions(M, phi, bank) {
 
 // How a gate is made; the numbers are the page's.
 function makeGate(model, strangers, docs, questions, doc) {
-  const M = frozen(model), T = M.T, n = strangers.length, F = Math.min(finderHeads(M), T);
+  const M = frozen(model), T = M.T, n = strangers.length;
   const phi = encodeDocuments(M, strangers), bank = encodeDocuments(M, docs), N = docs.length;
   const all = encodeQuestions(M, questions), got = Array(T).fill(0);
   const qs = questions.map((_, b) => rows(all, range(T, b * T)));
   for (const q of qs.slice(0, 64)) {                                                           // 1
     find(M, q, phi, null, 1).found.forEach((x, i) => { got[i % T] += x; });
   }
+  const half = Math.min(qs.length, 64) / (2 * finderHeads(M));
+  const F = Math.max(1, got.filter(x => x >= half).length);
   const best = range(T).sort((a, b) => got[b] - got[a] || a - b).slice(0, F).sort((a, b) => a - b);
   const R = Math.ceil(n * F / T), place = i => div(i, F) % n * T + best[i % F];                // 2
   const rest = rows(phi, range(R * T).map(place)), deal = [], random = { state: 1n };

@@ -24,7 +24,8 @@
 #endif
 
 static const char *const files[] = {"ops",   "tiny",    "odd",     "deep",     "torch_ops",
-                                    "torch", "program", "answers", "training", NULL};
+                                    "torch", "program", "answers", "sharp", "training",
+                                    NULL};
 static const char *folder = "tests/vectors";
 static Tape *tp;
 static StFile *bits;        /* of the float build; NULL: not open, or written at present */

@@ -488,7 +488,7 @@ int main(int argc, char **argv) {
     model_vectors("tiny", &tiny, 1), model_vectors("odd", &odd, 32);
     deep_vectors(3);
     program_vectors();
-    answer_vectors(54);
+    answer_vectors(54), sharp_vectors(54);
     training_vectors(5);
     tape_free(tp);
     free(kept);
