@@ -460,18 +460,26 @@ static Tensor *lm_feed_forward(Tape *tp, const LmLayer *w, Tensor *x) {
     return op_add(tp, x, conv1d(tp, op_act(tp, hidden, ACT_GELU_TANH), w->fc_out), 1);
 }
 
-Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
+/* Of n rows alone; row NULL: of all.  Of other rows the last layer's keys and values are needed, and
+ * nothing that follows. */
+static Tensor *lm_hidden_rows(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix,
+                              LmCache *cache, const int *row, int n) {
     LmRows r;
     if (lm_rows(m, tp, x, B, prefix ? m->c.P : 0, cache, &r) != 0) return NULL;
     Tensor *h = op_rows(tp, m->lm->wte, NULL, r.own.ids, r.own.rows);
     h = op_add(tp, h, op_rows(tp, m->lm->wpe, NULL, r.pos, r.own.rows), 1);
     for (int l = 0; l < m->c.L; l++) {
         h = lm_attention(m, tp, l, h, prefix, cache, &r);
+        if (row && l == m->c.L - 1) h = op_rows(tp, h, NULL, row, n);
         h = lm_feed_forward(tp, &m->lm->layer[l], h);
     }
     for (int b = 0; h && cache && b < B; b++)
         cache->keys[b] = r.keys.n[b], cache->read[b] += x[b].n > x[b].doc ? x[b].n - x[b].doc : 0;
     return layer_norm(tp, h, m->lm->ln_f);
+}
+
+Tensor *lm_hidden(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix, LmCache *cache) {
+    return lm_hidden_rows(m, tp, x, B, prefix, cache, NULL, 0);
 }
 
 /* The embedding of tokens is also the output layer, as in GPT-2. */
@@ -499,8 +507,7 @@ Tensor *lm_loss(Model *m, Tape *tp, const Ids *x, const char *const *asked, int 
         for (int i = first; alike && i < n; i++) weight[i] = 1 / (real)(B * (n - first));
         at += in[b].n;
     }
-    Tensor *h = lm_hidden(m, tp, in, B, prefix, NULL);
-    h = op_rows(tp, h, NULL, row, n);
+    Tensor *h = lm_hidden_rows(m, tp, in, B, prefix, NULL, row, n);
     return op_cross_entropy(tp, lm_logits(m, tp, h), target, weight);
 }
 
@@ -565,7 +572,7 @@ static Tensor *distill(Model *m, Tape *tp, const MacBatch *b, Tensor *prefix) {
     TapeMark mark = tape_mark(tp);
     int was = tape_record(tp, 0);
     LmCache *c = x && before ? cache_new(m, tp, B, longest) : NULL;
-    Tensor *read = c ? lm_hidden(m, tp, x, B, NULL, c) : NULL;
+    Tensor *read = c && idx ? lm_hidden_rows(m, tp, x, B, NULL, c, idx, 0) : NULL; /* into c */
     for (int i = 0; read && idx && theirs && i < B; i++)
         for (int p = 0; before[i] + p < x[i].n; p++)
             for (int k = first; k < n; k++) { /* key and value of a layer, of the next, ... */
@@ -1042,13 +1049,13 @@ static Ids *answer_prompts(Tape *tp, const Ids *q, int B, const Ids *context) {
 /* Logits after the last token of each sequence that got new ones, in order; others are skipped. */
 static Tensor *last_logits(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix,
                            LmCache *cache) {
-    Tensor *h = lm_hidden(m, tp, x, B, prefix, cache);
     int *row = int_array(tp, B), n = 0;
     for (int b = 0, at = 0; row && b < B; b++) {
         at += x[b].n;
         if (x[b].n) row[n++] = at - 1;
     }
-    return h && row ? lm_logits(m, tp, op_rows(tp, h, NULL, row, n)) : NULL;
+    Tensor *h = row ? lm_hidden_rows(m, tp, x, B, prefix, cache, row, n) : NULL;
+    return h ? lm_logits(m, tp, h) : NULL;
 }
 
 static int answer_greedy(Model *m, Tape *tp, Ids *x, int B, Tensor *prefix, LmCache *cache,

@@ -234,6 +234,7 @@ mutant mac.c 's/of = held ? g : (g + 1) % G/of = held ? g : g/' "gate: nothing i
 mutant mac.c 's/(real)-(slope \* x + shift)/(real)-(slope * x - shift)/' "gate: the shift's sign"
 mutant mac.c 's/select_documents(all, T, F, kept);/for (int i = 0; i < F; i++) kept[i] = i;/' \
     "gate: the first vectors of strangers"
+mutant mac.c 's/row \&\& l == m->c.L - 1/row \&\& l == 0/' "lm: other rows end in the first layer"
 mutant mac.c 's/all\[t\] \* (real)(2 \* heads)/all[t] * (real)(8 * heads)/' "gate: vectors that receive little"
 mutant mac.c 's/return share\[n \/ 20\]/return share[n \/ 10]/' "gate: a tenth is refused"
 mutant mac.c 's/sum += is, least = is < least ? is : least/sum += is, least = is/' \
