@@ -239,6 +239,12 @@ for option in "ask --sure 0.5" "ask --else $dir/t1.jsonl" "learn --supersede" "l
 done
 check "no gate, no word of it" sh -c "./run learn --model '$dir/bare.model' --bank '$dir/bare.bank' '$dir/a9.txt' > /dev/null && ! ./run ask --model '$dir/bare.model' --bank '$dir/bare.bank' 'Who?' | grep -q sure"
 check "a gate for an older model" sh -c "./train --resume --data data/elements --out '$dir/bare.model' > /dev/null 2>&1 && ./run ask --model '$dir/bare.model' --bank '$dir/bare.bank' 'Who?' | grep -q 'sure [0-9.]*%'"
+# with more than 16 documents the threshold falls, and eval prints that of its banks
+cp "$dir/bare/train.jsonl" "$dir/bare/valid.jsonl"
+./train --resume --data "$dir/bare" --out "$dir/bare.model" > /dev/null 2>&1
+threshold() { run eval --model "$dir/bare.model" --data "$dir/bare/valid.jsonl" --docs "$1" 2> /dev/null | sed -n 's/^gate.*; \(less than .*\) sure: .*/\1/p'; }
+check "eval: the threshold of its banks" [ "$(threshold 16)" '!=' "$(threshold 36)" ]
+check "eval: the same threshold in small ones" [ "$(threshold 16)" = "$(threshold 1)" ]
 
 # ---- the bank
 printf 'Velmora is a harbour town in Ardenia.\n' > "$dir/one.txt"

@@ -739,7 +739,17 @@ static void test_gate_file(void) {
         CHECK(model_refused() == (i > 0) && (i == 0 || sentence(gates[i].says)),
               "a gate, %s: \"%s\"", gates[i].what, err);
     }
-    model_free(m);
+    real old[3] = {1, 0, (real)0.5};
+    StWriter *w = st_new();
+    model_save(m, w, 0);
+    st_add(w, "gate.strangers", (real[8]){1, 2}, 3, (int[]){1, 2, 4});
+    st_add(w, "gate.vectors", (real[1]){1}, 1, (int[]){1});
+    st_add(w, "gate.fit", old, 1, (int[]){3});
+    CHECK(st_write(w, path, err) == 0, "write: %s", err);
+    StFile *f = st_open(path, err);
+    Model *back = f ? model_load(f, err) : NULL;
+    CHECK(back && back->gate.R == 0, "a gate of three numbers is none: \"%s\"", err);
+    st_close(f), model_free(back), model_free(m);
 }
 
 static void bank_refused(const char *what) {
