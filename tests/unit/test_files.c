@@ -540,7 +540,7 @@ static int another_program(char *does) { /* 1: it could do it; see main */
 static void test_one_writer(void) {
     char part[400], link[400];
     struct stat s;
-    FILE *f;
+    FILE *f = NULL;
     snprintf(part, sizeof part, "%s.mac-part", path), snprintf(link, sizeof link, "%s.link", path);
     CHECK(write_one(path, 5) == 0 && file_lock(path, err) == 0, "lock: %s", err);
     CHECK(!another_program("--write") && !another_program("--lock"), "two writers");
