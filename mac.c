@@ -460,8 +460,8 @@ static Tensor *lm_feed_forward(Tape *tp, const LmLayer *w, Tensor *x) {
     return op_add(tp, x, conv1d(tp, op_act(tp, hidden, ACT_GELU_TANH), w->fc_out), 1);
 }
 
-/* Of n rows alone; row NULL: of all.  Of other rows the last layer's keys and values are needed, and
- * nothing that follows. */
+/* Of n rows alone; row NULL: of all.  Of other rows the last layer's keys and values are needed,
+ * and nothing that follows. */
 static Tensor *lm_hidden_rows(Model *m, Tape *tp, const Ids *x, int B, Tensor *prefix,
                               LmCache *cache, const int *row, int n) {
     LmRows r;
@@ -893,15 +893,17 @@ static real logit(real p) {
     return exact_log(p) - exact_log(1 - p);
 }
 
+static real sigmoid(real x) { return 1 / (1 + exact_exp(-x)); } /* the other way */
+
 static real gate_sure(const Gate *g, real share) {
-    return 1 / (1 + exact_exp(-(g->fit[GATE_SLOPE] * logit(share) + g->fit[GATE_SHIFT])));
+    return sigmoid(g->fit[GATE_SLOPE] * logit(share) + g->fit[GATE_SHIFT]);
 }
 
 real mac_threshold(const Model *m, int K) {
     const real *fit = m->gate.fit;
     if (K <= EASY_BANK) return fit[GATE_THRESHOLD];
     real fallen = fit[GATE_FALL] * exact_log((real)K / EASY_BANK);
-    return 1 / (1 + exact_exp(fallen - logit(fit[GATE_THRESHOLD])));
+    return sigmoid(logit(fit[GATE_THRESHOLD]) - fallen);
 }
 
 typedef struct { const Bank *bank; const real *strangers; } Beside; /* a bank and those behind it */
@@ -1428,7 +1430,7 @@ static void gate_fit(Gate *gate, const GateCases *c) {
         for (int held = 0; held < 2; held++)
             for (int i = 0; i < c->n[held]; i++) {
                 double x = logit(c->share[held][i]);
-                double p = 1 / (1 + exact_exp((real)-(slope * x + shift)));
+                double p = sigmoid((real)(slope * x + shift));
                 dx += (p - held) * x, d1 += p - held;
             }
         slope -= (n * dx - x1 * d1) / det, shift -= (xx * d1 - x1 * dx) / det;
@@ -1484,8 +1486,8 @@ static int gate_measure(Model *m, Tape *tp, const MacBatch *b, const Tensor *str
     size_t most = 4 * (size_t)b->n_q * sizeof(real);
     Tensor *phi = encode_all(m, tp, b->docs, b->n_docs, mac_encode);
     Tensor *query = encode_all(m, tp, b->q, b->n_q, encode_question);
-    GateCases c = {{tape_alloc(tp, most), tape_alloc(tp, most)}, {0, 0}}, three = c;
-    const int banks[] = {b->n_docs, b->n_docs / 16, 2, 1};
+    GateCases c = {{tape_alloc(tp, most), tape_alloc(tp, most)}, {0, 0}};
+    const int banks[] = {b->n_docs, b->n_docs / 16, 2};
     int *deal = int_array(tp, b->n_docs);
     uint64_t rng = 1;
     if (!strangers || !phi || !query || !c.share[0] || !c.share[1] || !deal
@@ -1496,15 +1498,15 @@ static int gate_measure(Model *m, Tape *tp, const MacBatch *b, const Tensor *str
     }
     real *fit = m->gate.fit;
     fit[GATE_SLOPE] = 1; /* and the rest 0: sure is the share itself */
-    for (int i = 0; i < 4; i++) {
-        for (int g = 0; g < banks[i] && (banks[i] > 1 || i == 3); g++) {
+    for (int i = 0; i < 3; i++)
+        for (int g = 0; banks[i] > 1 && g < banks[i]; g++) {
             TapeMark mark = tape_mark(tp);
             if (gate_ask(m, tp, b, phi, query, deal, banks[i], g, &c) != 0) return -1;
             tape_release(tp, mark);
         }
-        if (i == 2) three = c;
-    }
-    gate_fit(&m->gate, &three);
+    GateCases fitted = c; /* a bank of all lacks nothing, and so is for the threshold alone */
+    if (gate_ask(m, tp, b, phi, query, deal, 1, 0, &c) != 0) return -1;
+    gate_fit(&m->gate, &fitted);
     real one = low_share(c.share[1], b->n_q), all = low_share(c.share[1] + c.n[1] - b->n_q, b->n_q);
     real fall = fit[GATE_SLOPE] * (logit(one) - logit(all));
     fit[GATE_THRESHOLD] = gate_sure(&m->gate, one);

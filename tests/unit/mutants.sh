@@ -231,7 +231,7 @@ mutant mac.c 's/int all = K + (sure ? m->gate.R : 0)/int all = K + 0 * m->gate.R
 mutant mac.c 's/(size_t)(k + own - s->bank->K) \* per/(size_t)(own == 0) * per/' \
     "gate: the first strangers in every chunk"
 mutant mac.c 's/of = held ? g : (g + 1) % G/of = held ? g : g/' "gate: nothing is asked in vain"
-mutant mac.c 's/(real)-(slope \* x + shift)/(real)-(slope * x - shift)/' "gate: the shift's sign"
+mutant mac.c 's/sigmoid((real)(slope \* x + shift))/sigmoid((real)(slope * x - shift))/' "gate: the shift's sign"
 mutant mac.c 's/select_documents(all, T, F, kept);/for (int i = 0; i < F; i++) kept[i] = i;/' \
     "gate: the first vectors of strangers"
 mutant mac.c 's/row \&\& l == m->c.L - 1/row \&\& l == 0/' "lm: other rows end in the first layer"
@@ -239,9 +239,9 @@ mutant mac.c 's/all\[t\] \* (real)(2 \* heads)/all[t] * (real)(8 * heads)/' "gat
 mutant mac.c 's/return share\[n \/ 20\]/return share[n \/ 10]/' "gate: a tenth is refused"
 mutant mac.c 's/sum += is, least = is < least ? is : least/sum += is, least = is/' \
     "gate: the last head's share"
-mutant mac.c 's/gate_fit(&m->gate, \&three)/gate_fit(\&m->gate, \&c)/' "gate: the bank of all is fitted too"
+mutant mac.c 's/gate_fit(&m->gate, \&fitted)/gate_fit(\&m->gate, \&c)/' "gate: the bank of all is fitted too"
 mutant mac.c 's/fall \/ exact_log((real)b->n_docs \/ EASY_BANK)/fall/' "gate: falls as if n were 16 e"
-mutant mac.c 's/exact_exp(fallen - logit/exact_exp(-fallen - logit/' "threshold: rises"
+mutant mac.c 's/sigmoid(logit(fit\[GATE_THRESHOLD\]) - fallen)/sigmoid(logit(fit[GATE_THRESHOLD]) + fallen)/' "threshold: rises"
 mutant mac.c 's/if (st_size(f, "gate.fit") == 3) return 0;//' "gate: an older one is damage"
 mutant run.c 's/^    set_threshold(K);$/    set_threshold(1);/' "eval: one threshold for all"
 mutant mac.c 's/st_size(f, "gate.strangers"), per/st_size(f, "gate.stranger"), per/' "gate: not loaded"

@@ -1764,8 +1764,8 @@ static double squash(double share, double slope, double shift) {
 }
 
 /* What documents receive is the finder's attention in a bank that ends in the strangers; how sure
- * an answer is comes from the document that the least of its heads gives most.  A chunk has 256 rows at most; strangers begin within
- * one, and end in the next. */
+ * an answer is comes from the document that the least of its heads gives most.  A chunk has 256
+ * rows at most; strangers begin within one, and end in the next. */
 static void test_sure(int which) {
     MacConfig c = config(which);
     Model *m = noisy_model(&c, 19);
@@ -1937,8 +1937,10 @@ static void check_strangers(Model *m, const Ids *strangers, const Ids *q, int n)
 /* The finder's heads become almost equal, as those of a trained one agree about what they find. */
 static void heads_alike(Model *m) {
     for (int which = 0; which < 2; which++) {
-        Tensor *w = param_find(&m->ps, which ? "aggregator.cross_attention_list.0.attn.to_k.weight"
-                                             : "aggregator.cross_attention_list.0.attn.to_q.weight");
+        char name[64];
+        snprintf(name, sizeof name, "aggregator.cross_attention_list.0.attn.to_%c.weight",
+                 which ? 'k' : 'q');
+        Tensor *w = param_find(&m->ps, name);
         size_t head = (size_t)(m->c.agg_dh * m->c.d);
         for (size_t i = head; i < numel(w); i++) w->data[i] += w->data[i % head];
     }
